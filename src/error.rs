@@ -1,0 +1,122 @@
+//! The one error type. Every variant carries the offending value and where it stood.
+
+use std::path::{Path, PathBuf};
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong with what a user hands to this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting outside of its range.
+    #[error("`{name}` is {value}; allowed: {allowed}")]
+    Argument {
+        /// Name of the argument or setting.
+        name: String,
+        /// The value that was given.
+        value: String,
+        /// What would have been accepted.
+        allowed: String,
+    },
+
+    /// More (or fewer) links asked for than a layer can hold.
+    #[error("layer `{layer}`: {requested} links asked for, {allowed}")]
+    Capacity {
+        /// Path (or shape) of the layer.
+        layer: String,
+        /// Number of links asked for.
+        requested: usize,
+        /// What would have been accepted.
+        allowed: String,
+    },
+
+    /// A connectivity that breaks an invariant: unsorted, duplicate or out-of-range links, counts that disagree.
+    #[error("inconsistent links: {reason}")]
+    Links {
+        /// Which invariant broke, with the offending position.
+        reason: String,
+    },
+
+    /// Two things that must have the same shape do not.
+    #[error("{what}: shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// What was looked at.
+        what: String,
+        /// The shape found.
+        found: Vec<usize>,
+        /// The shape expected.
+        expected: Vec<usize>,
+    },
+
+    /// The model holds nothing that could be evolved.
+    #[error("the model has no sparse layer: nothing would be evolved")]
+    NoSparseLayers,
+
+    /// A path pattern that matches none of the model's sparse layers.
+    #[error("pattern `{pattern}` matches no sparse layer; the model has: {layers}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// The layers there are, comma separated.
+        layers: String,
+    },
+
+    /// Resumed state that belongs to another run.
+    #[error("{what} does not belong to this run: found {found}, expected {expected}")]
+    Mismatch {
+        /// What disagrees (method, seed, layer, ...).
+        what: String,
+        /// The value in the saved state.
+        found: String,
+        /// The value of this run.
+        expected: String,
+    },
+
+    /// A loss, gradient or weight that is NaN or infinite.
+    #[error("{what} is {value} at step {step}: the run is stopped")]
+    NotFinite {
+        /// What was not finite.
+        what: String,
+        /// The optimizer step, counted from 1.
+        step: usize,
+        /// The value found.
+        value: f64,
+    },
+
+    /// A file whose content is not what it must be.
+    #[error("{}: {reason}", path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
+
+    /// The operating system refused to read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// A setting outside of its range.
+    pub fn argument(name: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Self {
+        Self::Argument { name: name.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// A file whose content is not what it must be.
+    pub fn data(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::Data { path: path.as_ref().to_path_buf(), reason: reason.into() }
+    }
+
+    /// The operating system's refusal, with the path it concerns. Meant for `map_err`.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,1 @@
+//! CPU kernels for compressed weights and their autodiff operation.

@@ -1,0 +1,1 @@
+//! Initial connectivity and initial weights.

@@ -1,0 +1,1 @@
+//! Percolation: links that lead nowhere are removed along chains of layers.

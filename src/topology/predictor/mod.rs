@@ -1,0 +1,1 @@
+//! Link predictors: how likely is a missing link, by the topology alone.

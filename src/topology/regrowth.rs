@@ -1,0 +1,1 @@
+//! Regrowth: which empty positions become links.

@@ -1,0 +1,1 @@
+//! Removal: which links are kept.

@@ -1,0 +1,1 @@
+//! Choosing k of many: the best, or a weighted draw without replacement.
