@@ -3,6 +3,18 @@
 pub mod data;
 pub mod error;
 pub mod kernel;
+pub mod nn;
 pub mod topology;
+pub mod train;
 
 pub use error::{Error, Result};
+
+/// Everything a user of sparse layers needs.
+pub mod prelude {
+    pub use crate::error::{Error, Result};
+    pub use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
+    pub use crate::topology::{
+        Chain, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit, TopologyManager,
+    };
+    pub use crate::train::SparseOptimizer;
+}

@@ -1,0 +1,107 @@
+//! Reading and rewriting the sparse weights inside any module, without the module's help.
+//!
+//! Burn's derived modules forward a walk to every field, but visitors and mappers are handed parameters, never the
+//! struct that owns them. A [`SparseWeight`] therefore checks, each time a walk passes through it, whether somebody on
+//! this thread is [`collect`]ing weights or has a [`replace`]ment for it. That works through nested structs, `Vec`,
+//! `Option`, arrays, tuples and enums, and for layers that this crate has never heard of.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::prelude::*;
+
+use super::SparseWeight;
+
+thread_local! {
+    static ANNOUNCED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+    static COLLECTING: RefCell<usize> = const { RefCell::new(0) };
+    static REPLACEMENTS: RefCell<Option<HashMap<ParamId, Box<dyn Any>>>> = const { RefCell::new(None) };
+}
+
+/// The module that announces a sparse weight to a walk; see [`announce`].
+const CONTAINER: &str = "SparseWeight";
+
+/// Every sparse weight of `module` in the order of the walk, with its path.
+///
+/// The path is that of the layer: the names of fields, indices and variants from the module down, joined by dots,
+/// without a last `weight` (`encoder.layers.0.attention.value`). Cost: one walk; tensors are shared, not copied.
+#[must_use]
+pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Vec<(String, SparseWeight<B>)> {
+    let mut collector = Collector { path: Vec::new(), found: Vec::new() };
+    COLLECTING.with_borrow_mut(|depth| *depth += 1);
+    module.visit(&mut collector);
+    COLLECTING.with_borrow_mut(|depth| *depth -= 1);
+    collector.found
+}
+
+/// `module` with some of its sparse weights exchanged, chosen by the identity of their parameter.
+pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>>) -> M {
+    struct Untouched;
+    impl<B: Backend> ModuleMapper<B> for Untouched {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            param
+        }
+        fn map_int<const D: usize>(&mut self, param: Param<Tensor<B, D, Int>>) -> Param<Tensor<B, D, Int>> {
+            param
+        }
+        fn map_bool<const D: usize>(&mut self, param: Param<Tensor<B, D, Bool>>) -> Param<Tensor<B, D, Bool>> {
+            param
+        }
+    }
+
+    let weights = weights.into_iter().map(|weight| (weight.id(), Box::new(weight) as Box<dyn Any>));
+    REPLACEMENTS.set(Some(weights.collect()));
+    let module = module.map(&mut Untouched);
+    REPLACEMENTS.set(None);
+    module
+}
+
+/// Called by a weight that a visitor passes: leaves a copy for a [`collect`] on this thread, if there is one.
+pub(super) fn announce<B: Backend, V: ModuleVisitor<B>>(weight: &SparseWeight<B>, visitor: &mut V) {
+    if COLLECTING.with_borrow(|depth| *depth > 0) {
+        ANNOUNCED.set(Some(Box::new(weight.clone())));
+        visitor.enter_module("", CONTAINER);
+        visitor.exit_module("", CONTAINER);
+        ANNOUNCED.set(None);
+    }
+}
+
+/// Called by a weight that a mapper passes: its replacement, if a [`replace`] on this thread has one.
+pub(super) fn substitute<B: Backend>(weight: SparseWeight<B>) -> SparseWeight<B> {
+    REPLACEMENTS.with_borrow_mut(|replacements| {
+        replacements
+            .as_mut()
+            .and_then(|replacements| replacements.remove(&weight.id()))
+            .and_then(|replacement| replacement.downcast().ok())
+            .map_or(weight, |replacement| *replacement)
+    })
+}
+
+struct Collector<B: Backend> {
+    path: Vec<String>,
+    found: Vec<(String, SparseWeight<B>)>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Collector<B> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if container_type == CONTAINER {
+            let announced = ANNOUNCED.take().and_then(|weight| weight.downcast::<SparseWeight<B>>().ok());
+            if let Some(weight) = announced {
+                let mut path = self.path.as_slice();
+                if let Some((last, rest)) = path.split_last()
+                    && last == "weight"
+                {
+                    path = rest;
+                }
+                self.found.push((path.join("."), *weight));
+            }
+        }
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+}

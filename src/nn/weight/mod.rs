@@ -1,0 +1,197 @@
+//! The weight of a sparse layer: a connectivity and one value per link. This folder alone knows how it is stored.
+
+mod layout;
+mod masked;
+mod module;
+mod record;
+
+use std::sync::Arc;
+
+use burn::module::ParamId;
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::error::{Error, Result};
+use crate::topology::Links;
+
+pub use layout::Layout;
+use masked::Masked;
+pub use record::SparseWeightRecord;
+
+/// A `[d_input, d_output]` weight that exists only where its [`Links`] are.
+///
+/// Put one into a layer of your own and that layer takes part in the evolution of the topology like
+/// [`SparseLinear`](super::SparseLinear) does: managers find it by walking the module (see [`hook`](super::hook)),
+/// read [`links`](Self::links) and [`link_values`](Self::link_values), and write with [`rewire`](Self::rewire).
+///
+/// The links live on the host behind an [`Arc`] that clones share; they are the truth, and the stored values are zero
+/// (or absent) everywhere else. To visitors and mappers a weight is one float parameter, whose identity survives
+/// every rewiring.
+#[derive(Debug, Clone)]
+pub struct SparseWeight<B: Backend> {
+    links: Arc<Links>,
+    storage: Storage<B>,
+}
+
+/// How values are stored. A match on this enum outside of this folder would be a leak.
+#[derive(Debug, Clone)]
+enum Storage<B: Backend> {
+    Masked(Masked<B>),
+}
+
+impl<B: Backend> SparseWeight<B> {
+    /// A weight with one value per link, in link order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if there are not exactly as many values as links.
+    pub fn try_new(links: Arc<Links>, values: Vec<f32>, layout: Layout, device: &B::Device) -> Result<Self> {
+        if values.len() != links.nnz() {
+            return Err(Error::Shape {
+                what: "values of a sparse weight".into(),
+                found: vec![values.len()],
+                expected: vec![links.nnz()],
+            });
+        }
+        let storage = match layout.resolve::<B>(&links).0 {
+            layout::Stored::Masked => Storage::Masked(Masked::new(ParamId::new(), &links, &values, device)),
+        };
+        Ok(Self { links, storage })
+    }
+
+    /// Where the links are.
+    #[must_use]
+    pub fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    /// Identity of the float parameter that holds the values; optimizers key their state by it.
+    #[must_use]
+    pub fn id(&self) -> ParamId {
+        match &self.storage {
+            Storage::Masked(masked) => masked.id(),
+        }
+    }
+
+    /// The device the values are on.
+    #[must_use]
+    pub fn device(&self) -> B::Device {
+        match &self.storage {
+            Storage::Masked(masked) => masked.device(),
+        }
+    }
+
+    /// `[d_input, d_output]`.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 2] {
+        self.links.shape()
+    }
+
+    /// `input · W + bias` for `input` of shape `[batch, d_input]`; the result is `[batch, d_output]`.
+    #[must_use]
+    pub fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+        match &self.storage {
+            Storage::Masked(masked) => masked.linear(input, bias),
+        }
+    }
+
+    /// The weight with zeros where there is no link, `[d_input, d_output]`.
+    #[must_use]
+    pub fn dense(&self) -> Tensor<B, 2> {
+        match &self.storage {
+            Storage::Masked(masked) => masked.dense(),
+        }
+    }
+
+    /// True where there is a link, `[d_input, d_output]`.
+    #[must_use]
+    pub fn mask(&self) -> Tensor<B, 2, Bool> {
+        mask_tensor(&self.links, &self.device())
+    }
+
+    /// One value per link, in link order, read back from the device.
+    #[must_use]
+    pub fn link_values(&self) -> Vec<f32> {
+        match &self.storage {
+            Storage::Masked(masked) => masked.link_values(&self.links),
+        }
+    }
+
+    /// The same parameter on other links. Links that both have keep their value; a new link gets the value `initial`
+    /// lists for its position `row * d_output + column`, or zero. `initial` is ordered by position.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if `links` are those of a layer of another shape.
+    pub fn rewire(self, links: Arc<Links>, initial: &[(usize, f32)]) -> Result<Self> {
+        if links.shape() != self.links.shape() {
+            return Err(Error::Shape {
+                what: "links of a rewired weight".into(),
+                found: links.shape().to_vec(),
+                expected: self.links.shape().to_vec(),
+            });
+        }
+        let storage = match self.storage {
+            Storage::Masked(masked) => Storage::Masked(masked.rewire(&self.links, &links, initial)),
+        };
+        Ok(Self { links, storage })
+    }
+}
+
+impl<B: AutodiffBackend> SparseWeight<B> {
+    /// What the optimizer must do with this weight's gradient and moments; see [`Transport`].
+    pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
+        match &self.storage {
+            Storage::Masked(masked) => Transport::Masked { absent: masked.absent_inner() },
+        }
+    }
+}
+
+/// How the gradient and moments of a sparse weight are stored, seen from the optimizer.
+pub(crate) enum Transport<B: Backend> {
+    /// As `[d_input, d_output]` tensors that must stay zero where `absent` is true (`None`: every position a link).
+    Masked { absent: Option<Tensor<B, 2, Bool>> },
+}
+
+/// Values of `from` moved to `to`: kept where both have the link, else what `initial` lists for the position, or zero.
+pub(crate) fn transfer(from: &Links, values: &[f32], to: &Links, initial: &[(usize, f32)]) -> Vec<f32> {
+    let mut old = from.positions().zip(values.iter().copied()).peekable();
+    let mut new = initial.iter().copied().peekable();
+    to.positions()
+        .map(|position| {
+            while old.next_if(|(other, _)| *other < position).is_some() {}
+            while new.next_if(|(other, _)| *other < position).is_some() {}
+            let kept = old.next_if(|(other, _)| *other == position);
+            let fresh = new.next_if(|(other, _)| *other == position);
+            kept.or(fresh).map_or(0.0, |(_, value)| value)
+        })
+        .collect()
+}
+
+/// The values of a row-major `[d_input, d_output]` buffer at the links.
+pub(crate) fn gather(links: &Links, dense: &[f32]) -> Vec<f32> {
+    links.positions().map(|position| dense[position]).collect()
+}
+
+/// One value per link spread over a row-major `[d_input, d_output]` buffer of zeros.
+pub(crate) fn spread(links: &Links, values: &[f32]) -> Vec<f32> {
+    let mut dense = vec![0.0; links.capacity()];
+    links.positions().zip(values).for_each(|(position, &value)| dense[position] = value);
+    dense
+}
+
+/// The links as a Bool tensor on `device`.
+pub(crate) fn mask_tensor<B: Backend>(links: &Links, device: &B::Device) -> Tensor<B, 2, Bool> {
+    Tensor::from_data(TensorData::new(links.to_mask(), links.shape()), device)
+}
+
+/// The content of a tensor as `f32`, row-major.
+pub(crate) fn read_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().into_vec().expect("data converted to f32 is f32")
+}
+
+/// Whether tensors of backend `B` are computed on this computer's CPU.
+pub(crate) fn is_on_host<B: Backend>() -> bool {
+    let name = B::name(&B::Device::default());
+    ["flex", "ndarray", "candle<cpu>", "cpu"].iter().any(|host| name.contains(host))
+}

@@ -1,0 +1,140 @@
+//! What of a sparse weight is saved: shape, links as plain integers, one value per link, whatever the layout.
+
+use std::sync::Arc;
+
+use burn::module::ParamId;
+use burn::prelude::*;
+use burn::record::{PrecisionSettings, Record};
+use serde::{Deserialize, Serialize};
+
+use super::{Masked, SparseWeight, Storage};
+use crate::error::{Error, Result};
+use crate::topology::Links;
+
+/// The saved form of a [`SparseWeight`].
+///
+/// Links are integers of their own, out of reach of the recorder's precision settings, so that a mask survives the
+/// half precision of `CompactRecorder`; only the values are rounded there. The size shrinks with the density.
+#[derive(Debug, Clone)]
+pub struct SparseWeightRecord<B: Backend> {
+    id: ParamId,
+    links: Arc<Links>,
+    values: Tensor<B, 1>,
+}
+
+impl<B: Backend> SparseWeightRecord<B> {
+    pub(super) fn of(weight: &SparseWeight<B>) -> Self {
+        let values = match &weight.storage {
+            Storage::Masked(masked) => {
+                let values = masked.link_values(&weight.links);
+                Tensor::from_data(TensorData::new(values, [weight.links.nnz()]), &weight.device())
+            }
+        };
+        Self { id: weight.id(), links: Arc::clone(&weight.links), values }
+    }
+}
+
+/// The weight of `record` in the layout and on the device of `weight`.
+pub(super) fn load<B: Backend>(
+    weight: SparseWeight<B>,
+    record: SparseWeightRecord<B>,
+) -> SparseWeight<B> {
+    let SparseWeightRecord { id, links, values } = record;
+    let values = super::read_f32(values);
+    let storage = match weight.storage {
+        Storage::Masked(masked) => {
+            let Masked { weight, absent } = Masked::new(id, &links, &values, &masked.device());
+            let trainable = masked.weight.is_require_grad();
+            Storage::Masked(Masked { weight: weight.set_require_grad(trainable), absent })
+        }
+    };
+    SparseWeight { links, storage }
+}
+
+/// The serialised form; [`Unchecked`] is what is read, and it becomes this only if every invariant holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct SparseWeightItem {
+    id: String,
+    shape: [usize; 2],
+    row_degrees: Vec<u32>,
+    columns: Vec<u32>,
+    values: TensorData,
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    id: String,
+    shape: [usize; 2],
+    row_degrees: Vec<u32>,
+    columns: Vec<u32>,
+    values: TensorData,
+}
+
+impl TryFrom<Unchecked> for SparseWeightItem {
+    type Error = Error;
+
+    fn try_from(item: Unchecked) -> Result<Self> {
+        let broken = |reason: String| Error::Links { reason };
+        let Unchecked { id, shape, row_degrees, columns, values } = item;
+        if ParamId::try_deserialize(&id).is_none() {
+            return Err(broken(format!("`{id}` is no parameter id")));
+        }
+        let item = Self { id, shape, row_degrees, columns, values };
+        let links = item.links()?;
+        if item.values.shape.as_slice() != [links.nnz()] || !item.values.dtype.is_float() {
+            return Err(broken(format!(
+                "values of shape {:?} and type {:?} for {} links",
+                item.values.shape,
+                item.values.dtype,
+                links.nnz()
+            )));
+        }
+        Ok(item)
+    }
+}
+
+impl SparseWeightItem {
+    fn links(&self) -> Result<Links> {
+        let [rows, columns] = self.shape;
+        if rows.checked_mul(columns).is_none() {
+            return Err(Error::Links { reason: format!("a shape of {rows} × {columns}") });
+        }
+        if self.row_degrees.len() != rows {
+            return Err(Error::Links {
+                reason: format!("{} row degrees for {rows} rows", self.row_degrees.len()),
+            });
+        }
+        let mut offsets = Vec::with_capacity(rows + 1);
+        let mut total = 0usize;
+        offsets.push(total);
+        for &degree in &self.row_degrees {
+            total = total.saturating_add(degree as usize);
+            offsets.push(total);
+        }
+        Links::try_from_csr(self.shape, offsets, self.columns.clone())
+    }
+}
+
+impl<B: Backend> Record<B> for SparseWeightRecord<B> {
+    type Item<S: PrecisionSettings> = SparseWeightItem;
+
+    fn into_item<S: PrecisionSettings>(self) -> Self::Item<S> {
+        SparseWeightItem {
+            id: self.id.serialize(),
+            shape: self.links.shape(),
+            row_degrees: self.links.row_degrees().into_iter().map(|degree| degree as u32).collect(),
+            columns: self.links.columns().to_vec(),
+            values: self.values.into_data().convert::<S::FloatElem>(),
+        }
+    }
+
+    fn from_item<S: PrecisionSettings>(item: Self::Item<S>, device: &B::Device) -> Self {
+        let links = item.links().expect("an item is checked when it is read");
+        Self {
+            id: ParamId::deserialize(&item.id),
+            links: Arc::new(links),
+            values: Tensor::from_data(item.values.convert::<B::FloatElem>(), device),
+        }
+    }
+}

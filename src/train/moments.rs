@@ -1,0 +1,68 @@
+//! Access to the moments an optimizer keeps per parameter, so that they can follow their links.
+
+use burn::optim::momentum::{Momentum, MomentumConfig, MomentumState};
+use burn::optim::{
+    AdaptiveMomentumState, Adam, AdamState, AdamW, AdamWState, Sgd, SgdState, SimpleOptimizer,
+};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// An optimizer whose moments a [`SparseOptimizer`](super::SparseOptimizer) can rewire.
+///
+/// Implemented for SGD, Adam and AdamW. Any other optimizer is refused by the compiler; implement this trait to use
+/// your own, provided that a zero gradient, weight and state leave all three at zero.
+pub trait CarriesMoments<B: Backend>: SimpleOptimizer<B> {
+    /// The same state with `f` applied to every moment tensor. Step counters stay. `f` may change the rank: a sparse
+    /// weight's moments are saved as one value per link. `device` is where the moments are.
+    fn map_moments<const D: usize, const E: usize>(
+        state: Self::State<D>,
+        device: &B::Device,
+        f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
+    ) -> Self::State<E>;
+}
+
+impl<B: Backend> CarriesMoments<B> for Sgd<B> {
+    fn map_moments<const D: usize, const E: usize>(
+        state: Self::State<D>,
+        device: &B::Device,
+        f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
+    ) -> Self::State<E> {
+        SgdState::new(state.momentum.map(|momentum| MomentumState::new(f(velocity(momentum, device)))))
+    }
+}
+
+impl<B: Backend> CarriesMoments<B> for Adam {
+    fn map_moments<const D: usize, const E: usize>(
+        state: Self::State<D>,
+        _device: &B::Device,
+        f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
+    ) -> Self::State<E> {
+        AdamState::new(map_adaptive(state.momentum, f))
+    }
+}
+
+impl<B: Backend> CarriesMoments<B> for AdamW {
+    fn map_moments<const D: usize, const E: usize>(
+        state: Self::State<D>,
+        _device: &B::Device,
+        f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
+    ) -> Self::State<E> {
+        AdamWState::new(map_adaptive(state.momentum, f))
+    }
+}
+
+/// The velocity is private in Burn 0.21; a step with momentum 1 on a zero gradient returns it unchanged. The zero
+/// gradient has the velocity's shape only by broadcasting, so nothing of that size is allocated for it.
+fn velocity<B: Backend, const D: usize>(state: MomentumState<B, D>, device: &B::Device) -> Tensor<B, D> {
+    let probe = Momentum::<B>::new(&MomentumConfig::new().with_momentum(1.0).with_dampening(0.0));
+    probe.transform(Tensor::zeros([1; D], device), Some(state)).0
+}
+
+fn map_adaptive<B: Backend, const D: usize, const E: usize>(
+    state: AdaptiveMomentumState<B, D>,
+    f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
+) -> AdaptiveMomentumState<B, E> {
+    let mut mapped = AdaptiveMomentumState::new(state.time, f(state.moment_1), f(state.moment_2));
+    mapped.max_moment_2 = state.max_moment_2.map(&f);
+    mapped
+}

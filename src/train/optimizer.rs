@@ -1,0 +1,338 @@
+//! The optimizer wrapper that keeps a model sparse and evolves its topology.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use burn::module::{AutodiffModule, ParamId};
+use burn::optim::adaptor::{GradAdaptor, OptimizerAdaptor};
+use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer, SimpleOptimizer};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::Interrupter;
+
+use super::carry;
+use super::moments::CarriesMoments;
+use super::record::TopologyRecord;
+use crate::error::{Error, Result};
+use crate::nn::{SparseWeight, Transport, hook, weight};
+use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
+
+type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
+type Found<B> = Vec<(String, SparseWeight<B>)>;
+
+/// Any of Burn's optimizer adaptors, with the topology of the model's sparse layers evolving as it steps.
+///
+/// Per step: gradients are zeroed where there is no link, the inner optimizer steps (weights and moments that start at
+/// zero off the mask stay there), and where an update is due the manager rewires the layers; moments follow their
+/// links. Sparse layers are found by walking the model, so it works with every derived module, in the standard
+/// learner, in custom loops, with gradient accumulation and clipping, and with the gradients of several devices.
+///
+/// ```
+/// use burn::backend::{Autodiff, Flex};
+/// use burn::optim::{GradientsParams, Optimizer, SgdConfig};
+/// use burn::prelude::*;
+/// use burn_cht::prelude::*;
+///
+/// type B = Autodiff<Flex>;
+/// let device = Default::default();
+/// let mut layer = SparseLinearConfig::new(20, 30).with_density(0.1).init::<B>(&device);
+/// let topology = TopologyConfig::new(Method::Chts, 40).with_update_interval(10);
+/// let mut optim = SparseOptimizer::new(SgdConfig::new().init(), topology.init());
+/// for _ in 0..40 {
+///     let loss = layer.forward(Tensor::<B, 2>::ones([4, 20], &device)).powi_scalar(2).mean();
+///     let grads = GradientsParams::from_grads(loss.backward(), &layer);
+///     layer = optim.step(0.1, layer, grads);
+/// }
+/// assert_eq!(layer.nnz(), 60);
+/// assert_eq!(optim.manager().updates(), 3);
+/// ```
+#[derive(Clone)]
+pub struct SparseOptimizer<O, M, B>
+where
+    O: SimpleOptimizer<B::InnerBackend>,
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+{
+    inner: OptimizerAdaptor<O, M, B>,
+    manager: TopologyManager,
+    /// Sums of dense gradients for the next update, by the path of the layer.
+    gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
+    /// The links that the moments of each sparse weight belong to.
+    links: HashMap<ParamId, Arc<Links>>,
+    /// Loaded, but the model they belong to has not been seen yet.
+    pending: Option<TopologyRecord>,
+    failure: Option<String>,
+    interrupter: Option<Interrupter>,
+}
+
+impl<O, M, B> SparseOptimizer<O, M, B>
+where
+    O: CarriesMoments<B::InnerBackend>,
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+{
+    /// Wraps `inner`; `manager` decides what happens to the topology.
+    pub fn new(inner: OptimizerAdaptor<O, M, B>, manager: TopologyManager) -> Self {
+        Self {
+            inner,
+            manager,
+            gradients: HashMap::new(),
+            links: HashMap::new(),
+            pending: None,
+            failure: None,
+            interrupter: None,
+        }
+    }
+
+    /// Has an error of the `Optimizer` trait's methods, which cannot return one, stop a learner through `interrupter`
+    /// instead of panicking.
+    #[must_use]
+    pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
+        self.interrupter = Some(interrupter);
+        self
+    }
+
+    /// The manager.
+    #[must_use]
+    pub fn manager(&self) -> &TopologyManager {
+        &self.manager
+    }
+
+    /// The handle by which metrics, progress lines and report files follow the topology.
+    #[must_use]
+    pub fn monitor(&self) -> TopologyMonitor {
+        self.manager.monitor()
+    }
+
+    /// Checks that the manager's configuration fits `model`, before any training: every pattern matches, densities
+    /// are those of the schedule, there is a sparse layer at all. The first step checks the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TopologyManager::bind`].
+    pub fn bind(&mut self, model: &M) -> Result<()> {
+        let found = hook::collect(model);
+        self.bind_found(&found)
+    }
+
+    fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
+        let layers: Vec<(&str, &Links)> =
+            found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
+        self.manager.bind(&layers)
+    }
+
+    /// One optimizer step, and an update of the topology if one is due.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TopologyManager::bind`] at the first step and of [`TopologyManager::update`], with the model as far
+    /// as it got.
+    pub fn try_step(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        grads: impl Into<GradAdaptor>,
+    ) -> Result<M, Box<(M, Error)>> {
+        let mut grads = grads.into();
+        let found = hook::collect(&model);
+        if let Err(error) = self.bind_found(&found).and_then(|()| self.finish_loading(&found)) {
+            return Err(Box::new((model, error)));
+        }
+        let link_gradients = self.mask_gradients(&found, &mut grads);
+        // Optimizers work in place where they hold the only reference.
+        drop(found);
+
+        let lr = lr * self.manager.learning_rate_factor();
+        let model = match grads {
+            GradAdaptor::Single(grads) => self.inner.step(lr, model, grads),
+            GradAdaptor::Multi(grads) => self.inner.step_multi(lr, model, grads),
+        };
+        self.manager.advance();
+        if !self.manager.is_due() {
+            return Ok(model);
+        }
+        match self.rewirings(&model, link_gradients) {
+            Ok(rewired) => Ok(hook::replace(model, rewired)),
+            Err(error) => Err(Box::new((model, error))),
+        }
+    }
+
+    /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
+    /// if that update follows this step and wants them.
+    fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
+        let steps_left = self.manager.steps_to_update();
+        let wants_dense = steps_left.is_some_and(|steps| steps <= self.manager.gradient_window());
+        let wants_links = steps_left == Some(1) && self.manager.wants_link_gradients();
+        let mut link_gradients = HashMap::new();
+        let parts: Vec<&mut GradientsParams> = match grads {
+            GradAdaptor::Single(grads) => vec![grads],
+            GradAdaptor::Multi(grads) => grads.grads.iter_mut().map(|(grads, _)| grads).collect(),
+        };
+        for part in parts {
+            for (path, weight) in found {
+                match weight.transport() {
+                    Transport::Masked { absent } => {
+                        let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
+                        if wants_dense {
+                            let home = Tensor::from_inner(grad.clone()).to_device(&weight.device()).inner();
+                            let sum = match self.gradients.remove(path) {
+                                Some(sum) => sum + home,
+                                None => home,
+                            };
+                            self.gradients.insert(path.clone(), sum);
+                        }
+                        let device = grad.device();
+                        let grad = match absent {
+                            Some(absent) => grad.mask_fill(absent.to_device(&device), 0.0),
+                            None => grad,
+                        };
+                        if wants_links {
+                            let values = weight::gather(weight.links(), &weight::read_f32(grad.clone()));
+                            add_to(link_gradients.entry(path.clone()).or_default(), values);
+                        }
+                        part.register::<B::InnerBackend, 2>(weight.id(), grad);
+                    }
+                }
+            }
+        }
+        link_gradients
+    }
+
+    /// One topology update: the manager decides, moments are rewired, and so are the layers that are handed back.
+    fn rewirings(
+        &mut self,
+        model: &M,
+        mut link_gradients: HashMap<String, Vec<f32>>,
+    ) -> Result<Vec<SparseWeight<B>>> {
+        let found = hook::collect(model);
+        let views: Vec<LayerView<_>> = found
+            .iter()
+            .map(|(path, weight)| LayerView {
+                links: weight.links().clone(),
+                weights: weight.link_values(),
+                link_gradients: link_gradients.remove(path),
+                dense_gradients: self.gradients.remove(path).map(weight::read_f32),
+                device: weight.device(),
+                on_host: weight::is_on_host::<B>(),
+            })
+            .collect();
+        let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
+
+        let mut moments = self.inner.to_record();
+        let mut rewired = Vec::with_capacity(found.len());
+        for ((_, weight), rewiring) in found.into_iter().zip(rewirings) {
+            let (id, old) = (weight.id(), weight.links().clone());
+            if *old == *rewiring.links {
+                continue;
+            }
+            let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
+            if let Some(record) = moments.remove(&id) {
+                moments.insert(id, carry::follow::<O, B>(record, &weight));
+            }
+            self.links.insert(id, weight.links().clone());
+            rewired.push(weight);
+        }
+        self.inner = self.inner.clone().load_record(moments);
+        Ok(rewired)
+    }
+
+    /// Brings loaded moments and gradients into the form that the model's layout needs.
+    fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
+        self.links = found.iter().map(|(_, weight)| (weight.id(), weight.links().clone())).collect();
+        let Some(record) = self.pending.take() else { return Ok(()) };
+        let mut moments = self.inner.to_record();
+        for (path, weight) in found {
+            if let Some(saved) = moments.remove(&weight.id()) {
+                moments.insert(weight.id(), carry::expand::<O, B>(saved, path, weight)?);
+            }
+        }
+        self.inner = self.inner.clone().load_record(moments);
+        for (path, gradient) in record.gradients {
+            let Some((_, weight)) = found.iter().find(|(other, _)| *other == path) else { continue };
+            if gradient.len() != weight.links().capacity() {
+                return Err(Error::Shape {
+                    what: format!("saved gradient of `{path}`"),
+                    found: vec![gradient.len()],
+                    expected: weight.shape().to_vec(),
+                });
+            }
+            let data = TensorData::new(gradient, weight.shape());
+            self.gradients.insert(path, Tensor::from_data(data, &weight.device()));
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &Error) {
+        let message = error.to_string();
+        match &self.interrupter {
+            Some(interrupter) => interrupter.stop(Some(&message)),
+            None => panic!("SparseOptimizer: {message}"),
+        }
+        self.failure = Some(message);
+    }
+
+    /// A step of the `Optimizer` trait: after an error the model is handed back as it is until the learner stops.
+    fn step_or_stop(&mut self, lr: LearningRate, model: M, grads: GradAdaptor) -> M {
+        if self.failure.is_some() {
+            return model;
+        }
+        self.try_step(lr, model, grads).unwrap_or_else(|failed| {
+            let (model, error) = *failed;
+            self.fail(&error);
+            model
+        })
+    }
+}
+
+impl<O, M, B> Optimizer<M, B> for SparseOptimizer<O, M, B>
+where
+    O: CarriesMoments<B::InnerBackend>,
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+{
+    /// The inner optimizer's record, with the moments of sparse weights as one value per link whatever the layout,
+    /// and the state of the topology.
+    type Record = (InnerRecord<O, M, B>, TopologyRecord);
+
+    /// # Panics
+    ///
+    /// On an error of [`try_step`](SparseOptimizer::try_step), unless an interrupter was given.
+    fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
+        self.step_or_stop(lr, module, grads.into())
+    }
+
+    /// # Panics
+    ///
+    /// On an error of [`try_step`](SparseOptimizer::try_step), unless an interrupter was given.
+    fn step_multi(&mut self, lr: LearningRate, module: M, grads: MultiGradientsParams) -> M {
+        self.step_or_stop(lr, module, grads.into())
+    }
+
+    fn to_record(&self) -> Self::Record {
+        let mut moments = self.inner.to_record();
+        if let Some(pending) = &self.pending {
+            return (moments, pending.clone());
+        }
+        for (id, links) in &self.links {
+            if let Some(record) = moments.remove(id) {
+                moments.insert(*id, carry::compact::<O, B>(record, links));
+            }
+        }
+        let gradients =
+            self.gradients.iter().map(|(path, sum)| (path.clone(), weight::read_f32(sum.clone())));
+        (moments, TopologyRecord { topology: self.manager.state(), gradients: gradients.collect() })
+    }
+
+    /// Loads both parts. A state of another run is an error of the next step.
+    fn load_record(mut self, record: Self::Record) -> Self {
+        let (moments, topology) = record;
+        if let Err(error) = self.manager.restore(topology.topology.clone()) {
+            self.fail(&error);
+            return self;
+        }
+        self.inner = self.inner.load_record(moments);
+        self.gradients.clear();
+        self.pending = Some(topology);
+        self
+    }
+}
