@@ -1,1 +1,0 @@
-//! Percolation: links that lead nowhere are removed along chains of layers.

@@ -1,1 +1,0 @@
-//! Regrowth: which empty positions become links.

@@ -1,1 +1,0 @@
-//! Removal: which links are kept.

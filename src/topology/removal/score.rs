@@ -1,0 +1,118 @@
+//! What a link is worth.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::topology::Links;
+
+/// How much a link is worth, from its weight (and gradient).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemovalScore {
+    /// WM: `|W|`.
+    Magnitude,
+    /// RI: `|W_ij| / Σ_i' |W_i'j| + |W_ij| / Σ_j' |W_ij'|`, the link's share of what enters its output plus its share
+    /// of what leaves its input (P eq. 1).
+    RelativeImportance,
+    /// `(|W|/2) / (α + (1−α)·Σ_row) + (|W|/2) / (α + (1−α)·Σ_column)`, with the sums of `|W|` over the link's row and
+    /// column: α = 1 is WM, α = 0 half of RI, which ranks as RI does.
+    ///
+    /// This is the base of P eq. 2. Its exponent δ/(1−δ) is the temperature of the draw and stands in
+    /// [`TemperatureSchedule`](super::TemperatureSchedule); raising the score first would underflow.
+    Unified {
+        /// α in [0, 1].
+        alpha: f64,
+    },
+    /// MEST: `|W| + γ·|gradient|`, with γ = 0.01 as published.
+    MagnitudeAndGradient {
+        /// γ ≥ 0.
+        gamma: f64,
+    },
+}
+
+impl RemovalScore {
+    /// Whether [`Self::scores`] needs the gradients.
+    #[must_use]
+    pub fn needs_gradients(&self) -> bool {
+        matches!(self, Self::MagnitudeAndGradient { .. })
+    }
+
+    /// Checks the score's own settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for α outside [0, 1] or a γ that is negative or not finite.
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            Self::Unified { alpha } if !(0.0..=1.0).contains(&alpha) => {
+                Err(Error::argument("alpha", alpha, "from 0 (relative importance) to 1 (magnitude)"))
+            }
+            Self::MagnitudeAndGradient { gamma } if !(gamma >= 0.0 && gamma.is_finite()) => {
+                Err(Error::argument("gamma", gamma, "finite and not negative"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The score of every link, in link order; none is negative. `weights` and `gradients` hold one value per link.
+    ///
+    /// A row or column whose weights are all zero contributes 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if there is not one value per link; [`Error::Argument`] for settings out of range, for
+    /// a weight or gradient that is not finite and for missing gradients.
+    pub fn scores(&self, links: &Links, weights: &[f32], gradients: Option<&[f32]>) -> Result<Vec<f64>> {
+        self.check()?;
+        let magnitudes = magnitudes("weights", links, weights)?;
+        Ok(match *self {
+            Self::Magnitude => magnitudes,
+            Self::RelativeImportance => normalised(links, &magnitudes, 1.0, 0.0),
+            Self::Unified { alpha } => normalised(links, &magnitudes, 0.5, alpha),
+            Self::MagnitudeAndGradient { gamma } => {
+                let gradients = gradients.ok_or_else(|| {
+                    Error::argument("gradients", "missing", "one per link, for this removal score")
+                })?;
+                let slopes = self::magnitudes("gradients", links, gradients)?;
+                magnitudes.iter().zip(&slopes).map(|(weight, slope)| weight + gamma * slope).collect()
+            }
+        })
+    }
+}
+
+/// Absolute values, checked to be finite and one per link.
+fn magnitudes(what: &str, links: &Links, values: &[f32]) -> Result<Vec<f64>> {
+    if values.len() != links.nnz() {
+        return Err(Error::Shape {
+            what: format!("{what}, one per link"),
+            found: vec![values.len()],
+            expected: vec![links.nnz()],
+        });
+    }
+    if let Some(link) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::argument(format!("{what}[{link}]"), values[link], "finite"));
+    }
+    Ok(values.iter().map(|&value| f64::from(value).abs()).collect())
+}
+
+/// `share·|W|/(α + (1−α)·Σ_row) + share·|W|/(α + (1−α)·Σ_column)`.
+fn normalised(links: &Links, magnitudes: &[f64], share: f64, alpha: f64) -> Vec<f64> {
+    let mut columns = vec![0.0; links.num_columns()];
+    let rows: Vec<f64> = (links.offsets().windows(2))
+        .map(|span| {
+            let row = span[0]..span[1];
+            for (&column, magnitude) in links.columns()[row.clone()].iter().zip(&magnitudes[row.clone()]) {
+                columns[column as usize] += magnitude;
+            }
+            magnitudes[row].iter().sum()
+        })
+        .collect();
+    let part = |magnitude: f64, sum: f64| {
+        let scale = alpha + (1.0 - alpha) * sum;
+        if scale > 0.0 { share * magnitude / scale } else { 0.0 }
+    };
+    let score = |((row, column), &magnitude): ((usize, usize), &f64)| {
+        part(magnitude, rows[row]) + part(magnitude, columns[column])
+    };
+    links.iter().zip(magnitudes).map(score).collect()
+}

@@ -1,1 +1,0 @@
-//! Choosing k of many: the best, or a weighted draw without replacement.
