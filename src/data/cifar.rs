@@ -1,0 +1,62 @@
+//! CIFAR-10's binary format: six files of 10,000 records, each a label byte and a red, a green and a blue plane.
+
+use super::idx::open;
+use super::images::{ImageShape, Images};
+use crate::error::{Error, Result};
+use std::io::Read;
+use std::path::Path;
+
+/// Size of CIFAR-10's images.
+pub const SHAPE: ImageShape = ImageShape::new(3, 32, 32);
+/// Number of CIFAR-10's classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
+pub const NUM_CLASSES: usize = 10;
+/// Records of one file.
+pub const BATCH: usize = 10_000;
+/// The files that hold the training images.
+pub const TRAIN_FILES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+/// The file that holds the test images.
+pub const TEST_FILE: &str = "test_batch.bin";
+
+/// Reads the 50,000 training and 10,000 test images from the six files of `folder`. All of them, or nothing.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be opened or read; [`Error::Data`], which names the file, when it does not hold
+/// exactly 10,000 records or a label is above 9.
+pub fn read_images(folder: impl AsRef<Path>) -> Result<(Images, Images)> {
+    let folder = folder.as_ref();
+    Ok((read_files(folder, &TRAIN_FILES)?, read_files(folder, &[TEST_FILE])?))
+}
+
+fn read_files(folder: &Path, files: &[&str]) -> Result<Images> {
+    let record = 1 + SHAPE.features();
+    let size = (BATCH * record) as u64;
+    // All are opened and measured before the first is read, so that a bad one is found before time is spent.
+    let mut sources = Vec::with_capacity(files.len());
+    for file in files {
+        let path = folder.join(file);
+        let (source, found) = open(&path)?;
+        if found != size {
+            let reason = format!("{found} bytes, expected {size}: {BATCH} records of {record}");
+            return Err(Error::data(path, reason));
+        }
+        sources.push((path, source));
+    }
+
+    let mut pixels = Vec::with_capacity(files.len() * BATCH * SHAPE.features());
+    let mut labels = Vec::with_capacity(files.len() * BATCH);
+    let mut buffer = vec![0; record];
+    for (path, mut source) in sources {
+        for at in 0..BATCH {
+            source.read_exact(&mut buffer).map_err(Error::io(&path))?;
+            if usize::from(buffer[0]) >= NUM_CLASSES {
+                let reason =
+                    format!("label {} of record {at} is not one of {NUM_CLASSES} classes", buffer[0]);
+                return Err(Error::data(&path, reason));
+            }
+            labels.push(buffer[0]);
+            pixels.extend_from_slice(&buffer[1..]);
+        }
+    }
+    Images::new(SHAPE, pixels, labels, NUM_CLASSES)
+}

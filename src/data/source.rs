@@ -1,0 +1,232 @@
+//! The data sets that the examples know by name.
+
+use super::augment::Augment;
+use super::batcher::{ImageBatch, ImageBatcher};
+use super::embedded::mnist_5k;
+use super::images::{ImageDataset, ImageItem, Images};
+use super::loader::EpochLoader;
+use super::normalisation::Normalisation;
+use super::{cifar, idx};
+use crate::error::{Error, Result};
+use burn::prelude::Backend;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A data set of labelled images, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ImageSource {
+    /// `mnist-5k`: 4,000 + 1,000 digits, part of the library.
+    #[default]
+    Mnist5k,
+    /// `mnist`: 60,000 + 10,000 digits.
+    Mnist,
+    /// `fashion-mnist`: 60,000 + 10,000 articles of clothing.
+    FashionMnist,
+    /// `cifar10`: 50,000 + 10,000 photographs.
+    Cifar10,
+}
+
+/// What is learned and how it is tested.
+#[derive(Debug, Clone)]
+pub struct ImageTask {
+    /// Where the images come from.
+    pub source: ImageSource,
+    /// Images to train on.
+    pub train: ImageDataset,
+    /// Images to test on.
+    pub test: ImageDataset,
+    /// The published constants of this data set.
+    pub normalisation: Normalisation,
+    /// The variations that training images are usually given.
+    pub augment: Augment,
+}
+
+impl ImageTask {
+    /// Training batches: shuffled and varied anew in every epoch, both drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `batch_size` is 0 or the normalisation does not fit the images.
+    pub fn train_loader<B: Backend>(
+        &self,
+        batch_size: usize,
+        seed: u64,
+        device: &B::Device,
+    ) -> Result<EpochLoader<B, ImageItem, ImageBatch<B>>> {
+        let batcher = self.batcher()?.augmented(self.augment, seed);
+        Ok(EpochLoader::with_epoch_batcher(self.train.clone(), batcher, batch_size, device)?.shuffled(seed))
+    }
+
+    /// Test batches, in order and as they are.
+    ///
+    /// # Errors
+    /// As [`train_loader`](Self::train_loader).
+    pub fn test_loader<B: Backend>(
+        &self,
+        batch_size: usize,
+        device: &B::Device,
+    ) -> Result<EpochLoader<B, ImageItem, ImageBatch<B>>> {
+        EpochLoader::new(self.test.clone(), self.batcher()?, batch_size, device)
+    }
+
+    fn batcher(&self) -> Result<ImageBatcher> {
+        ImageBatcher::new(self.train.shape(), &self.normalisation)
+    }
+}
+
+impl ImageSource {
+    /// Every data set.
+    pub const ALL: [Self; 4] = [Self::Mnist5k, Self::Mnist, Self::FashionMnist, Self::Cifar10];
+
+    /// The name on command lines and in configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mnist5k => "mnist-5k",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion-mnist",
+            Self::Cifar10 => "cifar10",
+        }
+    }
+
+    /// Loads the data set from `folder`, by default `datasets/NAME` under the working directory. `mnist-5k` needs none and
+    /// ignores it.
+    ///
+    /// MNIST and Fashion-MNIST are four IDX files under their original names, with or without `.gz`; CIFAR-10 is its six
+    /// binary batches.
+    ///
+    /// # Errors
+    /// [`Error::Data`] that names the folder and how to fill it when a file is missing; otherwise as
+    /// [`idx::read_images`] and [`cifar::read_images`].
+    pub fn load(self, folder: Option<&Path>) -> Result<ImageTask> {
+        let folder = folder.map_or_else(|| Path::new("datasets").join(self.name()), Path::to_path_buf);
+        let (train, test) = match self {
+            Self::Mnist5k => mnist_5k()?,
+            Self::Mnist | Self::FashionMnist => (
+                ImageDataset::new(self.idx_part(&folder, "train")?),
+                ImageDataset::new(self.idx_part(&folder, "t10k")?),
+            ),
+            Self::Cifar10 => {
+                let (train, test) =
+                    cifar::read_images(&folder).map_err(|error| self.explain(&folder, error))?;
+                (ImageDataset::new(train), ImageDataset::new(test))
+            }
+        };
+        let (normalisation, augment) = match self {
+            Self::Mnist5k | Self::Mnist => (Normalisation::mnist(), Augment::default()),
+            Self::FashionMnist => (Normalisation::fashion_mnist(), Augment::default()),
+            Self::Cifar10 => (Normalisation::cifar10(), Augment::cifar10()),
+        };
+        Ok(ImageTask { source: self, train, test, normalisation, augment })
+    }
+
+    fn idx_part(self, folder: &Path, part: &str) -> Result<Images> {
+        let images = plain_or_gzipped(folder, &format!("{part}-images-idx3-ubyte"));
+        let labels = plain_or_gzipped(folder, &format!("{part}-labels-idx1-ubyte"));
+        idx::read_images(images, labels, 10).map_err(|error| self.explain(folder, error))
+    }
+
+    /// Says of a missing file what would bring it.
+    fn explain(self, folder: &Path, error: Error) -> Error {
+        match error {
+            Error::Io { path, source } if source.kind() == ErrorKind::NotFound => {
+                let file = path.file_name().unwrap_or(path.as_os_str()).display();
+                let remedy = match self {
+                    Self::Cifar10 => {
+                        "unpack CIFAR-10's binary version there, or run `datasets/cifar10/from_jpeg.py`"
+                    }
+                    Self::Mnist => "fetch it with `datasets/fetch.sh mnist`",
+                    _ => "fetch it with `datasets/fetch.sh fashion-mnist`",
+                };
+                Error::data(folder, format!("no {self} here ({file} is missing): {remedy}"))
+            }
+            other => other,
+        }
+    }
+}
+
+/// The file, or the gzipped file if only that is there.
+fn plain_or_gzipped(folder: &Path, file: &str) -> PathBuf {
+    let (plain, gzipped) = (folder.join(file), folder.join(format!("{file}.gz")));
+    if !plain.exists() && gzipped.exists() { gzipped } else { plain }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ImageSource {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let known = Self::ALL.into_iter().find(|source| source.name() == name);
+        known.ok_or_else(|| Error::argument("dataset", name, names()))
+    }
+}
+
+impl TryFrom<String> for ImageSource {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<ImageSource> for String {
+    fn from(source: ImageSource) -> Self {
+        source.name().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_written_and_read_by_its_name() {
+        for source in ImageSource::ALL {
+            assert_eq!(source.to_string().parse::<ImageSource>().unwrap(), source);
+            let json = serde_json::to_string(&source).unwrap();
+            assert_eq!(json, format!("\"{source}\""));
+            assert_eq!(serde_json::from_str::<ImageSource>(&json).unwrap(), source);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_those_there_are() {
+        let expected = "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, cifar10";
+        assert_eq!("mnits".parse::<ImageSource>().unwrap_err().to_string(), expected);
+        assert!(serde_json::from_str::<ImageSource>("\"mnits\"").unwrap_err().to_string().contains(expected));
+    }
+
+    #[test]
+    fn a_missing_data_set_names_its_folder_and_the_command_that_fetches_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nowhere");
+        for (source, file, command) in [
+            (ImageSource::Mnist, "train-images-idx3-ubyte", "datasets/fetch.sh mnist"),
+            (ImageSource::FashionMnist, "train-images-idx3-ubyte", "datasets/fetch.sh fashion-mnist"),
+            (ImageSource::Cifar10, "data_batch_1.bin", "datasets/cifar10/from_jpeg.py"),
+        ] {
+            let message = source.load(Some(&path)).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("{}: no {source} here ({file}", path.display())),
+                "{message}"
+            );
+            assert!(message.contains(command), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_embedded_digits_need_no_folder() {
+        let task = ImageSource::default().load(None).unwrap();
+        assert_eq!((task.train.items().len(), task.test.items().len()), (4000, 1000));
+        assert_eq!((task.train.num_classes(), task.train.shape().features()), (10, 784));
+    }
+}
