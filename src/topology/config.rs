@@ -305,7 +305,7 @@ impl TopologyConfig {
             },
         };
         if let Some(schedule) = &schedule {
-            schedule.validate()?;
+            schedule.check()?;
             if schedule.last_change().is_some_and(|step| step > self.end_step()) {
                 return Err(Error::argument(
                     "density schedule's end step",
@@ -362,13 +362,13 @@ impl TopologyConfig {
         composition.validate()?;
         for (_, settings) in &self.layers {
             if let Some(removal) = &settings.removal {
-                removal.validate()?;
+                removal.check()?;
             }
             if let Some(fraction) = settings.fraction {
-                fraction.validate()?;
+                fraction.check()?;
             }
             if let Some(regrowth) = settings.regrowth {
-                regrowth.validate()?;
+                regrowth.check()?;
             }
         }
         Ok(())

@@ -135,23 +135,28 @@ impl TopologyManager {
         let shapes: Vec<[usize; 2]> = layers.iter().map(|(_, links)| links.shape()).collect();
         let chains = resolve(self.config.chains(), &paths, &shapes)?;
         for (pattern, _) in self.config.layers() {
-            if !paths.iter().any(|path| matches(pattern, path)) {
+            let mut matching = paths.iter().map(|path| matches(pattern, path));
+            if !matching.any(|matched| matched.as_ref().map_or(true, |&matched| matched)) {
                 return Err(Error::Pattern { pattern: pattern.clone(), layers: paths.join(", ") });
             }
         }
         let remembers = self.config.initial_weight() == InitialWeight::Historical;
         let mut states: Vec<LayerState> = layers
             .iter()
-            .map(|(path, links)| LayerState {
-                path: (*path).to_string(),
-                shape: links.shape(),
-                initial_nnz: links.nnz(),
-                settings: self.settings_of(path),
-                stopped: false,
-                ever_active: EverActive::new(links),
-                history: remembers.then(|| vec![0.0; links.capacity()]),
+            .map(|(path, links)| {
+                let mut ever_active = EverActive::new(links.shape());
+                ever_active.observe(links)?;
+                Ok(LayerState {
+                    path: (*path).to_string(),
+                    shape: links.shape(),
+                    initial_nnz: links.nnz(),
+                    settings: self.settings_of(path)?,
+                    stopped: false,
+                    ever_active,
+                    history: remembers.then(|| vec![0.0; links.capacity()]),
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         match self.restored.clone() {
             Some(state) => self.resume(state, &mut states)?,
             None => self.check_densities(&states)?,
@@ -166,7 +171,7 @@ impl TopologyManager {
                 });
             }
         }
-        self.monitor.publish(self.report_of_links(layers));
+        self.monitor.publish(self.report_of_links(layers)?);
         Ok(())
     }
 
@@ -307,9 +312,14 @@ impl TopologyManager {
         self.monitor.publish(report);
     }
 
-    fn settings_of(&self, path: &str) -> LayerSettings {
-        let matching = self.config.layers().iter().filter(|(pattern, _)| matches(pattern, path));
-        matching.last().map(|(_, settings)| settings.clone()).unwrap_or_default()
+    fn settings_of(&self, path: &str) -> Result<LayerSettings> {
+        let mut own = LayerSettings::default();
+        for (pattern, settings) in self.config.layers() {
+            if matches(pattern, path)? {
+                own = settings.clone();
+            }
+        }
+        Ok(own)
     }
 
     fn check_same(&self, layers: &[(&str, &Links)]) -> Result<()> {
@@ -366,7 +376,7 @@ impl TopologyManager {
         }
         for (layer, saved) in layers.iter_mut().zip(state.layers) {
             let capacity = layer.shape[0] * layer.shape[1];
-            if saved.ever_active.capacity() != capacity
+            if !saved.ever_active.fits(layer.shape)
                 || saved.history.as_ref().is_some_and(|history| history.len() != capacity)
             {
                 return Err(Error::Links {
@@ -382,7 +392,7 @@ impl TopologyManager {
     }
 
     /// A report on links as they are, without an update.
-    fn report_of_links(&self, layers: &[(&str, &Links)]) -> UpdateReport {
+    fn report_of_links(&self, layers: &[(&str, &Links)]) -> Result<UpdateReport> {
         let links: Vec<&Links> = layers.iter().map(|(_, links)| *links).collect();
         let reports = links.iter().enumerate().map(|(index, links)| self.layer_report(index, links)).collect();
         self.whole_report(&links, reports)
@@ -414,22 +424,22 @@ impl TopologyManager {
         }
     }
 
-    pub(super) fn whole_report(&self, links: &[&Links], layers: Vec<LayerReport>) -> UpdateReport {
+    pub(super) fn whole_report(&self, links: &[&Links], layers: Vec<LayerReport>) -> Result<UpdateReport> {
         let capacity: usize = links.iter().map(|links| links.capacity()).sum();
         let nnz: usize = links.iter().map(|links| links.nnz()).sum();
         let regrown: usize = layers.iter().map(|layer| layer.regrown).sum();
         let again: f64 = layers.iter().map(|layer| layer.overlap * layer.regrown as f64).sum();
         let ever: f64 =
             layers.iter().zip(links).map(|(layer, links)| layer.itop * links.capacity() as f64).sum();
-        UpdateReport {
+        Ok(UpdateReport {
             update: self.updates,
             step: self.step,
             density: nnz as f64 / capacity.max(1) as f64,
-            active_units: active_units(links, &self.chains).rate(),
+            active_units: active_units(links, &self.chains)?.rate(),
             itop: ever / capacity.max(1) as f64,
             overlap: if regrown == 0 { 0.0 } else { again / regrown as f64 },
             layers,
-        }
+        })
     }
 }
 

@@ -99,7 +99,7 @@ impl DensityDecay {
     pub fn schedule(self, final_sparsity: f64, end_step: usize) -> Option<DensitySchedule> {
         match self {
             Self::Constant => None,
-            Self::Surplus => Some(DensitySchedule::surplus(final_sparsity, end_step)),
+            Self::Surplus => Some(DensitySchedule::mutate_and_shrink(final_sparsity, end_step)),
             Self::Cubic { initial_sparsity } => {
                 Some(DensitySchedule::cubic(initial_sparsity, final_sparsity, 0, end_step))
             }
@@ -125,7 +125,7 @@ impl DensityDecay {
         match self {
             Self::Constant => final_density,
             Self::Surplus => {
-                1.0 - DensitySchedule::surplus(1.0 - final_density, usize::MAX).sparsity_at(0)
+                1.0 - DensitySchedule::mutate_and_shrink(1.0 - final_density, usize::MAX).sparsity_at(0)
             }
             Self::Cubic { initial_sparsity } | Self::Sigmoid { initial_sparsity } => 1.0 - initial_sparsity,
         }
@@ -140,9 +140,9 @@ impl Composition {
     /// [`Error::Argument`] that names the setting, its value and the range allowed.
     pub fn validate(&self) -> Result<(), Error> {
         self.init.validate()?;
-        self.fraction.validate()?;
-        self.removal.as_ref().map_or(Ok(()), Removal::validate)?;
-        self.regrowth.as_ref().map_or(Ok(()), Regrowth::validate)
+        self.fraction.check()?;
+        self.removal.as_ref().map_or(Ok(()), Removal::check)?;
+        self.regrowth.as_ref().map_or(Ok(()), Regrowth::check)
     }
 }
 
@@ -182,7 +182,7 @@ impl Method {
     #[must_use]
     pub fn composition(self, fraction: f64) -> Composition {
         let hard = |score| Some(Removal::hard(score));
-        let soft = Some(Removal::soft(RemovalScore::Magnitude, TemperatureSchedule::default()));
+        let soft = Some(Removal::soft(RemovalScore::Magnitude, TemperatureSchedule::ONE_TO_THREE));
         let gradient = Some(Regrowth::Gradient { window: 1 });
         let ch = |predictor, selection| Some(Regrowth::CannistraciHebb { predictor, selection });
         let still = Composition {

@@ -52,13 +52,13 @@ impl TopologyManager {
             passages.push(self.remove_links(index, view, number)?);
         }
         if self.composition.percolation {
-            self.percolate_links(&mut passages);
+            self.percolate_links(&mut passages)?;
         }
         for (index, view) in views.iter().enumerate() {
             self.regrow_links::<B>(index, view, &mut passages[index], number)?;
         }
         self.updates = number;
-        Ok(self.conclude(views, passages))
+        self.conclude(views, passages)
     }
 
     fn evolves(&self, index: usize) -> bool {
@@ -107,10 +107,10 @@ impl TopologyManager {
     }
 
     /// Stage 3: links that lead nowhere along the declared chains go, in the layers that evolve.
-    fn percolate_links(&self, passages: &mut [Passage]) {
+    fn percolate_links(&self, passages: &mut [Passage]) -> Result<()> {
         let start = Instant::now();
         let mut links: Vec<Links> = passages.iter().map(|passage| passage.kept.clone()).collect();
-        percolate(&mut links, &self.chains);
+        percolate(&mut links, &self.chains)?;
         let share = start.elapsed() / passages.len().max(1) as u32;
         for (index, (passage, links)) in passages.iter_mut().zip(links).enumerate() {
             if self.evolves(index) {
@@ -119,6 +119,7 @@ impl TopologyManager {
             }
             passage.time += share;
         }
+        Ok(())
     }
 
     /// Stages 4 and 5: scores on the links as they now are, and regrowth up to the target.
@@ -158,7 +159,7 @@ impl TopologyManager {
     }
 
     /// Stage 6 and the report: initial values of new links, and what later updates must remember.
-    fn conclude<D>(&mut self, views: &[LayerView<D>], passages: Vec<Passage>) -> Vec<Rewiring> {
+    fn conclude<D>(&mut self, views: &[LayerView<D>], passages: Vec<Passage>) -> Result<Vec<Rewiring>> {
         let mut rewirings = Vec::with_capacity(views.len());
         let mut reports = Vec::with_capacity(views.len());
         for (index, (view, passage)) in views.iter().zip(passages).enumerate() {
@@ -169,7 +170,7 @@ impl TopologyManager {
             let links = passage.kept.union(&passage.grown);
             let initial = self.initial_values(index, view, &links);
             let layer = &mut self.layers[index];
-            layer.ever_active.observe(&links);
+            layer.ever_active.observe(&links)?;
             let overlap = if regrown == 0 { 0.0 } else { again as f64 / regrown as f64 };
             let threshold = self.composition.early_stop;
             layer.stopped |= regrown > 0 && threshold.is_some_and(|threshold| overlap > threshold);
@@ -185,9 +186,9 @@ impl TopologyManager {
             rewirings.push(Rewiring { links: Arc::new(links), initial });
         }
         let links: Vec<&Links> = rewirings.iter().map(|rewiring| &*rewiring.links).collect();
-        let report = self.whole_report(&links, reports);
+        let report = self.whole_report(&links, reports)?;
         self.finish_update(report);
-        rewirings
+        Ok(rewirings)
     }
 
     /// Values of the links of `links` that the layer did not have before, ordered by position.

@@ -174,7 +174,7 @@ where
                     Transport::Masked { absent } => {
                         let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
                         if wants_dense {
-                            let home = Tensor::from_inner(grad.clone()).to_device(&weight.device()).inner();
+                            let home = grad.clone().to_device(&weight.device());
                             let sum = match self.gradients.remove(path) {
                                 Some(sum) => sum + home,
                                 None => home,
@@ -188,7 +188,12 @@ where
                         };
                         if wants_links {
                             let values = weight::gather(weight.links(), &weight::read_f32(grad.clone()));
-                            add_to(link_gradients.entry(path.clone()).or_default(), values);
+                            link_gradients
+                                .entry(path.clone())
+                                .and_modify(|sum: &mut Vec<f32>| {
+                                    sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value);
+                                })
+                                .or_insert(values);
                         }
                         part.register::<B::InnerBackend, 2>(weight.id(), grad);
                     }

@@ -1,5 +1,7 @@
 //! How much of a network a topology uses, and how much of it is still exploring.
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Degrees, ResolvedChain, Side, check};
@@ -33,9 +35,9 @@ impl ActiveUnits {
 /// # Errors
 ///
 /// As [`percolate`](super::percolate).
-pub fn active_units(layers: &[Links], chains: &[ResolvedChain]) -> Result<ActiveUnits> {
+pub fn active_units<L: Borrow<Links>>(layers: &[L], chains: &[ResolvedChain]) -> Result<ActiveUnits> {
     check(layers, chains)?;
-    let degrees: Vec<_> = layers.iter().map(Degrees::of).collect();
+    let degrees: Vec<_> = layers.iter().map(|links| Degrees::of(links.borrow())).collect();
     let slot = |(layer, side): (usize, Side)| 2 * layer + usize::from(side == Side::Outputs);
     // The group of every side is the smallest slot it meets, directly or through others.
     let mut groups: Vec<usize> = (0..2 * layers.len()).collect();
@@ -71,6 +73,12 @@ impl EverActive {
     #[must_use]
     pub fn new(shape: [usize; 2]) -> Self {
         Self { shape, words: vec![0; (shape[0] * shape[1]).div_ceil(64)] }
+    }
+
+    /// Whether this is the memory of a layer of `shape`; a saved one need not be.
+    #[must_use]
+    pub fn fits(&self, shape: [usize; 2]) -> bool {
+        self.shape == shape && self.words.len() == (shape[0] * shape[1]).div_ceil(64)
     }
 
     /// Adds the positions of `links`.

@@ -10,6 +10,9 @@ mod pattern;
 
 pub use activity::{ActiveUnits, EverActive, active_units, regrown_overlap};
 pub use chain::{Chain, ChainKind, ResolvedChain, resolve};
+pub(crate) use pattern::matches;
+
+use std::borrow::Borrow;
 
 use super::Links;
 use crate::error::Result;
@@ -114,8 +117,8 @@ fn keep_units(links: &Links, side: Side, kept: &[bool]) -> Links {
     Links::from_sorted_positions(links.shape(), positions)
 }
 
-fn check(layers: &[Links], chains: &[ResolvedChain]) -> Result<()> {
-    let shapes: Vec<_> = layers.iter().map(Links::shape).collect();
+fn check<L: Borrow<Links>>(layers: &[L], chains: &[ResolvedChain]) -> Result<()> {
+    let shapes: Vec<_> = layers.iter().map(|links| links.borrow().shape()).collect();
     chains.iter().try_for_each(|chain| chain.check(&shapes, |layer| layer.to_string()))
 }
 

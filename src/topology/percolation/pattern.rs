@@ -16,6 +16,15 @@ enum Segment {
     Pieces(Vec<String>),
 }
 
+/// Whether `pattern` matches `path`.
+///
+/// # Errors
+///
+/// [`Error::Argument`] for a pattern that cannot be read.
+pub(crate) fn matches(pattern: &str, path: &str) -> Result<bool> {
+    Ok(!Pattern::parse(pattern)?.captures(path).is_empty())
+}
+
 impl Pattern {
     /// Reads a pattern.
     ///
