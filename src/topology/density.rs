@@ -118,7 +118,9 @@ impl DensitySchedule {
             Self::Ramp { initial_sparsity, start_step, .. } if step <= start_step => initial_sparsity,
             Self::Ramp { shape, initial_sparsity, final_sparsity, start_step, end_step } => {
                 let x = (step - start_step) as f64 / (end_step - start_step) as f64;
-                initial_sparsity + (final_sparsity - initial_sparsity) * shape.covered(x)
+                let sparsity = initial_sparsity + (final_sparsity - initial_sparsity) * shape.covered(x);
+                // Rounding could pass the end by a bit, and a layer would lose a link only to regain it.
+                sparsity.max(initial_sparsity.min(final_sparsity)).min(initial_sparsity.max(final_sparsity))
             }
             Self::MutateAndShrink { final_sparsity, end_step } => {
                 if step >= end_step {
@@ -206,6 +208,131 @@ impl DensitySchedule {
                     return Err(Error::argument("end_step", end_step, "at least 1"));
                 }
                 Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STEPS: [usize; 8] = [100, 1000, 2000, 4000, 6000, 7000, 7500, 8000];
+
+    fn five_digits(schedule: &DensitySchedule) -> [String; 8] {
+        STEPS.map(|step| format!("{:.5}", schedule.sparsity_at(step)))
+    }
+
+    #[test]
+    fn ramps_take_the_values_of_their_formulas() {
+        assert_eq!(
+            five_digits(&DensitySchedule::sigmoid(0.5, 0.9, 0, 8000)),
+            ["0.50016", "0.50342", "0.51807", "0.70000", "0.88193", "0.89658", "0.89890", "0.90000"]
+        );
+        assert_eq!(
+            five_digits(&DensitySchedule::cubic(0.5, 0.9, 0, 8000)),
+            ["0.51481", "0.63203", "0.73125", "0.85000", "0.89375", "0.89922", "0.89990", "0.90000"]
+        );
+        assert_eq!(
+            five_digits(&DensitySchedule::sigmoid(0.5, 0.95, 0, 8000)),
+            ["0.50018", "0.50385", "0.52033", "0.72500", "0.92967", "0.94615", "0.94876", "0.95000"]
+        );
+        assert_eq!(
+            five_digits(&DensitySchedule::linear(0.5, 0.9, 0, 8000)),
+            ["0.50500", "0.55000", "0.60000", "0.70000", "0.80000", "0.85000", "0.87500", "0.90000"]
+        );
+    }
+
+    #[test]
+    fn a_late_start_holds_the_initial_sparsity_and_shifts_the_ramp() {
+        let (early, late) =
+            (DensitySchedule::cubic(0.5, 0.9, 0, 100), DensitySchedule::cubic(0.5, 0.9, 50, 150));
+        for step in 0..=50 {
+            assert_eq!(late.sparsity_at(step), 0.5);
+        }
+        for step in 0..200 {
+            assert_eq!(late.sparsity_at(step + 50), early.sparsity_at(step));
+        }
+    }
+
+    #[test]
+    fn mutation_shrinks_in_two_steps_to_the_final_sparsity() {
+        let schedule = DensitySchedule::mutate_and_shrink(0.9, 1000);
+        for (step, extra) in [(0, 0.05), (599, 0.05), (600, 0.025), (999, 0.025), (1000, 0.0), (5000, 0.0)] {
+            assert_eq!(schedule.sparsity_at(step), 0.9 - extra, "step {step}");
+        }
+        assert_eq!(schedule.final_sparsity().to_bits(), 0.9f64.to_bits());
+        assert_eq!((schedule.is_constant(), schedule.last_change()), (false, Some(1000)));
+    }
+
+    #[test]
+    fn a_schedule_without_change_is_constant_and_has_no_last_change() {
+        for schedule in [DensitySchedule::constant(0.9), DensitySchedule::sigmoid(0.9, 0.9, 3, 80)] {
+            assert!(schedule.is_constant());
+            assert_eq!(schedule.last_change(), None);
+            assert!([0, 40, 1000].iter().all(|&step| schedule.sparsity_at(step) == 0.9));
+        }
+        assert_eq!(DensitySchedule::linear(0.5, 0.9, 3, 80).last_change(), Some(80));
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused_by_name() {
+        let refused = |schedule: DensitySchedule| match schedule.check() {
+            Err(Error::Argument { name, .. }) => name,
+            other => panic!("{schedule:?}: {other:?}"),
+        };
+        for sparsity in [-0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
+            assert_eq!(refused(DensitySchedule::constant(sparsity)), "sparsity");
+            assert_eq!(refused(DensitySchedule::cubic(sparsity, 0.9, 0, 10)), "initial_sparsity");
+            assert_eq!(refused(DensitySchedule::cubic(0.5, sparsity, 0, 10)), "final_sparsity");
+            assert_eq!(refused(DensitySchedule::mutate_and_shrink(sparsity, 10)), "final_sparsity");
+        }
+        assert_eq!(refused(DensitySchedule::linear(0.5, 0.9, 10, 10)), "start_step");
+        assert_eq!(refused(DensitySchedule::sigmoid(0.5, 0.9, 11, 10)), "start_step");
+        assert_eq!(refused(DensitySchedule::mutate_and_shrink(0.04, 10)), "final_sparsity");
+        assert_eq!(refused(DensitySchedule::mutate_and_shrink(0.5, 0)), "end_step");
+        DensitySchedule::constant(0.0).check().unwrap();
+        DensitySchedule::sigmoid(0.0, 0.99, 0, 1).check().unwrap();
+    }
+
+    #[test]
+    fn a_schedule_survives_a_record() {
+        for schedule in [
+            DensitySchedule::constant(0.9),
+            DensitySchedule::sigmoid(0.5, 0.9, 10, 100),
+            DensitySchedule::mutate_and_shrink(0.9, 100),
+        ] {
+            let json = serde_json::to_string(&schedule).unwrap();
+            assert_eq!(serde_json::from_str::<DensitySchedule>(&json).unwrap(), schedule);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_ramp_is_monotone_between_ends_that_are_met_to_the_bit(
+            ends in (0.0..1.0f64, 0.0..1.0f64), start in 0usize..50, length in 1usize..200
+        ) {
+            let (initial, last) = ends;
+            let end = start + length;
+            for ramp in [
+                DensitySchedule::linear(initial, last, start, end),
+                DensitySchedule::cubic(initial, last, start, end),
+                DensitySchedule::sigmoid(initial, last, start, end),
+            ] {
+                ramp.check().unwrap();
+                prop_assert_eq!(ramp.initial_sparsity().to_bits(), initial.to_bits());
+                prop_assert_eq!(ramp.sparsity_at(start).to_bits(), initial.to_bits());
+                for after in [end, end + 1, usize::MAX] {
+                    prop_assert_eq!(ramp.sparsity_at(after).to_bits(), last.to_bits());
+                }
+                let mut previous = initial;
+                for step in 0..=end {
+                    let sparsity = ramp.sparsity_at(step);
+                    prop_assert!((sparsity - previous) * (last - initial).signum() >= -1e-15);
+                    prop_assert!(initial.min(last) <= sparsity && sparsity <= initial.max(last));
+                    previous = sparsity;
+                }
             }
         }
     }

@@ -10,7 +10,8 @@ use crate::topology::sampling::{KeyedTopK, Race, Selection};
 /// Chooses new links from scores that arrive row by row, so that no rows × columns buffer is needed.
 ///
 /// Rows may come in any order; every row must come exactly once. The links depend on the scores and the random
-/// stream alone, and are those of [`grow_from_scores`](super::grow_from_scores) to the bit. Memory O(k), cost O(1) per position.
+/// stream alone, and are those of [`grow_from_scores`](super::grow_from_scores) to the bit. Memory O(k), cost O(1) per
+/// position.
 #[derive(Debug)]
 pub struct Grower<'a> {
     links: &'a Links,
@@ -65,8 +66,8 @@ impl<'a> Grower<'a> {
         }
         let mut first = 0;
         for link in self.links.row(row).iter().map(|&column| column as usize).chain([width]) {
-            for column in first..link {
-                let score = f64::from(scores[column]);
+            for (column, &score) in (first..link).zip(&scores[first..link]) {
+                let score = f64::from(score);
                 if !(score >= 0.0 && score.is_finite()) {
                     return Err(Error::argument(
                         format!("score at ({row}, {column})"),

@@ -14,6 +14,8 @@
 //! threads, and whether scores arrive at once or row by row.
 
 mod accumulator;
+#[cfg(test)]
+pub(super) mod exact;
 mod noise;
 
 pub use accumulator::KeyedTopK;
