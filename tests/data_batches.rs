@@ -5,7 +5,7 @@ use burn::backend::Flex;
 use burn::data::dataloader::DataLoader;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
-use burn::data::dataset::transform::MapperDataset;
+use burn::data::dataset::transform::{Mapper, MapperDataset, PartialDataset};
 use burn_cht::data::{
     Augment, EpochBatcher, ImageBatch, ImageBatcher, ImageDataset, ImageItem, ImageShape, ImageSource,
     Images, Normalisation,
@@ -42,6 +42,14 @@ fn targets(batch: &ImageBatch<B>) -> Vec<i64> {
 
 fn items(dataset: &ImageDataset, positions: &[usize]) -> Vec<ImageItem> {
     positions.iter().map(|&at| dataset.get(at).unwrap()).collect()
+}
+
+struct Label;
+
+impl Mapper<ImageItem, u8> for Label {
+    fn map(&self, item: &ImageItem) -> u8 {
+        item.label()
+    }
 }
 
 #[test]
@@ -151,8 +159,10 @@ fn without_padding_and_flip_an_augmented_batch_is_the_plain_one() {
 
 #[test]
 fn the_transforms_of_burn_apply_to_images() {
-    let labels = MapperDataset::new(images(4), |item: &ImageItem| item.label());
-    assert_eq!((0..4).map(|at| labels.get(at).unwrap()).collect::<Vec<_>>(), [0, 1, 2, 0]);
+    let part = PartialDataset::new(images(9), 4, 7);
+    assert_eq!((0..3).map(|at| part.get(at).unwrap().index()).collect::<Vec<_>>(), [4, 5, 6]);
+    let labels = MapperDataset::new(part, Label);
+    assert_eq!((0..3).map(|at| labels.get(at).unwrap()).collect::<Vec<_>>(), [1, 2, 0]);
 }
 
 #[test]
@@ -179,16 +189,16 @@ fn a_task_feeds_every_training_image_shuffled_and_every_test_image_in_order() {
 #[test]
 #[ignore = "needs the data sets that are fetched"]
 fn the_published_constants_are_those_of_the_fetched_data_sets() {
-    for source in [ImageSource::Mnist, ImageSource::FashionMnist, ImageSource::Cifar10] {
+    // Published to four decimals. CIFAR-10 may be there as JPEG, which takes some of the contrast.
+    for (source, tolerance) in
+        [(ImageSource::Mnist, 5e-5), (ImageSource::FashionMnist, 5e-5), (ImageSource::Cifar10, 3e-3)]
+    {
         let task = source.load(None).unwrap();
-        let measured = Normalisation::measure(&task.train).unwrap();
-        println!("{source}: {measured:?}");
         assert_eq!(task.test.items().len(), 10_000);
-        for (constant, measured) in task.normalisation.mean().iter().zip(measured.mean()) {
-            assert!((constant - measured).abs() < 1e-3, "{source}: {constant} {measured}");
-        }
-        for (constant, measured) in task.normalisation.std().iter().zip(measured.std()) {
-            assert!((constant - measured).abs() < 1e-3, "{source}: {constant} {measured}");
+        let measured = Normalisation::measure(&task.train).unwrap();
+        let constants = task.normalisation.mean().iter().chain(task.normalisation.std());
+        for (constant, measured) in constants.zip(measured.mean().iter().chain(measured.std())) {
+            assert!((constant - measured).abs() < tolerance, "{source}: {constant}, measured {measured}");
         }
     }
 }

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augment {
     /// Black pixels added on each side before a crop of the original size is taken at a uniform position; 0 for none.
-    pub padding: usize,
+    pub padding: u8,
     /// Mirror left and right with probability ½.
     pub flip: bool,
 }
@@ -21,7 +21,8 @@ impl Augment {
 
     /// Draws one variation.
     pub(super) fn draw(&self, rng: &mut impl Rng) -> View {
-        let mut shift = || rng.random_range(0..=2 * self.padding) as isize - self.padding as isize;
+        let padding = i16::from(self.padding);
+        let mut shift = || isize::from(rng.random_range(-padding..=padding));
         let (down, right) = (shift(), shift());
         View { down, right, flip: self.flip && rng.random() }
     }
@@ -41,37 +42,27 @@ pub(super) struct View {
 impl View {
     /// Appends what the window shows of `pixels`, a table look-up per value. Outside of the image is black.
     pub fn extend(&self, out: &mut Vec<f32>, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]]) {
-        let columns = seen(self.right, shape.width);
+        let ImageShape { height, width, .. } = shape;
+        let shift = self.right.unsigned_abs().min(width);
+        // A window moved right begins inside of the image and ends beyond it, one moved left the other way round.
+        let (before, first) = if self.right < 0 { (shift, 0) } else { (0, shift) };
+        let shown = width - shift;
         for (plane, table) in pixels.chunks_exact(shape.plane()).zip(tables) {
-            let black = table[0];
-            for row in 0..shape.height {
+            for row in 0..height {
                 let start = out.len();
-                let source = row as isize + self.down;
-                if (0..shape.height as isize).contains(&source) {
-                    let line = &plane[source as usize * shape.width..][..shape.width];
-                    out.extend((0..columns.start).map(|_| black));
-                    let first = columns.start.wrapping_add_signed(self.right);
-                    out.extend(line[first..][..columns.len()].iter().map(|&pixel| table[usize::from(pixel)]));
-                    out.extend((columns.end..shape.width).map(|_| black));
-                } else {
-                    out.extend((0..shape.width).map(|_| black));
+                let source = row.checked_add_signed(self.down).filter(|&source| source < height);
+                if let Some(source) = source {
+                    let line = &plane[source * width + first..][..shown];
+                    out.resize(start + before, table[0]);
+                    out.extend(line.iter().map(|&pixel| table[usize::from(pixel)]));
                 }
+                out.resize(start + width, table[0]);
                 if self.flip {
                     out[start..].reverse();
                 }
             }
         }
     }
-}
-
-/// The columns of a window moved right by `shift` in which it shows the image of that `width`.
-fn seen(shift: isize, width: usize) -> std::ops::Range<usize> {
-    let shown = width.saturating_sub(shift.unsigned_abs());
-    if shown == 0 {
-        return 0..0;
-    }
-    let start = if shift < 0 { shift.unsigned_abs() } else { 0 };
-    start..start + shown
 }
 
 #[cfg(test)]
