@@ -54,7 +54,7 @@ impl<B: Backend> Masked<B> {
             let trainable = old.is_require_grad();
             let new = match (initial.is_empty(), &absent) {
                 // The weight is zero off the old links already: nothing has to leave the device.
-                (true, Some(absent)) => old.detach().mask_fill(absent.clone(), 0.0),
+                (true, Some(absent)) => old.mask_fill(absent.clone(), 0.0).detach(),
                 (true, None) => old.detach(),
                 (false, _) => {
                     let values = gather(from, &read_f32(old));
