@@ -70,7 +70,7 @@ impl Normalisation {
         }
         let moment = |count: &[u64; 256], of: &dyn Fn(f64) -> f64| {
             let total = count.iter().sum::<u64>() as f64;
-            count.iter().zip(0u8..).map(|(&n, pixel)| n as f64 * of(f64::from(pixel) / 255.0)).sum::<f64>()
+            count.iter().zip(0..=255u8).map(|(&n, pixel)| n as f64 * of(f64::from(pixel) / 255.0)).sum::<f64>()
                 / total
         };
         let mean = counts.iter().map(|count| moment(count, &|x| x)).collect::<Vec<_>>();
