@@ -324,9 +324,10 @@ impl TopologyManager {
 
     fn check_same(&self, layers: &[(&str, &Links)]) -> Result<()> {
         let same = layers.len() == self.layers.len()
-            && layers.iter().zip(&self.layers).all(|((path, links), state)| {
-                *path == state.path && links.shape() == state.shape
-            });
+            && layers
+                .iter()
+                .zip(&self.layers)
+                .all(|((path, links), state)| *path == state.path && links.shape() == state.shape);
         let name = |path: &str, [rows, columns]: [usize; 2]| format!("{path} {rows}×{columns}");
         let list = |names: Vec<String>| names.join(", ");
         if same {
@@ -394,7 +395,8 @@ impl TopologyManager {
     /// A report on links as they are, without an update.
     fn report_of_links(&self, layers: &[(&str, &Links)]) -> Result<UpdateReport> {
         let links: Vec<&Links> = layers.iter().map(|(_, links)| *links).collect();
-        let reports = links.iter().enumerate().map(|(index, links)| self.layer_report(index, links)).collect();
+        let reports =
+            links.iter().enumerate().map(|(index, links)| self.layer_report(index, links)).collect();
         self.whole_report(&links, reports)
     }
 

@@ -216,9 +216,7 @@ impl Method {
                 fraction: cosine,
                 ..still
             },
-            Self::Gmp => {
-                Composition { density: DensityDecay::Cubic { initial_sparsity: 0.0 }, ..still }
-            }
+            Self::Gmp => Composition { density: DensityDecay::Cubic { initial_sparsity: 0.0 }, ..still },
             Self::Granet => Composition {
                 density: DensityDecay::Cubic { initial_sparsity: 0.5 },
                 removal: hard(RemovalScore::Magnitude),
@@ -274,8 +272,9 @@ impl FromStr for Method {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
-            Error::argument("method", name, Self::ALL.map(Self::name).join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == name)
+            .ok_or_else(|| Error::argument("method", name, Self::ALL.map(Self::name).join(", ")))
     }
 }

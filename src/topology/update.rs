@@ -194,10 +194,14 @@ impl TopologyManager {
     /// Values of the links of `links` that the layer did not have before, ordered by position.
     fn initial_values<D>(&mut self, index: usize, view: &LayerView<D>, links: &Links) -> Vec<(usize, f32)> {
         let kind = self.config.initial_weight();
-        let stream = stream(self.config.seed(), &format!("{}:initial", self.layers[index].path), self.updates);
+        let stream =
+            stream(self.config.seed(), &format!("{}:initial", self.layers[index].path), self.updates);
         let layer = &mut self.layers[index];
         if let Some(history) = &mut layer.history {
-            view.links.positions().zip(&view.weights).for_each(|(position, &value)| history[position] = value);
+            view.links
+                .positions()
+                .zip(&view.weights)
+                .for_each(|(position, &value)| history[position] = value);
         }
         let new = links.difference(&view.links);
         match kind {

@@ -2,7 +2,7 @@
 
 use burn::optim::momentum::{Momentum, MomentumConfig, MomentumState};
 use burn::optim::{
-    AdaptiveMomentumState, Adam, AdamState, AdamW, AdamWState, Sgd, SgdState, SimpleOptimizer,
+    Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, Sgd, SgdState, SimpleOptimizer,
 };
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

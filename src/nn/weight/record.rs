@@ -35,10 +35,7 @@ impl<B: Backend> SparseWeightRecord<B> {
 }
 
 /// The weight of `record` in the layout and on the device of `weight`.
-pub(super) fn load<B: Backend>(
-    weight: SparseWeight<B>,
-    record: SparseWeightRecord<B>,
-) -> SparseWeight<B> {
+pub(super) fn load<B: Backend>(weight: SparseWeight<B>, record: SparseWeightRecord<B>) -> SparseWeight<B> {
     let SparseWeightRecord { id, links, values } = record;
     let values = super::read_f32(values);
     let storage = match weight.storage {
