@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use burn::train::Interrupter;
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
 
@@ -59,10 +60,11 @@ impl Checkpoints {
     /// A strategy that saves every epoch and deletes an older one only once a newer one is complete on the disk.
     ///
     /// Burn's `KeepLastNCheckpoints` deletes while the files that are to replace the old ones are still being written
-    /// by other threads: when the disk is full, nothing complete may be left.
+    /// by other threads: when the disk is full, nothing complete may be left. Neither is an epoch saved after
+    /// `interrupter` was told to stop: the learner saves those too, a model with a loss of NaN among them.
     #[must_use]
-    pub fn keep_resumable(&self) -> KeepResumable {
-        KeepResumable { checkpoints: self.clone() }
+    pub fn keep_resumable(&self, interrupter: &Interrupter) -> KeepResumable {
+        KeepResumable { checkpoints: self.clone(), interrupter: interrupter.clone() }
     }
 
     /// Epochs of which any file is there.
@@ -94,13 +96,17 @@ fn epoch_of(name: &str) -> Option<usize> {
 }
 
 /// Saves every epoch and keeps the newest complete one; see [`Checkpoints::keep_resumable`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KeepResumable {
     checkpoints: Checkpoints,
+    interrupter: Interrupter,
 }
 
 impl CheckpointingStrategy for KeepResumable {
     fn checkpointing(&mut self, _epoch: usize, _store: &EventStoreClient) -> Vec<CheckpointingAction> {
+        if self.interrupter.should_stop() {
+            return Vec::new();
+        }
         std::iter::once(CheckpointingAction::Save)
             .chain(self.superseded().into_iter().map(CheckpointingAction::Delete))
             .collect()
@@ -160,7 +166,7 @@ mod tests {
     #[test]
     fn only_epochs_older_than_a_complete_one_may_go() {
         let folder = folder_with(&FILES);
-        let strategy = Checkpoints::new(folder.path()).keep_resumable();
+        let strategy = Checkpoints::new(folder.path()).keep_resumable(&Interrupter::new());
         assert_eq!(strategy.superseded(), [2]);
         fs::remove_file(folder.path().join("optim-10.sealed")).unwrap();
         assert_eq!(strategy.superseded(), [0_usize; 0]);

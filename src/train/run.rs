@@ -51,7 +51,7 @@ const LOCK: &str = ".lock";
 /// //     .with_metric_logger(history.clone())
 /// //     .with_metric_logger(run.metric_files())
 /// //     .with_file_checkpointer(SealedRecorder::new())
-/// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable())
+/// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
 /// //     .with_interrupter(interrupter) ...; if resumed: .checkpoint(epoch)
 /// drop(run);
 ///
