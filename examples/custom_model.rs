@@ -1,0 +1,132 @@
+//! A model of one's own, nested modules and all, made sparse and evolving with two lines.
+//!
+//! ```console
+//! cargo run --release --example custom_model
+//! ```
+
+#![recursion_limit = "256"]
+
+#[path = "common/backend.rs"]
+mod backend;
+
+use std::sync::Arc;
+
+use burn::nn::loss::CrossEntropyLoss;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::optim::AdamConfig;
+use burn::prelude::*;
+use burn::tensor::activation::gelu;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
+use burn_cht::data::{ImageBatch, ImageSource};
+use burn_cht::prelude::*;
+use burn_cht::train::ProgressLines;
+
+/// A residual block: any derived module may hold sparse layers, at any depth.
+#[derive(Module, Debug)]
+struct Block<B: Backend> {
+    norm: LayerNorm<B>,
+    expand: SparseLinear<B>,
+    contract: SparseLinear<B>,
+}
+
+/// A small residual network over pixels.
+#[derive(Module, Debug)]
+struct Net<B: Backend> {
+    embed: Linear<B>,
+    blocks: Vec<Block<B>>,
+    classify: Linear<B>,
+}
+
+impl<B: Backend> Block<B> {
+    fn new(width: usize, seed: u64, device: &B::Device) -> Self {
+        let sparse = |d_input, d_output, seed| {
+            SparseLinearConfig::new(d_input, d_output).with_density(0.05).with_seed(seed).init(device)
+        };
+        Self {
+            norm: LayerNormConfig::new(width).init(device),
+            expand: sparse(width, 4 * width, 2 * seed),
+            contract: sparse(4 * width, width, 2 * seed + 1),
+        }
+    }
+
+    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = gelu(self.expand.forward(self.norm.forward(input.clone())));
+        input + self.contract.forward(hidden)
+    }
+}
+
+impl<B: Backend> Net<B> {
+    fn new(device: &B::Device) -> Self {
+        Self {
+            embed: LinearConfig::new(784, 256).init(device),
+            blocks: (0..2).map(|seed| Block::new(256, seed, device)).collect(),
+            classify: LinearConfig::new(256, 10).init(device),
+        }
+    }
+
+    fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
+        let hidden = self.blocks.iter().fold(self.embed.forward(batch.images), |x, block| block.forward(x));
+        let output = self.classify.forward(hidden);
+        let loss = CrossEntropyLoss::new(None, &output.device()).forward(output.clone(), batch.targets.clone());
+        ClassificationOutput::new(loss, output, batch.targets)
+    }
+}
+
+impl<B: AutodiffBackend> TrainStep for Net<B> {
+    type Input = ImageBatch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: ImageBatch<B>) -> TrainOutput<ClassificationOutput<B>> {
+        let output = self.classify(batch);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl<B: Backend> InferenceStep for Net<B> {
+    type Input = ImageBatch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
+        self.classify(batch)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let device = Default::default();
+    backend::Training::seed(&device, 1);
+    println!("{}", backend::describe());
+    let data = ImageSource::Mnist5k.load(None)?;
+    let train = data.train_loader::<backend::Training>(32, 1, &device)?;
+    let test = data.test_loader::<backend::Chosen>(250, &device)?;
+    let epochs = 5;
+    let total_steps = epochs * train.num_batches();
+    let model = Net::<backend::Training>::new(&device);
+
+    // These two lines make the sparse layers evolve. The declared chain, which is optional, lets links that lead
+    // nowhere be found: what `expand` makes feeds `contract`.
+    let topology = TopologyConfig::new(Method::Chts, total_steps)
+        .with_update_interval(50)
+        .with_chain(Chain::feeds("blocks.*.expand", "blocks.*.contract"));
+    let optim = SparseOptimizer::new(AdamConfig::new().init(), topology.try_init()?);
+
+    let monitor = optim.monitor();
+    let folder = tempfile::tempdir()?;
+    let trained = SupervisedTraining::new(folder.path(), Arc::new(train), Arc::new(test))
+        .num_epochs(epochs)
+        .metrics((AccuracyMetric::new(), LossMetric::new()))
+        .with_application_logger(None)
+        .renderer(ProgressLines::new())
+        .launch(Learner::new(model, optim, 1e-3))
+        .model;
+
+    println!("\n{trained}\n");
+    for layer in monitor.latest().into_iter().flat_map(|report| report.layers) {
+        println!(
+            "{}: {} links, update {} removed {} and regrew {}, overlap {:.2}, ever active {:.3}",
+            layer.layer, layer.nnz, layer.update, layer.removed, layer.regrown, layer.overlap, layer.itop
+        );
+    }
+    Ok(())
+}
