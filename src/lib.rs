@@ -3,6 +3,7 @@
 pub mod data;
 pub mod error;
 pub mod kernel;
+pub mod model;
 pub mod nn;
 pub mod topology;
 pub mod train;

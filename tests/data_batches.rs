@@ -138,8 +138,8 @@ fn an_augmented_image_shows_pixels_of_the_original_at_one_shift_and_black_elsewh
             let value = |at: usize| {
                 let (row, column) = ((at % 16 / 4) as isize + down, (at % 4) as isize + right);
                 let inside = (0..4).contains(&row) && (0..4).contains(&column);
-                let from = at / 16 * 16 + (row * 4 + column) as usize;
-                normalised(at / 16, if inside { original[from] } else { 0 })
+                let from = || at / 16 * 16 + (row * 4 + column) as usize;
+                normalised(at / 16, if inside { original[from()] } else { 0 })
             };
             (0..32).map(value).collect::<Vec<_>>()
         };

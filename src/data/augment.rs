@@ -94,8 +94,8 @@ mod tests {
                     let column = if view.flip { width - 1 - column } else { column };
                     let (row, column) = (row as isize + view.down, column as isize + view.right);
                     let inside = (0..height as isize).contains(&row) && (0..width as isize).contains(&column);
-                    let at = channel * height * width + row as usize * width + column as usize;
-                    out.push((1000 * channel) as f32 + if inside { f32::from(pixels[at]) } else { 0.0 });
+                    let at = || channel * height * width + row as usize * width + column as usize;
+                    out.push((1000 * channel) as f32 + if inside { f32::from(pixels[at()]) } else { 0.0 });
                 }
             }
         }

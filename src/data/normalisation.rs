@@ -70,8 +70,8 @@ impl Normalisation {
         }
         let moment = |count: &[u64; 256], of: &dyn Fn(f64) -> f64| {
             let total = count.iter().sum::<u64>() as f64;
-            count.iter().zip(0u8..).map(|(&n, pixel)| n as f64 * of(f64::from(pixel) / 255.0)).sum::<f64>()
-                / total
+            let weighted = |(&n, pixel): (&u64, u8)| n as f64 * of(f64::from(pixel) / 255.0);
+            count.iter().zip(0..=255).map(weighted).sum::<f64>() / total
         };
         let mean = counts.iter().map(|count| moment(count, &|x| x)).collect::<Vec<_>>();
         let spread = |(count, mean): (_, &f64)| moment(count, &|x| (x - mean).powi(2)).sqrt();

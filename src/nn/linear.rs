@@ -154,7 +154,8 @@ impl<B: Backend> ModuleDisplay for SparseLinear<B> {
             .add("d_input", &d_input)
             .add("d_output", &d_output)
             .add("bias", &self.bias.is_some())
-            .add_formatted(&format!("density: {:.4}, nnz: {}", self.density(), self.nnz()))
+            .add("density", &self.density())
+            .add("nnz", &self.nnz())
             .optional()
     }
 }

@@ -360,6 +360,7 @@ impl TopologyConfig {
         }
         let composition = self.composition();
         composition.validate()?;
+        self.check_window(composition.regrowth)?;
         for (_, settings) in &self.layers {
             if let Some(removal) = &settings.removal {
                 removal.check()?;
@@ -369,8 +370,21 @@ impl TopologyConfig {
             }
             if let Some(regrowth) = settings.regrowth {
                 regrowth.check()?;
+                self.check_window(Some(regrowth))?;
             }
         }
         Ok(())
+    }
+
+    /// Gradients are collected from one update to the next.
+    fn check_window(&self, regrowth: Option<Regrowth>) -> Result<()> {
+        match regrowth {
+            Some(Regrowth::Gradient { window }) if window >= self.update_interval => Err(Error::argument(
+                "gradient window",
+                window,
+                format!("fewer steps than the update interval, {}", self.update_interval),
+            )),
+            _ => Ok(()),
+        }
     }
 }

@@ -11,34 +11,64 @@ use crate::error::{Error, Result};
 use crate::nn::{SparseWeight, Transport, weight};
 use crate::topology::Links;
 
-/// The moments of a weight that has just been rewired: kept where the link was there before, else zero.
-pub(super) fn follow<O, B>(record: AdaptorRecord<O, B>, rewired: &SparseWeight<B>) -> AdaptorRecord<O, B>
+/// The moments of a weight that has just been rewired: kept where the link was there before, else zero. `old` is the
+/// weight as it was; the two may be of different layouts.
+pub(super) fn follow<O, B>(
+    record: AdaptorRecord<O, B>,
+    old: &Links,
+    rewired: &SparseWeight<B>,
+) -> AdaptorRecord<O, B>
 where
     B: AutodiffBackend,
     O: CarriesMoments<B::InnerBackend>,
 {
-    match rewired.transport() {
-        Transport::Masked { absent: None } => record,
-        Transport::Masked { absent: Some(absent) } => {
-            let state = record.into_state::<2>();
+    let device = rewired.device();
+    match (record, rewired.transport()) {
+        (AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)), Transport::Masked { absent }) => {
             // Moments are zero off the old links already, so that zeroing them off the new ones is all there is to do.
-            AdaptorRecord::from_state(O::map_moments::<2, 2>(state, &absent.device(), |moment| {
-                moment.mask_fill(absent.clone(), 0.0)
+            AdaptorRecord::from_state(O::map_moments::<2, 2>(state, &device, |moment| match &absent {
+                Some(absent) => moment.mask_fill(absent.clone(), 0.0),
+                None => moment,
             }))
+        }
+        (record, transport) => {
+            let AdaptorRecord::V1(AdaptorRecordV1::Rank1(state)) = compact(record, old, &device) else {
+                unreachable!("compact moments are of rank 1")
+            };
+            let links = rewired.links();
+            let moved = |moment| weight::transfer(old, &weight::read_f32(moment), links, &[]);
+            match transport {
+                Transport::Masked { .. } => {
+                    AdaptorRecord::from_state(O::map_moments::<1, 2>(state, &device, |moment| {
+                        Tensor::from_data(
+                            TensorData::new(weight::spread(links, &moved(moment)), links.shape()),
+                            &device,
+                        )
+                    }))
+                }
+                Transport::Compressed { .. } => {
+                    AdaptorRecord::from_state(O::map_moments::<1, 1>(state, &device, |moment| {
+                        Tensor::from_data(TensorData::new(moved(moment), [links.nnz()]), &device)
+                    }))
+                }
+            }
         }
     }
 }
 
 /// Moments as they are saved: one value per link.
-pub(super) fn compact<O, B>(record: AdaptorRecord<O, B>, links: &Links) -> AdaptorRecord<O, B>
+pub(super) fn compact<O, B>(
+    record: AdaptorRecord<O, B>,
+    links: &Links,
+    device: &B::Device,
+) -> AdaptorRecord<O, B>
 where
     B: AutodiffBackend,
     O: CarriesMoments<B::InnerBackend>,
 {
     match record {
         AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)) => {
-            let device = Default::default();
-            AdaptorRecord::from_state(O::map_moments::<2, 1>(state, &device, |moment| {
+            AdaptorRecord::from_state(O::map_moments::<2, 1>(state, device, |moment| {
                 let device = moment.device();
                 let values = weight::gather(links, &weight::read_f32(moment));
                 Tensor::from_data(TensorData::new(values, [links.nnz()]), &device)
@@ -77,6 +107,9 @@ where
         moment
     };
     let record = match weight.transport() {
+        Transport::Compressed { .. } => {
+            AdaptorRecord::from_state(O::map_moments::<1, 1>(state, &device, checked))
+        }
         Transport::Masked { .. } => {
             AdaptorRecord::from_state(O::map_moments::<1, 2>(state, &device, |moment| {
                 let mut values = weight::read_f32(checked(moment));

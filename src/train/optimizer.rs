@@ -57,8 +57,8 @@ where
     manager: TopologyManager,
     /// Sums of dense gradients for the next update, by the path of the layer.
     gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
-    /// The links that the moments of each sparse weight belong to.
-    links: HashMap<ParamId, Arc<Links>>,
+    /// The links that the moments of each sparse weight belong to, and where they are.
+    links: HashMap<ParamId, (Arc<Links>, B::Device)>,
     /// Loaded, but the model they belong to has not been seen yet.
     pending: Option<TopologyRecord>,
     failure: Option<String>,
@@ -149,11 +149,28 @@ where
         };
         self.manager.advance();
         if !self.manager.is_due() {
+            self.ask_for_gradients(&model);
             return Ok(model);
         }
         match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => Ok(hook::replace(model, rewired)),
+            Ok(rewired) => {
+                let model = hook::replace(model, rewired);
+                self.ask_for_gradients(&model);
+                Ok(model)
+            }
             Err(error) => Err(Box::new((model, error))),
+        }
+    }
+
+    /// Has the coming backward pass of compressed layers leave the dense gradient, if the next update wants it.
+    fn ask_for_gradients(&self, model: &M) {
+        let window = self.manager.gradient_window();
+        if window > 0 && self.manager.steps_to_update().is_some_and(|steps| steps <= window) {
+            for (_, weight) in hook::collect(model) {
+                if let Transport::Compressed { slot } = weight.transport() {
+                    slot.arm();
+                }
+            }
         }
     }
 
@@ -170,33 +187,41 @@ where
         };
         for part in parts {
             for (path, weight) in found {
-                match weight.transport() {
+                let (dense, at_links) = match weight.transport() {
                     Transport::Masked { absent } => {
                         let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
-                        if wants_dense {
-                            let home = grad.clone().to_device(&weight.device());
-                            let sum = match self.gradients.remove(path) {
-                                Some(sum) => sum + home,
-                                None => home,
-                            };
-                            self.gradients.insert(path.clone(), sum);
-                        }
+                        let dense = wants_dense.then(|| grad.clone());
                         let device = grad.device();
                         let grad = match absent {
                             Some(absent) => grad.mask_fill(absent.to_device(&device), 0.0),
                             None => grad,
                         };
-                        if wants_links {
-                            let values = weight::gather(weight.links(), &weight::read_f32(grad.clone()));
-                            link_gradients
-                                .entry(path.clone())
-                                .and_modify(|sum: &mut Vec<f32>| {
-                                    sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value);
-                                })
-                                .or_insert(values);
-                        }
+                        let at_links = wants_links
+                            .then(|| weight::gather(weight.links(), &weight::read_f32(grad.clone())));
                         part.register::<B::InnerBackend, 2>(weight.id(), grad);
+                        (dense, at_links)
                     }
+                    Transport::Compressed { slot } => {
+                        let dense = if slot.is_armed() { slot.take() } else { None };
+                        let grad = part.get::<B::InnerBackend, 1>(weight.id());
+                        let at_links = grad.filter(|_| wants_links).map(weight::read_f32);
+                        let dense = dense.filter(|_| wants_dense);
+                        (dense.map(|data| Tensor::from_data(data, &weight.device())), at_links)
+                    }
+                };
+                if let Some(dense) = dense {
+                    let dense = dense.to_device(&weight.device());
+                    let sum = match self.gradients.remove(path) {
+                        Some(sum) => sum + dense,
+                        None => dense,
+                    };
+                    self.gradients.insert(path.clone(), sum);
+                }
+                if let Some(values) = at_links {
+                    let add = |sum: &mut Vec<f32>| {
+                        sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value)
+                    };
+                    link_gradients.entry(path.clone()).and_modify(add).or_insert(values);
                 }
             }
         }
@@ -232,9 +257,9 @@ where
             }
             let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
             if let Some(record) = moments.remove(&id) {
-                moments.insert(id, carry::follow::<O, B>(record, &weight));
+                moments.insert(id, carry::follow::<O, B>(record, &old, &weight));
             }
-            self.links.insert(id, weight.links().clone());
+            self.links.insert(id, place_of(&weight));
             rewired.push(weight);
         }
         self.inner = self.inner.clone().load_record(moments);
@@ -243,7 +268,7 @@ where
 
     /// Brings loaded moments and gradients into the form that the model's layout needs.
     fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
-        self.links = found.iter().map(|(_, weight)| (weight.id(), weight.links().clone())).collect();
+        self.links = found.iter().map(|(_, weight)| (weight.id(), place_of(weight))).collect();
         let Some(record) = self.pending.take() else { return Ok(()) };
         let mut moments = self.inner.to_record();
         for (path, weight) in found {
@@ -289,6 +314,10 @@ where
     }
 }
 
+fn place_of<B: AutodiffBackend>(weight: &SparseWeight<B>) -> (Arc<Links>, B::Device) {
+    (Arc::clone(weight.links()), weight.device())
+}
+
 impl<O, M, B> Optimizer<M, B> for SparseOptimizer<O, M, B>
 where
     O: CarriesMoments<B::InnerBackend>,
@@ -318,9 +347,9 @@ where
         if let Some(pending) = &self.pending {
             return (moments, pending.clone());
         }
-        for (id, links) in &self.links {
+        for (id, (links, device)) in &self.links {
             if let Some(record) = moments.remove(id) {
-                moments.insert(*id, carry::compact::<O, B>(record, links));
+                moments.insert(*id, carry::compact::<O, B>(record, links, device));
             }
         }
         let gradients =

@@ -26,14 +26,6 @@ impl<B: Backend> Masked<B> {
         Self { weight: Param::initialized(id, weight.require_grad()), absent: absent(links, device) }
     }
 
-    pub(super) fn id(&self) -> ParamId {
-        self.weight.id
-    }
-
-    pub(super) fn device(&self) -> B::Device {
-        self.weight.val().device()
-    }
-
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
         linear(input, self.weight.val(), bias)
     }
@@ -48,13 +40,13 @@ impl<B: Backend> Masked<B> {
 
     /// The same parameter on other links; see `SparseWeight::rewire`.
     pub(super) fn rewire(self, from: &Links, to: &Links, initial: &[(usize, f32)]) -> Self {
-        let device = self.device();
+        let device = self.weight.val().device();
         let absent = absent(to, &device);
         let weight = self.weight.map(|old| {
             let trainable = old.is_require_grad();
             let new = match (initial.is_empty(), &absent) {
                 // The weight is zero off the old links already: nothing has to leave the device.
-                (true, Some(absent)) => old.detach().mask_fill(absent.clone(), 0.0),
+                (true, Some(absent)) => old.mask_fill(absent.clone(), 0.0).detach(),
                 (true, None) => old.detach(),
                 (false, _) => {
                     let values = gather(from, &read_f32(old));

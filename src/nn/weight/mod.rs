@@ -1,5 +1,6 @@
 //! The weight of a sparse layer: a connectivity and one value per link. This folder alone knows how it is stored.
 
+mod compressed;
 mod layout;
 mod masked;
 mod module;
@@ -12,9 +13,12 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::error::{Error, Result};
+use crate::kernel::DenseGradientSlot;
 use crate::topology::Links;
 
+use compressed::Compressed;
 pub use layout::Layout;
+use layout::Stored;
 use masked::Masked;
 pub use record::SparseWeightRecord;
 
@@ -26,10 +30,11 @@ pub use record::SparseWeightRecord;
 ///
 /// The links live on the host behind an [`Arc`] that clones share; they are the truth, and the stored values are zero
 /// (or absent) everywhere else. To visitors and mappers a weight is one float parameter, whose identity survives
-/// every rewiring.
+/// every rewiring: a matrix in the masked layout, a vector of one value per link in the compressed one.
 #[derive(Debug, Clone)]
 pub struct SparseWeight<B: Backend> {
     links: Arc<Links>,
+    layout: Layout,
     storage: Storage<B>,
 }
 
@@ -37,6 +42,40 @@ pub struct SparseWeight<B: Backend> {
 #[derive(Debug, Clone)]
 enum Storage<B: Backend> {
     Masked(Masked<B>),
+    Compressed(Compressed<B>),
+}
+
+impl<B: Backend> Storage<B> {
+    fn try_new(
+        id: ParamId,
+        links: &Links,
+        values: Vec<f32>,
+        layout: Layout,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Ok(match layout.resolve::<B>(links) {
+            Stored::Masked => Self::Masked(Masked::new(id, links, &values, device)),
+            Stored::Compressed => Self::Compressed(Compressed::try_new(id, links, values, device)?),
+        })
+    }
+
+    fn is_trainable(&self) -> bool {
+        match self {
+            Self::Masked(masked) => masked.weight.is_require_grad(),
+            Self::Compressed(compressed) => compressed.values.is_require_grad(),
+        }
+    }
+
+    fn set_trainable(self, trainable: bool) -> Self {
+        match self {
+            Self::Masked(Masked { weight, absent }) => {
+                Self::Masked(Masked { weight: weight.set_require_grad(trainable), absent })
+            }
+            Self::Compressed(Compressed { values, index, slot }) => {
+                Self::Compressed(Compressed { values: values.set_require_grad(trainable), index, slot })
+            }
+        }
+    }
 }
 
 impl<B: Backend> SparseWeight<B> {
@@ -44,7 +83,8 @@ impl<B: Backend> SparseWeight<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if there are not exactly as many values as links.
+    /// [`Error::Shape`] if there are not exactly as many values as links; [`Error::Capacity`] for more links than the
+    /// compressed layout can index.
     pub fn try_new(links: Arc<Links>, values: Vec<f32>, layout: Layout, device: &B::Device) -> Result<Self> {
         if values.len() != links.nnz() {
             return Err(Error::Shape {
@@ -53,10 +93,8 @@ impl<B: Backend> SparseWeight<B> {
                 expected: vec![links.nnz()],
             });
         }
-        let storage = match layout.resolve::<B>(&links).0 {
-            layout::Stored::Masked => Storage::Masked(Masked::new(ParamId::new(), &links, &values, device)),
-        };
-        Ok(Self { links, storage })
+        let storage = Storage::try_new(ParamId::new(), &links, values, layout, device)?;
+        Ok(Self { links, layout, storage })
     }
 
     /// Where the links are.
@@ -69,15 +107,32 @@ impl<B: Backend> SparseWeight<B> {
     #[must_use]
     pub fn id(&self) -> ParamId {
         match &self.storage {
-            Storage::Masked(masked) => masked.id(),
+            Storage::Masked(masked) => masked.weight.id,
+            Storage::Compressed(compressed) => compressed.values.id,
         }
+    }
+
+    /// The layout in use, never `Auto`.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        match &self.storage {
+            Storage::Masked(_) => Layout::Masked,
+            Storage::Compressed(_) => Layout::Compressed,
+        }
+    }
+
+    /// The layout in use and why, for people.
+    #[must_use]
+    pub fn explain_layout(&self) -> String {
+        self.layout.explain::<B>(&self.links)
     }
 
     /// The device the values are on.
     #[must_use]
     pub fn device(&self) -> B::Device {
         match &self.storage {
-            Storage::Masked(masked) => masked.device(),
+            Storage::Masked(masked) => masked.weight.val().device(),
+            Storage::Compressed(compressed) => compressed.values.val().device(),
         }
     }
 
@@ -92,6 +147,7 @@ impl<B: Backend> SparseWeight<B> {
     pub fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
         match &self.storage {
             Storage::Masked(masked) => masked.linear(input, bias),
+            Storage::Compressed(compressed) => compressed.linear(input, bias),
         }
     }
 
@@ -100,13 +156,14 @@ impl<B: Backend> SparseWeight<B> {
     pub fn dense(&self) -> Tensor<B, 2> {
         match &self.storage {
             Storage::Masked(masked) => masked.dense(),
+            Storage::Compressed(compressed) => compressed.dense(),
         }
     }
 
     /// True where there is a link, `[d_input, d_output]`.
     #[must_use]
     pub fn mask(&self) -> Tensor<B, 2, Bool> {
-        mask_tensor(&self.links, &self.device())
+        Tensor::from_data(TensorData::new(self.links.to_mask(), self.links.shape()), &self.device())
     }
 
     /// One value per link, in link order, read back from the device.
@@ -114,15 +171,18 @@ impl<B: Backend> SparseWeight<B> {
     pub fn link_values(&self) -> Vec<f32> {
         match &self.storage {
             Storage::Masked(masked) => masked.link_values(&self.links),
+            Storage::Compressed(compressed) => compressed.link_values(),
         }
     }
 
     /// The same parameter on other links. Links that both have keep their value; a new link gets the value `initial`
-    /// lists for its position `row * d_output + column`, or zero. `initial` is ordered by position.
+    /// lists for its position `row * d_output + column`, or zero. `initial` is ordered by position. Under
+    /// [`Layout::Auto`] the layout is decided anew.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if `links` are those of a layer of another shape.
+    /// [`Error::Shape`] if `links` are those of a layer of another shape; [`Error::Capacity`] for more links than the
+    /// compressed layout can index.
     pub fn rewire(self, links: Arc<Links>, initial: &[(usize, f32)]) -> Result<Self> {
         if links.shape() != self.links.shape() {
             return Err(Error::Shape {
@@ -131,10 +191,21 @@ impl<B: Backend> SparseWeight<B> {
                 expected: self.links.shape().to_vec(),
             });
         }
-        let storage = match self.storage {
-            Storage::Masked(masked) => Storage::Masked(masked.rewire(&self.links, &links, initial)),
+        let storage = match (self.storage, self.layout.resolve::<B>(&links)) {
+            (Storage::Masked(masked), Stored::Masked) => {
+                Storage::Masked(masked.rewire(&self.links, &links, initial))
+            }
+            (Storage::Compressed(compressed), Stored::Compressed) => {
+                Storage::Compressed(compressed.rewire(&self.links, &links, initial)?)
+            }
+            (storage, _) => {
+                let old = Self { links: Arc::clone(&self.links), layout: self.layout, storage };
+                let values = transfer(&old.links, &old.link_values(), &links, initial);
+                Storage::try_new(old.id(), &links, values, old.layout, &old.device())?
+                    .set_trainable(old.storage.is_trainable())
+            }
         };
-        Ok(Self { links, storage })
+        Ok(Self { links, layout: self.layout, storage })
     }
 }
 
@@ -143,6 +214,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
     pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
         match &self.storage {
             Storage::Masked(masked) => Transport::Masked { absent: masked.absent_inner() },
+            Storage::Compressed(compressed) => Transport::Compressed { slot: Arc::clone(&compressed.slot) },
         }
     }
 }
@@ -151,6 +223,8 @@ impl<B: AutodiffBackend> SparseWeight<B> {
 pub(crate) enum Transport<B: Backend> {
     /// As `[d_input, d_output]` tensors that must stay zero where `absent` is true (`None`: every position a link).
     Masked { absent: Option<Tensor<B, 2, Bool>> },
+    /// As `[nnz]` tensors in link order; the dense gradient comes through `slot` when it has been asked for.
+    Compressed { slot: Arc<DenseGradientSlot> },
 }
 
 /// Values of `from` moved to `to`: kept where both have the link, else what `initial` lists for the position, or zero.
@@ -178,11 +252,6 @@ pub(crate) fn spread(links: &Links, values: &[f32]) -> Vec<f32> {
     let mut dense = vec![0.0; links.capacity()];
     links.positions().zip(values).for_each(|(position, &value)| dense[position] = value);
     dense
-}
-
-/// The links as a Bool tensor on `device`.
-pub(crate) fn mask_tensor<B: Backend>(links: &Links, device: &B::Device) -> Tensor<B, 2, Bool> {
-    Tensor::from_data(TensorData::new(links.to_mask(), links.shape()), device)
 }
 
 /// The content of a tensor as `f32`, row-major.

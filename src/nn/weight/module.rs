@@ -9,12 +9,28 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::{Masked, SparseWeight, SparseWeightRecord, Storage, record};
+use super::{Compressed, Masked, SparseWeight, SparseWeightRecord, Storage, record};
 use crate::nn::hook;
 
 impl<B: Backend> SparseWeight<B> {
-    fn with_storage<C: Backend>(&self, storage: Storage<C>) -> SparseWeight<C> {
-        SparseWeight { links: Arc::clone(&self.links), storage }
+    /// The same weight with its tensors taken elsewhere.
+    fn moved<C: Backend>(&self, storage: Storage<C>) -> SparseWeight<C> {
+        SparseWeight { links: Arc::clone(&self.links), layout: self.layout, storage }
+    }
+
+    fn on_device(self, device: &B::Device, fork: bool) -> Self {
+        let storage = match self.storage.clone() {
+            Storage::Masked(Masked { weight, absent }) => Storage::Masked(Masked {
+                weight: if fork { weight.fork(device) } else { Module::<B>::to_device(weight, device) },
+                absent: absent.map(|mask| mask.to_device(device)),
+            }),
+            Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
+                values: if fork { values.fork(device) } else { Module::<B>::to_device(values, device) },
+                index,
+                slot,
+            }),
+        };
+        self.moved(storage)
     }
 }
 
@@ -24,44 +40,37 @@ impl<B: Backend> Module<B> for SparseWeight<B> {
     fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
         match &self.storage {
             Storage::Masked(masked) => masked.weight.collect_devices(devices),
+            Storage::Compressed(compressed) => compressed.values.collect_devices(devices),
         }
     }
 
     fn fork(self, device: &B::Device) -> Self {
-        let storage = match self.storage.clone() {
-            Storage::Masked(masked) => Storage::Masked(Masked {
-                weight: masked.weight.fork(device),
-                absent: masked.absent.map(|mask| mask.to_device(device)),
-            }),
-        };
-        self.with_storage(storage)
+        self.on_device(device, true)
     }
 
     fn to_device(self, device: &B::Device) -> Self {
-        let storage = match self.storage.clone() {
-            Storage::Masked(masked) => Storage::Masked(Masked {
-                weight: Module::<B>::to_device(masked.weight, device),
-                absent: masked.absent.map(|mask| mask.to_device(device)),
-            }),
-        };
-        self.with_storage(storage)
+        self.on_device(device, false)
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
         hook::announce(self, visitor);
         match &self.storage {
             Storage::Masked(masked) => visitor.visit_float(&masked.weight),
+            Storage::Compressed(compressed) => visitor.visit_float(&compressed.values),
         }
     }
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
-        let Self { links, storage } = hook::substitute(self);
+        let Self { links, layout, storage } = hook::substitute(self);
         let storage = match storage {
             Storage::Masked(masked) => {
                 Storage::Masked(Masked { weight: mapper.map_float(masked.weight), ..masked })
             }
+            Storage::Compressed(compressed) => {
+                Storage::Compressed(Compressed { values: mapper.map_float(compressed.values), ..compressed })
+            }
         };
-        Self { links, storage }
+        Self { links, layout, storage }
     }
 
     fn load_record(self, record: Self::Record) -> Self {
@@ -77,21 +86,29 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
     type InnerModule = SparseWeight<B::InnerBackend>;
 
     fn valid(&self) -> Self::InnerModule {
-        self.with_storage(match &self.storage {
+        self.moved(match &self.storage {
             Storage::Masked(masked) => {
                 Storage::Masked(Masked { weight: masked.weight.valid(), absent: masked.absent_inner() })
             }
+            Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
+                values: values.valid(),
+                index: Arc::clone(index),
+                slot: Arc::clone(slot),
+            }),
         })
     }
 
     fn from_inner(module: Self::InnerModule) -> Self {
         let storage = match module.storage.clone() {
-            Storage::Masked(masked) => Storage::Masked(Masked {
-                weight: AutodiffModule::from_inner(masked.weight),
-                absent: masked.absent.map(Tensor::from_inner),
+            Storage::Masked(Masked { weight, absent }) => Storage::Masked(Masked {
+                weight: AutodiffModule::from_inner(weight),
+                absent: absent.map(Tensor::from_inner),
             }),
+            Storage::Compressed(Compressed { values, index, slot }) => {
+                Storage::Compressed(Compressed { values: AutodiffModule::from_inner(values), index, slot })
+            }
         };
-        module.with_storage(storage)
+        module.moved(storage)
     }
 }
 

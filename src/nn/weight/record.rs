@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
 use serde::{Deserialize, Serialize};
 
-use super::{Masked, SparseWeight, Storage};
+use super::{SparseWeight, Storage};
 use crate::error::{Error, Result};
 use crate::topology::Links;
 
@@ -24,28 +24,23 @@ pub struct SparseWeightRecord<B: Backend> {
 
 impl<B: Backend> SparseWeightRecord<B> {
     pub(super) fn of(weight: &SparseWeight<B>) -> Self {
-        let values = match &weight.storage {
-            Storage::Masked(masked) => {
-                let values = masked.link_values(&weight.links);
-                Tensor::from_data(TensorData::new(values, [weight.links.nnz()]), &weight.device())
-            }
-        };
+        let values = TensorData::new(weight.link_values(), [weight.links.nnz()]);
+        let values = Tensor::from_data(values, &weight.device());
         Self { id: weight.id(), links: Arc::clone(&weight.links), values }
     }
 }
 
-/// The weight of `record` in the layout and on the device of `weight`.
+/// The weight of `record` in the layout asked for and on the device of `weight`.
 pub(super) fn load<B: Backend>(weight: SparseWeight<B>, record: SparseWeightRecord<B>) -> SparseWeight<B> {
     let SparseWeightRecord { id, links, values } = record;
-    let values = super::read_f32(values);
-    let storage = match weight.storage {
-        Storage::Masked(masked) => {
-            let Masked { weight, absent } = Masked::new(id, &links, &values, &masked.device());
-            let trainable = masked.weight.is_require_grad();
-            Storage::Masked(Masked { weight: weight.set_require_grad(trainable), absent })
-        }
-    };
-    SparseWeight { links, storage }
+    let storage = Storage::try_new(id, &links, super::read_f32(values), weight.layout, &weight.device())
+        .expect("links that could be saved can be indexed")
+        .set_trainable(weight.storage.is_trainable());
+    if let Storage::Compressed(compressed) = &storage {
+        // Training that goes on from here may want the dense gradient of its very first step.
+        compressed.slot.arm();
+    }
+    SparseWeight { links, layout: weight.layout, storage }
 }
 
 /// The serialised form; [`Unchecked`] is what is read, and it becomes this only if every invariant holds.

@@ -152,8 +152,10 @@ mod tests {
         // 10 % of 20 000 positions; m + n is 200 and 200.
         let kernel = DensityDistribution::ErdosRenyiKernel;
         assert_eq!(kernel.nnz_per_layer(&[[100, 100], [100, 100]], 0.1).unwrap(), [1000, 1000]);
-        // 600 links over m + n = 110 and 220: 200 and 400.
-        assert_eq!(kernel.nnz_per_layer(&[[10, 100], [20, 200]], 0.12).unwrap(), [200, 400]);
+        // 402 of 6700 positions over m + n = 110 and 220.
+        assert_eq!(kernel.nnz_per_layer(&[[10, 100], [30, 190]], 0.06).unwrap(), [134, 268]);
+        // 101 of 1011 positions over m + n = 50, 50 and 12: 45.09, 45.09 and 10.82. Largest remainder up.
+        assert_eq!(kernel.nnz_per_layer(&[[20, 30], [10, 40], [1, 11]], 0.1).unwrap(), [45, 45, 11]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! |Pearson correlation| of many features over many samples, as one blocked product.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -96,7 +96,9 @@ impl Panels {
         let arch = Arch::new();
         let products: Vec<Vec<f64>> = pairs
             .par_iter()
-            .map(|&(upper, left)| arch.dispatch(|| self.tile(upper * PANELS, left * PANELS)))
+            .map(|&(upper, left)| {
+                arch.dispatch(Tile { panels: self, first: upper * PANELS, second: left * PANELS })
+            })
             .collect();
         let mut matrix = vec![0.0; features * features];
         for ((upper, left), products) in pairs.into_iter().zip(products) {
@@ -112,17 +114,28 @@ impl Panels {
         }
         matrix
     }
+}
 
-    /// Products of the features of four panels with those of four others, summed over the samples.
+/// One tile of the result: products of the features of [`PANELS`] panels with those of as many others.
+struct Tile<'a> {
+    panels: &'a Panels,
+    first: usize,
+    second: usize,
+}
+
+impl NullaryFnOnce for Tile<'_> {
+    type Output = Vec<f64>;
+
+    // Inlined so that it is compiled once for every instruction set it is dispatched to; a closure need not be.
     #[inline(always)]
-    fn tile(&self, first: usize, second: usize) -> Vec<f64> {
+    fn call(self) -> Vec<f64> {
         let mut sums = vec![0.0; TILE * TILE];
-        for start in (0..self.samples).step_by(BLOCK) {
-            let block = start..(start + BLOCK).min(self.samples);
+        for start in (0..self.panels.samples).step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(self.panels.samples);
             for p in 0..PANELS {
-                let left = &self.panel(first + p)[block.clone()];
+                let left = &self.panels.panel(self.first + p)[block.clone()];
                 for q in 0..PANELS {
-                    let right = &self.panel(second + q)[block.clone()];
+                    let right = &self.panels.panel(self.second + q)[block.clone()];
                     add_products(left, right, &mut sums[p * LANES * TILE + q * LANES..]);
                 }
             }

@@ -30,7 +30,7 @@ pub enum Regrowth {
     Random,
     /// The magnitude of the loss gradient at the empty positions (RigL, GraNet).
     Gradient {
-        /// Over how many of the last optimizer steps gradients are accumulated, at least 1; 1 is the current step alone.
+        /// Optimizer steps over which gradients are accumulated, at least 1; 1 is the current step alone.
         window: usize,
     },
 }

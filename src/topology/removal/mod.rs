@@ -1,7 +1,7 @@
 //! Removal: which links are kept.
 //!
-//! A [`Removal`] is a [`RemovalScore`] with a [`Selection`], soft ones with a [`TemperatureSchedule`]; how many links stay
-//! follows from a [`FractionSchedule`] through [`links_to_keep`].
+//! A [`Removal`] is a [`RemovalScore`] with a [`Selection`], a soft one at the temperature of a
+//! [`TemperatureSchedule`]; how many links stay follows from a [`FractionSchedule`] through [`links_to_keep`].
 
 mod schedule;
 mod score;

@@ -24,9 +24,7 @@ impl Candidate {
     /// Best first: by key, equal keys in an order that `ties` draws.
     #[inline]
     fn rank(&self, other: &Self, ties: &Noise) -> Ordering {
-        other.key.total_cmp(&self.key).then_with(|| {
-            (ties.bits(other.position), other.position).cmp(&(ties.bits(self.position), self.position))
-        })
+        other.key.total_cmp(&self.key).then_with(|| ties.bits(other.position).cmp(&ties.bits(self.position)))
     }
 }
 

@@ -5,26 +5,25 @@ use rand::Rng;
 /// The odd constant closest to 2⁶⁴ divided by the golden ratio: steps of it visit all of `u64` evenly.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One random number per position, a function of the position and two words drawn when the noise was made.
+/// One random number per position, a function of the position and a word drawn when the noise was made: the outputs of
+/// SplitMix64, which is a counter behind a bijection, addressed directly.
 ///
 /// Positions may be asked for in any order, by any number of threads, more than once, without a buffer. That is why
 /// it is no generator with a state: selection must give the same bits whatever the order of its candidates.
 #[derive(Debug, Clone)]
 pub(super) struct Noise {
     offset: u64,
-    key: u64,
 }
 
 impl Noise {
     pub(super) fn draw<R: Rng + ?Sized>(rng: &mut R) -> Self {
-        Self { offset: rng.next_u64(), key: rng.next_u64() }
+        Self { offset: rng.next_u64() }
     }
 
-    /// 64 random bits for `position`.
+    /// 64 random bits for `position`, different for every position.
     #[inline]
     pub(super) fn bits(&self, position: usize) -> u64 {
-        // Two rounds with a key between them: with one, two offsets would be shifts of the same sequence.
-        mix(mix((position as u64).wrapping_mul(STEP).wrapping_add(self.offset)) ^ self.key)
+        mix((position as u64).wrapping_mul(STEP).wrapping_add(self.offset))
     }
 
     /// A uniform number for `position`, one of the 2⁵² midpoints (j + ½)/2⁵²: never 0, never 1, symmetric.

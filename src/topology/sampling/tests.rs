@@ -34,7 +34,7 @@ fn the_test_of_probabilities_notices_a_wrong_temperature() {
 
 #[test]
 fn weights_over_eight_decades_at_temperature_nine_are_drawn_correctly() {
-    // The smallest weights to the ninth power are 1e-72: below the smallest f32, and relative to each other still exact.
+    // The smallest weights to the ninth power are 1e-72, below the smallest f32, and still told apart.
     let weights = [1e-8, 2e-8, 1.5e-8, 1.0, 0.9, 1e-4];
     for k in 1..6 {
         assert!(draws_follow(&weights, 9.0, k, 9.0), "k = {k}");

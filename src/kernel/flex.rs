@@ -1,0 +1,156 @@
+//! The kernels as operations of Flex and of its autodiff backend.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::{
+    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
+};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::backend::Backend;
+
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::{TensorData, TensorMetadata};
+
+use super::{DenseGradientSlot, Index, Kernel, Wanted};
+
+/// [`super::sparse_linear`] on the primitives of backend `B`.
+pub(super) type Path<B> = fn(
+    FloatTensor<B>,
+    FloatTensor<B>,
+    Option<FloatTensor<B>>,
+    &Arc<Index>,
+    Option<&Arc<DenseGradientSlot>>,
+) -> FloatTensor<B>;
+
+/// The kernel path of a backend, if it has one.
+pub(super) fn path<B: Backend>() -> Option<Path<B>> {
+    let backend = TypeId::of::<B>();
+    if backend == TypeId::of::<Flex>() {
+        Some(|x, values, bias, index, _| {
+            same(forward(&same(x), &same(values), bias.map(same).as_ref(), index))
+        })
+    } else if backend == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
+        Some(tracked::<B, NoCheckpointing>)
+    } else if backend == TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>() {
+        Some(tracked::<B, BalancedCheckpointing>)
+    } else {
+        None
+    }
+}
+
+/// Hands `value` on as what the caller knows it to be, having compared the backends' types.
+fn same<T: 'static, U: 'static>(value: T) -> U {
+    let mut slot = Some(value);
+    let same = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take);
+    same.expect("one backend has one tensor type")
+}
+
+fn forward(
+    x: &FloatTensor<Flex>,
+    values: &FloatTensor<Flex>,
+    bias: Option<&FloatTensor<Flex>>,
+    index: &Index,
+) -> FloatTensor<Flex> {
+    let outputs = index.shape()[1];
+    let (x, values, bias) = (contiguous(x), contiguous(values), bias.map(contiguous));
+    let batch = x.shape()[0];
+    let y = Kernel::new().forward(index, batch, floats(&x), floats(&values), bias.as_ref().map(floats));
+    FloatTensor::<Flex>::from_data(TensorData::new(y, [batch, outputs]))
+}
+
+fn contiguous(tensor: &FloatTensor<Flex>) -> FloatTensor<Flex> {
+    if tensor.as_slice::<f32>().is_some() { tensor.clone() } else { tensor.to_contiguous() }
+}
+
+fn floats(tensor: &FloatTensor<Flex>) -> &[f32] {
+    tensor.as_slice().expect("made contiguous, and f32 alone takes this path")
+}
+
+fn tracked<B: Backend, C: CheckpointStrategy>(
+    x: FloatTensor<B>,
+    values: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+    index: &Arc<Index>,
+    slot: Option<&Arc<DenseGradientSlot>>,
+) -> FloatTensor<B> {
+    let x: FloatTensor<Autodiff<Flex>> = same(x);
+    let values: FloatTensor<Autodiff<Flex>> = same(values);
+    let bias: Option<FloatTensor<Autodiff<Flex>>> = bias.map(same);
+    let output = forward(&x.primitive, &values.primitive, bias.as_ref().map(|bias| &bias.primitive), index);
+    // Each gradient needs the other factor.
+    macro_rules! record {
+        ($nodes:expr) => {
+            match SparseLinear.prepare::<C>($nodes).compute_bound().stateful() {
+                OpsKind::Tracked(mut prep) => {
+                    let state = State {
+                        x: values.is_tracked().then(|| prep.checkpoint(&x)),
+                        values: x.is_tracked().then(|| prep.checkpoint(&values)),
+                        index: index.clone(),
+                        slot: slot.cloned(),
+                    };
+                    prep.finish(state, output)
+                }
+                OpsKind::UnTracked(prep) => prep.finish(output),
+            }
+        };
+    }
+    let tracked = match bias {
+        None => record!([x.node.clone(), values.node.clone()]),
+        Some(bias) => record!([x.node.clone(), values.node.clone(), bias.node.clone()]),
+    };
+    same(tracked)
+}
+
+/// `y = x · W (+ bias)`; the parents are `x`, `values` and, if there is one, `bias`.
+#[derive(Debug)]
+struct SparseLinear;
+
+#[derive(Debug, Clone)]
+struct State {
+    x: Option<NodeId>,
+    values: Option<NodeId>,
+    index: Arc<Index>,
+    slot: Option<Arc<DenseGradientSlot>>,
+}
+
+impl<const N: usize> Backward<Flex, N> for SparseLinear {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let State { x, values, index, slot } = ops.state;
+        let [inputs, outputs] = index.shape();
+        let dy = contiguous(&grads.consume::<Flex>(&ops.node));
+        let x = x.map(|x| contiguous(&checkpointer.retrieve_node_output::<FloatTensor<Flex>>(x)));
+        let values = values.map(|v| contiguous(&checkpointer.retrieve_node_output::<FloatTensor<Flex>>(v)));
+        let wanted = Wanted {
+            input: ops.parents[0].is_some(),
+            values: ops.parents[1].is_some(),
+            bias: ops.parents.get(2).is_some_and(Option::is_some),
+        };
+        let batch = dy.shape()[0];
+        let gradients = Kernel::new().backward(
+            &index,
+            batch,
+            x.as_ref().map_or(&[], floats),
+            values.as_ref().map_or(&[], floats),
+            floats(&dy),
+            wanted,
+        );
+        if let (Some(slot), Some(x)) = (slot.filter(|slot| slot.is_armed()), x) {
+            slot.add(Flex::float_matmul(Flex::float_transpose(x), dy).into_data());
+        }
+        let shapes = [vec![batch, inputs], vec![index.nnz()], vec![outputs]];
+        let gradients = [gradients.input, gradients.values, gradients.bias];
+        for ((parent, gradient), shape) in ops.parents.into_iter().zip(gradients).zip(shapes) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                let gradient = FloatTensor::<Flex>::from_data(TensorData::new(gradient, shape));
+                grads.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Batches of too few rows to fill a register: plain compressed rows, one batch row after another.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::index::Id;
+use super::parallel::Output;
+
+/// `y = x · W + bias` for some outputs.
+pub(super) struct NarrowForward<'a, I> {
+    pub(super) shape: [usize; 2],
+    pub(super) batch: usize,
+    pub(super) x: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) offsets: &'a [u32],
+    pub(super) ids: &'a [I],
+    pub(super) order: &'a [u32],
+    pub(super) y: Output,
+    pub(super) outputs: Range<usize>,
+}
+
+impl<I: Id> WithSimd for NarrowForward<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [inputs, outputs] = self.shape;
+        for row in 0..self.batch {
+            let x = &self.x[row * inputs..][..inputs];
+            for output in self.outputs.clone() {
+                let entries = self.offsets[output] as usize..self.offsets[output + 1] as usize;
+                let mut sum = self.bias.map_or(0.0, |bias| bias[output]);
+                for (id, &link) in self.ids[entries.clone()].iter().zip(&self.order[entries]) {
+                    sum += self.values[link as usize] * x[id.at()];
+                }
+                // SAFETY: `y` has `batch` rows of `outputs` (checked by the driver), and this thread alone writes this
+                // output.
+                unsafe { self.y.0.add(row * outputs + output).write(sum) };
+            }
+        }
+    }
+}
+
+/// The gradients of some inputs and their links.
+pub(super) struct NarrowBackward<'a, I> {
+    pub(super) shape: [usize; 2],
+    pub(super) batch: usize,
+    pub(super) x: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) offsets: &'a [u32],
+    pub(super) ids: &'a [I],
+    pub(super) dx: Option<Output>,
+    pub(super) dw: Option<Output>,
+    pub(super) inputs: Range<usize>,
+}
+
+impl<I: Id> WithSimd for NarrowBackward<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [inputs, outputs] = self.shape;
+        for row in 0..self.batch {
+            let dy = &self.dy[row * outputs..][..outputs];
+            for input in self.inputs.clone() {
+                let links = self.offsets[input] as usize..self.offsets[input + 1] as usize;
+                let ids = &self.ids[links.clone()];
+                if let Some(dx) = self.dx {
+                    let mut sum = 0.0;
+                    for (id, value) in ids.iter().zip(&self.values[links.clone()]) {
+                        sum += value * dy[id.at()];
+                    }
+                    // SAFETY: `dx` has `batch` rows of `inputs` (checked by the driver), and this thread alone writes
+                    // this input.
+                    unsafe { dx.0.add(row * inputs + input).write(sum) };
+                }
+                if let Some(dw) = self.dw {
+                    let x = self.x[row * inputs + input];
+                    for (link, id) in links.zip(ids) {
+                        // SAFETY: `link < nnz`, the room of `dw` (checked by the driver); this thread alone writes the
+                        // links of this input, and the first row initialises them.
+                        unsafe {
+                            let target = dw.0.add(link);
+                            let sum = if row == 0 { 0.0 } else { target.read() };
+                            target.write(sum + x * dy[id.at()]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Activations as the kernels read them: panels, transposed so that the lanes of a register run over the batch.
+//!
+//! A tile is up to `R` registers of batch rows; its panel holds, for every column, the `R * S::F32_LANES` values of
+//! that column one after another, 0 for rows beyond the batch.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use pulp::Simd;
+
+use super::lanes::{MAX_LANES, transpose};
+
+/// The most registers a tile spans over the batch.
+pub(super) const MAX_REGISTERS: usize = 4;
+
+/// Floats in the largest square block of a panel: `MAX_LANES` columns of a tile.
+pub(super) const BLOCK: usize = MAX_LANES * MAX_LANES * MAX_REGISTERS;
+
+/// One cache line, the alignment that keeps a register's load within a line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct Line([f32; 16]);
+
+/// `MAX_LANES` columns of a tile, on the stack.
+#[repr(C, align(64))]
+pub(super) struct Block(pub(super) [f32; BLOCK]);
+
+/// Registers a tile should span for `rows` batch rows of `lanes` lanes, at most `limit`.
+#[inline(always)]
+pub(super) fn registers(rows: usize, lanes: usize, limit: usize) -> usize {
+    match rows.div_ceil(lanes) {
+        0 | 1 => 1,
+        2 => 2.min(limit),
+        3 if limit >= 4 => 2,
+        _ => limit,
+    }
+}
+
+/// The most registers for which a panel of `columns` columns stays in the second-level cache.
+#[inline(always)]
+pub(super) fn register_limit(columns: usize, lanes: usize) -> usize {
+    const PANEL_FLOATS: usize = 160 << 10;
+    match PANEL_FLOATS / (columns * lanes).max(1) {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        _ => MAX_REGISTERS,
+    }
+}
+
+/// Calls `f` with this thread's scratch memory, at least `length` floats of it with unspecified values.
+pub(super) fn with_scratch<T>(length: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken out while in use: a nested call gets memory of its own instead of a panic.
+    let mut lines = SCRATCH.take();
+    if lines.len() * 16 < length {
+        lines.resize(length.div_ceil(16), Line([0.0; 16]));
+    }
+    // SAFETY: a `Line` is exactly 16 floats without padding, and the lines are borrowed for the time of the slice.
+    let floats =
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), lines.len() * 16) };
+    let result = f(floats);
+    SCRATCH.set(lines);
+    result
+}
+
+/// Transposes `columns` of `rows` consecutive rows of a row-major matrix into a panel, and adds the sums over the
+/// rows of every column to `sums` (indexed by column of the matrix) if they are wanted.
+///
+/// # Safety
+///
+/// `source` points to the first of `rows` rows of `width` readable floats each, `rows <= R * S::F32_LANES`,
+/// `columns.end <= width`; `panel` points to `columns.len() * R * S::F32_LANES` writable floats; `sums`, if any, to
+/// `width` writable ones; none overlap.
+#[inline(always)]
+pub(super) unsafe fn pack<S: Simd, const R: usize>(
+    simd: S,
+    source: *const f32,
+    width: usize,
+    rows: usize,
+    columns: Range<usize>,
+    panel: *mut f32,
+    sums: Option<*mut f32>,
+) {
+    let lanes = S::F32_LANES;
+    let mut column = columns.start;
+    while column < columns.end {
+        let count = lanes.min(columns.end - column);
+        let mut total = simd.splat_f32s(0.0);
+        for r in 0..R {
+            let mut square = [simd.splat_f32s(0.0); MAX_LANES];
+            // SAFETY: row `r * lanes + l` is below `rows` wherever it is read, the columns below `width`; the panel
+            // offset stays below `columns.len() * R * lanes`.
+            unsafe {
+                let target = panel.add((column - columns.start) * R * lanes + r * lanes);
+                if count == lanes && (r + 1) * lanes <= rows {
+                    for l in 0..lanes {
+                        square[l] = load::<S>(source.add((r * lanes + l) * width + column));
+                        total = simd.add_f32s(total, square[l]);
+                    }
+                    transpose(simd, &mut square);
+                    for l in 0..lanes {
+                        store::<S>(target.add(l * R * lanes), square[l]);
+                    }
+                } else {
+                    for l in 0..lanes.min(rows.saturating_sub(r * lanes)) {
+                        square[l] = load_part::<S>(source.add((r * lanes + l) * width + column), count);
+                        total = simd.add_f32s(total, square[l]);
+                    }
+                    transpose(simd, &mut square);
+                    for l in 0..count {
+                        store::<S>(target.add(l * R * lanes), square[l]);
+                    }
+                }
+            }
+        }
+        if let Some(sums) = sums {
+            // SAFETY: `column + count <= columns.end <= width`.
+            unsafe {
+                let sum = simd.add_f32s(load_part::<S>(sums.add(column), count), total);
+                store_part::<S>(sums.add(column), count, sum);
+            }
+        }
+        column += count;
+    }
+}
+
+/// The way back: `count <= S::F32_LANES` columns of a panel become the columns from `column` on of `rows`
+/// consecutive rows of a row-major matrix.
+///
+/// # Safety
+///
+/// `panel` points to `S::F32_LANES * R * S::F32_LANES` readable floats; `target` to the first of `rows` rows of
+/// `width` writable floats each, `rows <= R * S::F32_LANES`, `column + count <= width`; they do not overlap.
+#[inline(always)]
+pub(super) unsafe fn unpack<S: Simd, const R: usize>(
+    simd: S,
+    panel: *const f32,
+    count: usize,
+    target: *mut f32,
+    width: usize,
+    rows: usize,
+    column: usize,
+) {
+    let lanes = S::F32_LANES;
+    for r in 0..R {
+        let mut square = [simd.splat_f32s(0.0); MAX_LANES];
+        // SAFETY: every register of the panel's `lanes` columns is readable; rows below `rows` and columns below
+        // `width` are written.
+        unsafe {
+            for l in 0..lanes {
+                square[l] = load::<S>(panel.add(l * R * lanes + r * lanes));
+            }
+            transpose(simd, &mut square);
+            if count == lanes && (r + 1) * lanes <= rows {
+                for l in 0..lanes {
+                    store::<S>(target.add((r * lanes + l) * width + column), square[l]);
+                }
+            } else {
+                for l in 0..lanes.min(rows.saturating_sub(r * lanes)) {
+                    store_part::<S>(target.add((r * lanes + l) * width + column), count, square[l]);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// `S::F32_LANES` floats from `pointer` on are readable.
+#[inline(always)]
+pub(super) unsafe fn load<S: Simd>(pointer: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise; `S::f32s` is plain floats.
+    unsafe { pointer.cast::<S::f32s>().read_unaligned() }
+}
+
+/// # Safety
+///
+/// `S::F32_LANES` floats from `pointer` on are writable.
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(pointer: *mut f32, register: S::f32s) {
+    // SAFETY: the caller's promise; `S::f32s` is plain floats.
+    unsafe { pointer.cast::<S::f32s>().write_unaligned(register) }
+}
+
+/// The first `count` lanes from memory, the others 0.
+///
+/// # Safety
+///
+/// `count <= S::F32_LANES` floats from `pointer` on are readable.
+#[inline(always)]
+pub(super) unsafe fn load_part<S: Simd>(pointer: *const f32, count: usize) -> S::f32s {
+    let mut floats = [0f32; MAX_LANES];
+    // SAFETY: the caller's promise, and `count <= MAX_LANES`.
+    unsafe { std::ptr::copy_nonoverlapping(pointer, floats.as_mut_ptr(), count) };
+    S::as_simd_f32s(&floats).0[0]
+}
+
+/// # Safety
+///
+/// `count <= S::F32_LANES` floats from `pointer` on are writable.
+#[inline(always)]
+pub(super) unsafe fn store_part<S: Simd>(pointer: *mut f32, count: usize, register: S::f32s) {
+    // SAFETY: the caller's promise, and a register holds `S::F32_LANES` floats.
+    unsafe { std::ptr::copy_nonoverlapping((&raw const register).cast::<f32>(), pointer, count) };
+}

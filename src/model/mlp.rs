@@ -1,0 +1,151 @@
+//! The paper's first task: a multilayer perceptron whose hidden layers are sparse.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::loss::CrossEntropyLoss;
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::activation::relu;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use rand::{Rng, RngExt};
+
+use crate::data::ImageBatch;
+use crate::error::{Error, Result};
+use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
+use crate::topology::init::{TopologyInit, WeightInit};
+use crate::topology::{Chain, stream};
+
+/// Configuration of an [`Mlp`].
+#[derive(Config, Debug)]
+pub struct MlpConfig {
+    /// Number of input features.
+    pub inputs: usize,
+    /// Width of every hidden layer.
+    pub hidden: Vec<usize>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Links per position of every hidden layer. 1 makes the dense reference.
+    #[config(default = 0.01)]
+    pub density: f64,
+    /// Where the first links are.
+    #[config(default = "TopologyInit::default()")]
+    pub topology: TopologyInit,
+    /// How the first weights of hidden layers are drawn.
+    #[config(default = "WeightInit::default()")]
+    pub weights: WeightInit,
+    /// How hidden weights are stored.
+    #[config(default = "Layout::Auto")]
+    pub layout: Layout,
+    /// Seed of links and weights; the same on every backend.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+/// `inputs – hidden – … – hidden – classes` with ReLU between; every layer but the last is sparse.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    /// The sparse layers.
+    pub hidden: Vec<SparseLinear<B>>,
+    /// The dense layer that tells the classes apart.
+    pub output: Linear<B>,
+}
+
+impl MlpConfig {
+    /// Initialises the model.
+    ///
+    /// # Panics
+    ///
+    /// As Burn's own models do, on a configuration that [`try_init`](Self::try_init) refuses.
+    #[must_use]
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Mlp<B> {
+        self.try_init(device).unwrap_or_else(|error| panic!("Mlp: {error}"))
+    }
+
+    /// Initialises the model.
+    ///
+    /// # Errors
+    ///
+    /// No hidden layer, no class, and whatever [`SparseLinearConfig::try_init`] refuses.
+    pub fn try_init<B: Backend>(&self, device: &B::Device) -> Result<Mlp<B>> {
+        let Some(&last) = self.hidden.last() else {
+            return Err(Error::argument("hidden", "[]", "at least one layer"));
+        };
+        if self.classes == 0 {
+            return Err(Error::argument("classes", 0, "at least 1"));
+        }
+        let widths: Vec<usize> = std::iter::once(self.inputs).chain(self.hidden.iter().copied()).collect();
+        let hidden = widths.windows(2).enumerate().map(|(index, pair)| {
+            SparseLinearConfig::new(pair[0], pair[1])
+                .with_density(self.density)
+                .with_topology(self.topology.clone())
+                .with_weights(self.weights.clone())
+                .with_layout(self.layout)
+                .with_seed(stream(self.seed, &format!("hidden.{index}"), 0).next_u64())
+                .try_init(device)
+        });
+        let hidden = hidden.collect::<Result<_>>()?;
+        Ok(Mlp { hidden, output: self.output_layer(last, device) })
+    }
+
+    /// Uniform in ±1/√fan_in, weights and biases, drawn from the model's seed and not from the backend's.
+    fn output_layer<B: Backend>(&self, width: usize, device: &B::Device) -> Linear<B> {
+        let bound = 1.0 / (width as f32).sqrt();
+        let mut rng = stream(self.seed, "output", 0);
+        let mut draw =
+            |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
+        let weight = TensorData::new(draw(width * self.classes), [width, self.classes]);
+        let bias = TensorData::new(draw(self.classes), [self.classes]);
+        Linear {
+            weight: Param::from_data(weight, device),
+            bias: Some(Param::from_data(bias, device)),
+            ..LinearConfig::new(0, 0).init(device)
+        }
+    }
+
+    /// How the sparse layers are connected: each feeds the next.
+    #[must_use]
+    pub fn chains(&self) -> Vec<Chain> {
+        Chain::sequence((0..self.hidden.len()).map(|index| format!("hidden.{index}")))
+    }
+}
+
+impl<B: Backend> Mlp<B> {
+    /// Class scores.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, inputs]`
+    /// - output: `[batch, classes]`
+    pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = self.hidden.iter().fold(input, |input, layer| relu(layer.forward(input)));
+        self.output.forward(hidden)
+    }
+
+    /// Class scores with their cross-entropy loss.
+    pub fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
+        let output = self.forward(batch.images);
+        let loss =
+            CrossEntropyLoss::new(None, &output.device()).forward(output.clone(), batch.targets.clone());
+        ClassificationOutput::new(loss, output, batch.targets)
+    }
+}
+
+impl<B: AutodiffBackend> TrainStep for Mlp<B> {
+    type Input = ImageBatch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: ImageBatch<B>) -> TrainOutput<ClassificationOutput<B>> {
+        let output = self.classify(batch);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl<B: Backend> InferenceStep for Mlp<B> {
+    type Input = ImageBatch<B>;
+    type Output = ClassificationOutput<B>;
+
+    fn step(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
+        self.classify(batch)
+    }
+}

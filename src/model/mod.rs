@@ -1,0 +1,3 @@
+//! The models of the paper, built from sparse layers.
+
+pub mod mlp;

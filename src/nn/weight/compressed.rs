@@ -1,0 +1,54 @@
+//! The compressed layout: one trainable value per link, and compact index arrays on the host.
+
+use std::sync::Arc;
+
+use burn::module::{Param, ParamId};
+use burn::prelude::*;
+
+use super::{read_f32, transfer};
+use crate::error::Result;
+use crate::kernel::{DenseGradientSlot, Index, dense_weight, sparse_linear};
+use crate::topology::Links;
+
+/// Values in link order. Gradients, moments, clipping and weight decay see nothing but these `nnz` numbers.
+#[derive(Debug, Clone)]
+pub(super) struct Compressed<B: Backend> {
+    pub(super) values: Param<Tensor<B, 1>>,
+    pub(super) index: Arc<Index>,
+    /// Where a backward pass leaves the dense gradient when gradient-based regrowth has asked for it.
+    pub(super) slot: Arc<DenseGradientSlot>,
+}
+
+impl<B: Backend> Compressed<B> {
+    pub(super) fn try_new(id: ParamId, links: &Links, values: Vec<f32>, device: &B::Device) -> Result<Self> {
+        let values = Tensor::from_data(TensorData::new(values, [links.nnz()]), device);
+        Ok(Self {
+            values: Param::initialized(id, values.require_grad()),
+            index: Arc::new(Index::try_new(links)?),
+            slot: Arc::default(),
+        })
+    }
+
+    pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+        sparse_linear(input, self.values.val(), bias, &self.index, Some(&self.slot))
+    }
+
+    pub(super) fn dense(&self) -> Tensor<B, 2> {
+        dense_weight(self.values.val(), &self.index)
+    }
+
+    pub(super) fn link_values(&self) -> Vec<f32> {
+        read_f32(self.values.val())
+    }
+
+    /// The same parameter on other links; see `SparseWeight::rewire`.
+    pub(super) fn rewire(self, from: &Links, to: &Links, initial: &[(usize, f32)]) -> Result<Self> {
+        let index = Arc::new(Index::try_new(to)?);
+        let values = self.values.map(|old| {
+            let (trainable, device) = (old.is_require_grad(), old.device());
+            let values = transfer(from, &read_f32(old), to, initial);
+            Tensor::from_data(TensorData::new(values, [to.nnz()]), &device).set_require_grad(trainable)
+        });
+        Ok(Self { values, index, slot: self.slot })
+    }
+}
