@@ -87,9 +87,10 @@ impl SparseLinearConfig {
     ///
     /// # Errors
     ///
-    /// A density outside of (0, 1], one that leaves the layer without a link, or settings of the initial topology out
-    /// of their range.
+    /// A density outside of (0, 1], one that leaves the layer without a link, or settings of the initial topology or
+    /// weights out of their range.
     pub fn try_init<B: Backend>(&self, device: &B::Device) -> Result<SparseLinear<B>> {
+        self.weights.validate()?;
         let shape = [self.d_input, self.d_output];
         let nnz = nnz_at(shape, self.density)?;
         let links = self.topology.links(shape, nnz, &mut stream(self.seed, "links", 0))?;

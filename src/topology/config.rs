@@ -306,6 +306,14 @@ impl TopologyConfig {
         };
         if let Some(schedule) = &schedule {
             schedule.check()?;
+            let (initial, last) = (schedule.initial_sparsity(), schedule.final_sparsity());
+            if initial > last && (self.density.is_none() || self.composition().regrowth.is_none()) {
+                return Err(Error::argument(
+                    "initial_sparsity",
+                    initial,
+                    format!("at most the final sparsity, {last}"),
+                ));
+            }
             if schedule.last_change().is_some_and(|step| step > self.end_step()) {
                 return Err(Error::argument(
                     "density schedule's end step",
@@ -354,11 +362,11 @@ impl TopologyConfig {
         if self.update_interval == 0 {
             return Err(Error::argument("update_interval", 0, "at least 1"));
         }
-        if self.end_step() > self.total_steps {
+        if self.end_step() > self.total_steps || self.end_step == Some(0) {
             return Err(Error::argument(
                 "end_step",
                 self.end_step(),
-                format!("at most the length of the run, {}", self.total_steps),
+                format!("at least 1, at most the length of the run, {}", self.total_steps),
             ));
         }
         if self.early_stop.is_some_and(|overlap| !(overlap > 0.0)) {
@@ -371,7 +379,20 @@ impl TopologyConfig {
         let composition = self.composition();
         composition.validate()?;
         self.check_window(composition.regrowth)?;
-        for (_, settings) in &self.layers {
+        if composition.percolation && composition.regrowth.is_none() {
+            return Err(Error::argument(
+                "percolation",
+                true,
+                format!("false: `{}` regrows nothing, so what percolation took would be gone", self.method),
+            ));
+        }
+        self.check_regrows("removal", composition.removal.as_ref(), composition.regrowth)?;
+        for (pattern, settings) in &self.layers {
+            self.check_regrows(
+                &format!("removal of `{pattern}`"),
+                settings.removal.as_ref().or(composition.removal.as_ref()),
+                settings.regrowth.or(composition.regrowth),
+            )?;
             if let Some(removal) = &settings.removal {
                 removal.check()?;
             }
@@ -384,6 +405,18 @@ impl TopologyConfig {
             }
         }
         Ok(())
+    }
+
+    /// Links that are removed must come back, or the number of links would fall below its target.
+    fn check_regrows(&self, name: &str, removal: Option<&Removal>, regrowth: Option<Regrowth>) -> Result<()> {
+        match (removal, regrowth) {
+            (Some(removal), None) => Err(Error::argument(
+                name,
+                format!("{removal:?}"),
+                format!("only together with a regrowth, which `{}` has none of", self.method),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Gradients are collected from one update to the next.

@@ -253,6 +253,17 @@ impl Links {
         (transposed, order)
     }
 
+    /// A number that tells links apart: the CRC-32 of shape, row degrees and columns, as 64- and 32-bit little-endian
+    /// integers. The same on every machine. O(rows + nnz).
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        let mut crc = flate2::Crc::new();
+        self.shape.iter().for_each(|&side| crc.update(&(side as u64).to_le_bytes()));
+        self.row_degrees().iter().for_each(|&degree| crc.update(&(degree as u64).to_le_bytes()));
+        self.columns.iter().for_each(|column| crc.update(&column.to_le_bytes()));
+        crc.sum()
+    }
+
     /// The links for which `keep` holds; `keep` gets the link's index in link order.
     #[must_use]
     pub fn retain(&self, mut keep: impl FnMut(usize) -> bool) -> Self {

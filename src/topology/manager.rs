@@ -128,6 +128,15 @@ impl TopologyManager {
         if !self.layers.is_empty() {
             return self.check_same(layers);
         }
+        let taken = self.take_in(layers);
+        if taken.is_err() {
+            // A second try must meet the same error.
+            self.layers.clear();
+        }
+        taken
+    }
+
+    fn take_in(&mut self, layers: &[(&str, &Links)]) -> Result<()> {
         if layers.is_empty() {
             return Err(Error::NoSparseLayers);
         }
@@ -201,16 +210,18 @@ impl TopologyManager {
     }
 
     fn is_due_at(&self, step: usize) -> bool {
-        let acts = self.density.is_some() || self.composition.removal.is_some();
+        let own_removal = self.layers.iter().any(|layer| layer.settings.removal.is_some());
+        let acts = self.density.is_some() || self.composition.removal.is_some() || own_removal;
         let regular = step > 0 && step.is_multiple_of(self.config.update_interval());
         let ends = self.density.as_ref().and_then(DensitySchedule::last_change) == Some(step) && step > 0;
         acts && step <= self.config.end_step() && (regular || ends) && !self.is_finished()
     }
 
-    /// Whether every layer has stopped evolving for good.
+    /// Whether no layer will ever change again: all have stopped for good or are frozen, and no density decays.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.density.is_none() && !self.layers.is_empty() && self.layers.iter().all(|layer| layer.stopped)
+        let rests = |layer: &LayerState| layer.settings.frozen || (layer.stopped && self.density.is_none());
+        !self.layers.is_empty() && self.layers.iter().all(rests)
     }
 
     /// How many of the last steps' gradients the next update wants, summed, as dense matrices; 0 if it wants none.
@@ -251,7 +262,10 @@ impl TopologyManager {
     /// The number of links layer `index` must have at `step`.
     pub(super) fn target_nnz(&self, index: usize, step: usize) -> usize {
         let layer = &self.layers[index];
-        let Some(schedule) = &self.density else { return layer.initial_nnz };
+        let schedule = match &self.density {
+            Some(schedule) if !layer.settings.frozen => schedule,
+            _ => return layer.initial_nnz,
+        };
         let capacity = (layer.shape[0] * layer.shape[1]) as f64;
         let (start, now) = (1.0 - schedule.sparsity_at(0), 1.0 - schedule.sparsity_at(step));
         let uniform = capacity * start;
@@ -342,6 +356,7 @@ impl TopologyManager {
 
     fn check_densities(&self, states: &[LayerState]) -> Result<()> {
         let Some(schedule) = &self.density else { return Ok(()) };
+        let states: Vec<_> = states.iter().filter(|layer| !layer.settings.frozen).collect();
         let capacity: usize = states.iter().map(|layer| layer.shape[0] * layer.shape[1]).sum();
         let links: usize = states.iter().map(|layer| layer.initial_nnz).sum();
         let expected = (1.0 - schedule.sparsity_at(0)) * capacity as f64;

@@ -31,13 +31,15 @@ impl TopologyManager {
     /// One update of all layers (ALGORITHM §2; P Algorithm 1): prunes to the target density, removes the share ζ of
     /// the links, lets percolation take what leads nowhere, and regrows up to the target by the method's rule.
     ///
-    /// `views` must be in the order of [`bind`](Self::bind). The number of links of every layer that evolves is its
-    /// target exactly. Draws depend on the seed, the layer's path and the number of the update alone.
+    /// `views` must be in the order of [`bind`](Self::bind). The number of links of every layer is its target
+    /// exactly; a layer that has stopped evolving still follows the density schedule, a frozen one keeps its links.
+    /// Draws depend on the seed, the layer's path and the number of the update alone.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] for weights, gradients or layers that do not fit; [`Error::Argument`] for a gradient that the
-    /// method needs and was not given. The manager and the links are then as before.
+    /// method needs and was not given; [`Error::NotFinite`] for a weight or gradient that is NaN or infinite. The
+    /// manager and the links are then as before.
     pub fn update<B: Backend>(&mut self, views: &[LayerView<B::Device>]) -> Result<Vec<Rewiring>> {
         if views.len() != self.layers.len() {
             return Err(Error::Shape {
@@ -61,9 +63,13 @@ impl TopologyManager {
         self.conclude(views, passages)
     }
 
+    /// Whether links of the layer are removed and regrown.
     fn evolves(&self, index: usize) -> bool {
-        let layer = &self.layers[index];
-        !layer.stopped && !layer.settings.frozen
+        !self.layers[index].stopped && !self.is_frozen(index)
+    }
+
+    fn is_frozen(&self, index: usize) -> bool {
+        self.layers[index].settings.frozen
     }
 
     /// Stages 1 and 2: density decay and removal.
@@ -78,11 +84,13 @@ impl TopologyManager {
                 expected: vec![layer.shape[0], layer.shape[1], view.links.nnz()],
             });
         }
+        self.check_finite("weight", path, &view.weights)?;
+        self.check_finite("gradient", path, view.link_gradients.as_deref().unwrap_or_default())?;
         let mut weights = view.weights.clone();
         let mut gradients = view.link_gradients.clone();
         let mut pruned = Arc::clone(&view.links);
         let target = self.target_nnz(index, self.step());
-        if self.evolves(index) && target < pruned.nnz() {
+        if !self.is_frozen(index) && target < pruned.nnz() {
             let removal = Removal::hard(self.config.method().pruning_score());
             let rng = &mut stream(self.config.seed(), &format!("{path}:decay"), number);
             let links = removal.keep(&pruned, &weights, gradients.as_deref(), target, 0.0, rng)?;
@@ -104,6 +112,17 @@ impl TopologyManager {
         };
         let grown = Links::empty(layer.shape);
         Ok(Passage { pruned, kept, grown, percolated: 0, time: start.elapsed() })
+    }
+
+    fn check_finite(&self, what: &str, path: &str, values: &[f32]) -> Result<()> {
+        match values.iter().find(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(&value) => Err(Error::NotFinite {
+                what: format!("a {what} of `{path}`"),
+                step: self.step(),
+                value: f64::from(value),
+            }),
+        }
     }
 
     /// Stage 3: links that lead nowhere along the declared chains go, in the layers that evolve.
@@ -134,7 +153,7 @@ impl TopologyManager {
         let layer = &self.layers[index];
         let missing = self.target_nnz(index, self.step()).saturating_sub(passage.kept.nnz());
         let regrowth = layer.settings.regrowth.or(self.composition.regrowth);
-        if let (Some(regrowth), true, 1..) = (regrowth, self.evolves(index), missing) {
+        if let (Some(regrowth), false, 1..) = (regrowth, self.is_frozen(index), missing) {
             let rng = &mut stream(self.config.seed(), &format!("{}:regrowth", layer.path), number);
             let kept = &passage.kept;
             passage.grown = match regrowth {
@@ -147,6 +166,7 @@ impl TopologyManager {
                             "regrowth by gradient needs it",
                         )
                     })?;
+                    self.check_finite("gradient", &layer.path, gradients)?;
                     grow_by_gradient(kept, gradients, missing, rng)?
                 }
                 Regrowth::CannistraciHebb { predictor, selection } => {

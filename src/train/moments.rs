@@ -11,6 +11,26 @@ use burn::tensor::backend::Backend;
 ///
 /// Implemented for SGD, Adam and AdamW. Any other optimizer is refused by the compiler; implement this trait to use
 /// your own, provided that a zero gradient, weight and state leave all three at zero.
+///
+/// ```
+/// use burn::backend::{Autodiff, Flex};
+/// use burn::optim::AdamConfig;
+/// use burn_cht::prelude::*;
+///
+/// let manager = TopologyConfig::new(Method::Set, 1000).init();
+/// let optim = SparseOptimizer::<_, SparseLinear<Autodiff<Flex>>, _>::new(AdamConfig::new().init(), manager);
+/// ```
+///
+/// The same with an optimizer whose moments nobody can move:
+///
+/// ```compile_fail
+/// use burn::backend::{Autodiff, Flex};
+/// use burn::optim::RmsPropConfig;
+/// use burn_cht::prelude::*;
+///
+/// let manager = TopologyConfig::new(Method::Set, 1000).init();
+/// let optim = SparseOptimizer::<_, SparseLinear<Autodiff<Flex>>, _>::new(RmsPropConfig::new().init(), manager);
+/// ```
 pub trait CarriesMoments<B: Backend>: SimpleOptimizer<B> {
     /// The same state with `f` applied to every moment tensor. Step counters stay. `f` may change the rank: a sparse
     /// weight's moments are saved as one value per link. `device` is where the moments are.

@@ -58,7 +58,7 @@ where
     /// Sums of dense gradients for the next update, by the path of the layer.
     gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
-    links: HashMap<ParamId, (Arc<Links>, B::Device)>,
+    links: HashMap<ParamId, Place<B::Device>>,
     /// Loaded, but the model they belong to has not been seen yet.
     pending: Option<TopologyRecord>,
     failure: Option<String>,
@@ -116,6 +116,16 @@ where
     }
 
     fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
+        let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
+        for (path, weight) in found {
+            if let Some(other) = owners.insert(weight.id(), path) {
+                return Err(Error::argument(
+                    "sparse layers",
+                    format!("`{other}` and `{path}`, clones of one layer"),
+                    "layers with a parameter of their own each: initialise them one by one",
+                ));
+            }
+        }
         let layers: Vec<(&str, &Links)> =
             found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
         self.manager.bind(&layers)
@@ -149,29 +159,24 @@ where
         };
         self.manager.advance();
         if !self.manager.is_due() {
-            self.ask_for_gradients(&model);
-            return Ok(model);
+            return Ok(self.ask_for_gradients(model));
         }
         match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => {
-                let model = hook::replace(model, rewired);
-                self.ask_for_gradients(&model);
-                Ok(model)
-            }
+            Ok(rewired) => Ok(self.ask_for_gradients(hook::replace(model, rewired))),
             Err(error) => Err(Box::new((model, error))),
         }
     }
 
     /// Has the coming backward pass of compressed layers leave the dense gradient, if the next update wants it.
-    fn ask_for_gradients(&self, model: &M) {
+    fn ask_for_gradients(&self, model: M) -> M {
         let window = self.manager.gradient_window();
-        if window > 0 && self.manager.steps_to_update().is_some_and(|steps| steps <= window) {
-            for (_, weight) in hook::collect(model) {
-                if let Transport::Compressed { slot } = weight.transport() {
-                    slot.arm();
-                }
-            }
+        if window == 0 || self.manager.steps_to_update().is_none_or(|steps| steps > window) {
+            return model;
         }
+        let found: Found<B> = hook::collect(&model);
+        let asked: Vec<_> =
+            found.into_iter().filter_map(|(_, weight)| weight.asked_for_dense_gradient()).collect();
+        if asked.is_empty() { model } else { hook::replace(model, asked) }
     }
 
     /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
@@ -250,7 +255,7 @@ where
 
         let mut moments = self.inner.to_record();
         let mut rewired = Vec::with_capacity(found.len());
-        for ((_, weight), rewiring) in found.into_iter().zip(rewirings) {
+        for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
             let (id, old) = (weight.id(), weight.links().clone());
             if *old == *rewiring.links {
                 continue;
@@ -259,7 +264,7 @@ where
             if let Some(record) = moments.remove(&id) {
                 moments.insert(id, carry::follow::<O, B>(record, &old, &weight));
             }
-            self.links.insert(id, place_of(&weight));
+            self.links.insert(id, Place::of(&path, &weight));
             rewired.push(weight);
         }
         self.inner = self.inner.clone().load_record(moments);
@@ -268,17 +273,28 @@ where
 
     /// Brings loaded moments and gradients into the form that the model's layout needs.
     fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
-        self.links = found.iter().map(|(_, weight)| (weight.id(), place_of(weight))).collect();
-        let Some(record) = self.pending.take() else { return Ok(()) };
+        self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
+        let Some(record) = &self.pending else { return Ok(()) };
+        for (path, checksum) in &record.links {
+            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
+            let own = weight.links().checksum();
+            if *checksum != own {
+                return Err(Error::Mismatch {
+                    what: format!("links of `{path}` that the optimizer was saved with"),
+                    found: format!("checksum {checksum:08x}"),
+                    expected: format!("checksum {own:08x}, the model's"),
+                });
+            }
+        }
         let mut moments = self.inner.to_record();
         for (path, weight) in found {
             if let Some(saved) = moments.remove(&weight.id()) {
                 moments.insert(weight.id(), carry::expand::<O, B>(saved, path, weight)?);
             }
         }
-        self.inner = self.inner.clone().load_record(moments);
-        for (path, gradient) in record.gradients {
-            let Some((_, weight)) = found.iter().find(|(other, _)| *other == path) else { continue };
+        let mut gradients = HashMap::new();
+        for (path, gradient) in &record.gradients {
+            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
             if gradient.len() != weight.links().capacity() {
                 return Err(Error::Shape {
                     what: format!("saved gradient of `{path}`"),
@@ -286,9 +302,13 @@ where
                     expected: weight.shape().to_vec(),
                 });
             }
-            let data = TensorData::new(gradient, weight.shape());
-            self.gradients.insert(path, Tensor::from_data(data, &weight.device()));
+            let data = TensorData::new(gradient.clone(), weight.shape());
+            gradients.insert(path.clone(), Tensor::from_data(data, &weight.device()));
         }
+        // Only now, so that a second try meets the same error.
+        self.pending = None;
+        self.gradients = gradients;
+        self.inner = self.inner.clone().load_record(moments);
         Ok(())
     }
 
@@ -314,8 +334,18 @@ where
     }
 }
 
-fn place_of<B: AutodiffBackend>(weight: &SparseWeight<B>) -> (Arc<Links>, B::Device) {
-    (Arc::clone(weight.links()), weight.device())
+/// Where the moments of a sparse weight belong.
+#[derive(Debug, Clone)]
+struct Place<D> {
+    path: String,
+    links: Arc<Links>,
+    device: D,
+}
+
+impl<D> Place<D> {
+    fn of<B: AutodiffBackend<Device = D>>(path: &str, weight: &SparseWeight<B>) -> Self {
+        Self { path: path.to_string(), links: Arc::clone(weight.links()), device: weight.device() }
+    }
 }
 
 impl<O, M, B> Optimizer<M, B> for SparseOptimizer<O, M, B>
@@ -347,14 +377,19 @@ where
         if let Some(pending) = &self.pending {
             return (moments, pending.clone());
         }
-        for (id, (links, device)) in &self.links {
+        let mut links = Vec::with_capacity(self.links.len());
+        for (id, place) in &self.links {
             if let Some(record) = moments.remove(id) {
-                moments.insert(*id, carry::compact::<O, B>(record, links, device));
+                moments.insert(*id, carry::compact::<O, B>(record, &place.links, &place.device));
             }
+            links.push((place.path.clone(), place.links.checksum()));
         }
+        links.sort_unstable();
         let gradients =
             self.gradients.iter().map(|(path, sum)| (path.clone(), weight::read_f32(sum.clone())));
-        (moments, TopologyRecord { topology: self.manager.state(), gradients: gradients.collect() })
+        let mut gradients: Vec<_> = gradients.collect();
+        gradients.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
+        (moments, TopologyRecord { topology: self.manager.state(), gradients, links })
     }
 
     /// Loads both parts. A state of another run is an error of the next step.

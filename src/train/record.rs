@@ -13,6 +13,8 @@ pub struct TopologyRecord {
     pub(super) topology: TopologyState,
     /// Sums of dense gradients, row-major, by the path of the layer.
     pub(super) gradients: Vec<(String, Vec<f32>)>,
+    /// Checksums of the links that the moments belong to, by the path of the layer.
+    pub(super) links: Vec<(String, u32)>,
 }
 
 impl<B: Backend> Record<B> for TopologyRecord {

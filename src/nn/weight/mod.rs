@@ -210,6 +210,15 @@ impl<B: Backend> SparseWeight<B> {
 }
 
 impl<B: AutodiffBackend> SparseWeight<B> {
+    /// The weight with its next backward passes asked for the dense gradient, in a slot that no other copy of the
+    /// weight shares so far; `None` in a layout whose gradients are dense anyway.
+    pub(crate) fn asked_for_dense_gradient(self) -> Option<Self> {
+        let Self { links, layout, storage: Storage::Compressed(compressed) } = self else { return None };
+        let slot = Arc::new(DenseGradientSlot::default());
+        slot.arm();
+        Some(Self { links, layout, storage: Storage::Compressed(Compressed { slot, ..compressed }) })
+    }
+
     /// What the optimizer must do with this weight's gradient and moments; see [`Transport`].
     pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
         match &self.storage {

@@ -52,6 +52,7 @@ pub struct SparseWeightItem {
     row_degrees: Vec<u32>,
     columns: Vec<u32>,
     values: TensorData,
+    checksum: u32,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +62,7 @@ struct Unchecked {
     row_degrees: Vec<u32>,
     columns: Vec<u32>,
     values: TensorData,
+    checksum: u32,
 }
 
 impl TryFrom<Unchecked> for SparseWeightItem {
@@ -68,12 +70,17 @@ impl TryFrom<Unchecked> for SparseWeightItem {
 
     fn try_from(item: Unchecked) -> Result<Self> {
         let broken = |reason: String| Error::Links { reason };
-        let Unchecked { id, shape, row_degrees, columns, values } = item;
+        let Unchecked { id, shape, row_degrees, columns, values, checksum } = item;
         if ParamId::try_deserialize(&id).is_none() {
             return Err(broken(format!("`{id}` is no parameter id")));
         }
-        let item = Self { id, shape, row_degrees, columns, values };
+        let item = Self { id, shape, row_degrees, columns, values, checksum };
         let links = item.links()?;
+        // The invariants leave room for much: links elsewhere, other values, a million columns more.
+        let found = item.checksum_with(&links);
+        if found != checksum {
+            return Err(broken(format!("checksum {found:08x}, recorded as {checksum:08x}")));
+        }
         if item.values.shape.as_slice() != [links.nnz()] || !item.values.dtype.is_float() {
             return Err(broken(format!(
                 "values of shape {:?} and type {:?} for {} links",
@@ -87,6 +94,14 @@ impl TryFrom<Unchecked> for SparseWeightItem {
 }
 
 impl SparseWeightItem {
+    fn checksum_with(&self, links: &Links) -> u32 {
+        let mut crc = flate2::Crc::new();
+        crc.update(&links.checksum().to_le_bytes());
+        crc.update(self.id.as_bytes());
+        crc.update(self.values.as_bytes());
+        crc.sum()
+    }
+
     fn links(&self) -> Result<Links> {
         let [rows, columns] = self.shape;
         if rows.checked_mul(columns).is_none() {
@@ -112,13 +127,16 @@ impl<B: Backend> Record<B> for SparseWeightRecord<B> {
     type Item<S: PrecisionSettings> = SparseWeightItem;
 
     fn into_item<S: PrecisionSettings>(self) -> Self::Item<S> {
-        SparseWeightItem {
+        let mut item = SparseWeightItem {
             id: self.id.serialize(),
             shape: self.links.shape(),
             row_degrees: self.links.row_degrees().into_iter().map(|degree| degree as u32).collect(),
             columns: self.links.columns().to_vec(),
             values: self.values.into_data().convert::<S::FloatElem>(),
-        }
+            checksum: 0,
+        };
+        item.checksum = item.checksum_with(&self.links);
+        item
     }
 
     fn from_item<S: PrecisionSettings>(item: Self::Item<S>, device: &B::Device) -> Self {
