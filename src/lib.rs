@@ -2,6 +2,10 @@
 
 pub mod data;
 pub mod error;
+#[allow(
+    unsafe_code,
+    reason = "the kernels write disjoint parts of one buffer from several threads and skip bounds checks"
+)]
 pub mod kernel;
 pub mod model;
 pub mod nn;

@@ -41,7 +41,7 @@ pub(super) struct View {
 
 impl View {
     /// Appends what the window shows of `pixels`, a table look-up per value. Outside of the image is black.
-    pub fn extend(&self, out: &mut Vec<f32>, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]]) {
+    pub(super) fn extend(&self, out: &mut Vec<f32>, pixels: &[u8], shape: ImageShape, tables: &[[f32; 256]]) {
         let ImageShape { height, width, .. } = shape;
         let shift = self.right.unsigned_abs().min(width);
         // A window moved right begins inside of the image and ends beyond it, one moved left the other way round.

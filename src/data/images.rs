@@ -205,6 +205,7 @@ impl ImageDataset {
     }
 
     /// The items in order, without copies of pixels.
+    #[must_use]
     pub fn items(&self) -> impl ExactSizeIterator<Item = ImageItem> + '_ {
         self.indices.iter().map(|&index| ImageItem { images: self.images.clone(), index })
     }

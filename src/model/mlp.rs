@@ -2,8 +2,8 @@
 
 use burn::config::Config;
 use burn::module::{Module, Param};
+use burn::nn::Linear;
 use burn::nn::loss::CrossEntropyLoss;
-use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
@@ -79,7 +79,7 @@ impl MlpConfig {
             SparseLinearConfig::new(pair[0], pair[1])
                 .with_density(self.density)
                 .with_topology(self.topology.clone())
-                .with_weights(self.weights.clone())
+                .with_weights(self.weights)
                 .with_layout(self.layout)
                 .with_seed(stream(self.seed, &format!("hidden.{index}"), 0).next_u64())
                 .try_init(device)
@@ -96,11 +96,7 @@ impl MlpConfig {
             |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
         let weight = TensorData::new(draw(width * self.classes), [width, self.classes]);
         let bias = TensorData::new(draw(self.classes), [self.classes]);
-        Linear {
-            weight: Param::from_data(weight, device),
-            bias: Some(Param::from_data(bias, device)),
-            ..LinearConfig::new(0, 0).init(device)
-        }
+        Linear { weight: Param::from_data(weight, device), bias: Some(Param::from_data(bias, device)) }
     }
 
     /// How the sparse layers are connected: each feeds the next.

@@ -263,8 +263,8 @@ impl TopologyConfig {
     #[must_use]
     pub fn composition(&self) -> Composition {
         let mut composition = self.method.composition(self.fraction);
-        if let Some(removal) = &self.removal {
-            composition.removal = Some(removal.clone());
+        if let Some(removal) = self.removal {
+            composition.removal = Some(removal);
         }
         if let Some(regrowth) = self.regrowth {
             composition.regrowth = Some(regrowth);
@@ -369,7 +369,7 @@ impl TopologyConfig {
                 format!("at least 1, at most the length of the run, {}", self.total_steps),
             ));
         }
-        if self.early_stop.is_some_and(|overlap| !(overlap > 0.0)) {
+        if self.early_stop.is_some_and(|overlap| overlap.is_nan() || overlap <= 0.0) {
             return Err(Error::argument(
                 "early_stop",
                 self.early_stop.unwrap_or_default(),

@@ -273,7 +273,11 @@ impl Links {
         )
     }
 
-    /// The links of `self`, `other` or both. Panics if the shapes differ.
+    /// The links of `self`, `other` or both.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         assert_eq!(self.shape, other.shape, "links of two shapes");
@@ -292,7 +296,11 @@ impl Links {
         )
     }
 
-    /// The links of `self` that `other` does not have. Panics if the shapes differ.
+    /// The links of `self` that `other` does not have.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         assert_eq!(self.shape, other.shape, "links of two shapes");
@@ -306,7 +314,11 @@ impl Links {
         )
     }
 
-    /// How many links `self` and `other` share. Panics if the shapes differ.
+    /// How many links `self` and `other` share.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
     #[must_use]
     pub fn overlap(&self, other: &Self) -> usize {
         self.nnz() - self.difference(other).nnz()

@@ -248,7 +248,7 @@ where
                 link_gradients: link_gradients.remove(path),
                 dense_gradients: self.gradients.remove(path).map(weight::read_f32),
                 device: weight.device(),
-                on_host: weight::is_on_host::<B>(),
+                on_host: weight::is_on_host::<B>(&weight.device()),
             })
             .collect();
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;

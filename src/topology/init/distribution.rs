@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn densities_out_of_range_are_refused() {
-        for density in [0.0, -0.1, 1.0000001, f64::NAN, f64::INFINITY] {
+        for density in [0.0, -0.1, 1.000_000_1, f64::NAN, f64::INFINITY] {
             for result in [
                 nnz_at([8, 8], density).map(|nnz| vec![nnz]),
                 DensityDistribution::Uniform.nnz_per_layer(&[[8, 8]], density),

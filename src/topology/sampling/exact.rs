@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 /// The probability of every set of `k` indices (ascending) that a sequential draw without replacement can give, with
 /// P(next = i) ∝ weight_i^temperature among what is left, weights of 0 only once nothing else is, uniformly.
-pub fn set_probabilities(weights: &[f64], temperature: f64, k: usize) -> BTreeMap<Vec<usize>, f64> {
+pub(in crate::topology) fn set_probabilities(
+    weights: &[f64],
+    temperature: f64,
+    k: usize,
+) -> BTreeMap<Vec<usize>, f64> {
     let mut sets = BTreeMap::new();
     draw_next(weights, temperature, k, &mut Vec::new(), 1.0, &mut sets);
     sets
@@ -48,7 +52,7 @@ fn draw_next(
 
 /// Whether `draws` outcomes of `draw` follow `probabilities`: a chi-square test at the 99.99 % level, outcomes expected
 /// fewer than five times taken together, impossible outcomes never seen.
-pub fn follows<T: Ord + std::fmt::Debug>(
+pub(in crate::topology) fn follows<T: Ord + std::fmt::Debug>(
     probabilities: &BTreeMap<T, f64>,
     draws: u32,
     mut draw: impl FnMut(u64) -> T,
