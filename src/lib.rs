@@ -1,4 +1,4 @@
-//! Sparse layers and models for Burn.
+#![doc = include_str!("../README.md")]
 
 pub mod data;
 pub mod error;
