@@ -99,8 +99,8 @@ fn a_resumed_run_with_adamw_ends_like_the_uninterrupted_one() {
 
 #[test]
 fn gradients_gathered_across_the_checkpoint_are_part_of_it() {
-    // Updates at steps 28 and 35, the checkpoint between them at 30.
-    let config = preset(Method::Rigl).with_regrowth(Regrowth::Gradient { window: 7 });
+    // Gathered from step 30 to the update at step 35; the checkpoint is made after step 30.
+    let config = preset(Method::Rigl).with_regrowth(Regrowth::Gradient { window: 6 });
     resumes_to_the_bit(sgd, &config);
 }
 
@@ -198,19 +198,22 @@ fn best_and_last_are_those_of_the_whole_run_after_a_resumption() {
 }
 
 #[test]
-fn a_loss_of_nan_stops_the_run_and_leaves_the_last_good_checkpoint() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_loss_of_nan_stops_the_run_names_the_step_and_leaves_the_last_good_checkpoint() {
     let config = preset(Method::Set);
-    let outcome = start(folder.path(), &config, Until { nan_in_epoch: Some(3), ..Until::default() });
-    let message = outcome.stopped.unwrap();
-    assert!(message.contains("the training loss is NaN at step 21"), "{message}");
-    let run = RunFolder::resume(folder.path(), &config, &[]).unwrap();
-    assert_eq!(run.resumed_epoch(), Some(2));
-    let resumed = train(&run, sgd(), &config, Until::default());
-    assert_eq!(resumed.stopped, None);
-    let whole = tempfile::tempdir().unwrap();
-    let whole = start(whole.path(), &config, Until::default());
-    assert_eq!(Fingerprint::of(&resumed.model), Fingerprint::of(&whole.model));
+    let folder = tempfile::tempdir().unwrap();
+    let whole = start(&folder.path().join("whole"), &config, Until::default());
+    // At step 21 an update is due, which cannot work on weights that are NaN either.
+    for (epoch, step) in [(2, 11), (3, 21)] {
+        let dir = folder.path().join(epoch.to_string());
+        let outcome = start(&dir, &config, Until { nan_in_epoch: Some(epoch), ..Until::default() });
+        let message = outcome.stopped.unwrap();
+        assert!(message.ends_with(&format!(" is NaN at step {step}: the run is stopped")), "{message}");
+        let run = RunFolder::resume(&dir, &config, &[]).unwrap();
+        assert_eq!(run.resumed_epoch(), Some(epoch - 1));
+        let resumed = train(&run, sgd(), &config, Until::default());
+        assert_eq!(resumed.stopped, None);
+        assert_eq!(Fingerprint::of(&resumed.model), Fingerprint::of(&whole.model));
+    }
 }
 
 #[test]

@@ -169,3 +169,71 @@ impl fmt::Debug for EpochHistory {
         f.debug_struct("EpochHistory").field("finished", &self.lock().finished).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::train::metric::store::NumericMetricUpdate;
+    use burn::train::metric::{MetricAttributes, MetricEntry, SerializedEntry};
+
+    use super::*;
+
+    fn definition(name: &str) -> MetricDefinition {
+        MetricDefinition {
+            metric_id: MetricId::new(Arc::new(name.to_string())),
+            name: name.into(),
+            description: None,
+            attributes: MetricAttributes::None,
+        }
+    }
+
+    fn update(name: &str, running: f64) -> MetricsUpdate {
+        let text = SerializedEntry::new(String::new(), String::new());
+        let entry = MetricEntry::new(definition(name).metric_id, text);
+        let value = |value| NumericEntry::Aggregated { aggregated_value: value, count: 2 };
+        MetricsUpdate::new(vec![], vec![NumericMetricUpdate::new(entry, value(-1.0), value(running))])
+    }
+
+    /// An epoch of two batches whose running means are `first` and `mean`.
+    fn epoch(history: &mut EpochHistory, epoch: usize, split: Split, first: f64, mean: f64) {
+        history.log_metric_definition(definition("Loss"));
+        history.log(update("Loss", first), 1, &split);
+        history.log(update("Loss", mean), 1, &split);
+        history.log_epoch_summary(EpochSummary::new(epoch, split));
+    }
+
+    #[test]
+    fn an_epoch_is_worth_its_last_running_value_whatever_number_the_learner_gives_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let interrupter = Interrupter::new();
+        let mut history = EpochHistory::open(&path, 0, &interrupter).unwrap();
+        let reader = history.clone();
+        for (number, mean) in [(1, 0.5), (2, 0.25), (3, 0.75), (4, 0.25), (5, f64::NAN)] {
+            epoch(&mut history, number, Split::Train, 9.0, 2.0 * mean);
+            epoch(&mut history, number, Split::Valid, 9.0, mean);
+        }
+        assert_eq!(reader.series("Loss", &Split::Valid), [(1, 0.5), (2, 0.25), (3, 0.75), (4, 0.25)]);
+        assert_eq!(reader.best("Loss", &Split::Valid, Direction::Lowest), Some((2, 0.25)));
+        assert_eq!(reader.best("Loss", &Split::Train, Direction::Highest), Some((3, 1.5)));
+        assert_eq!(reader.last("Loss", &Split::Valid), Some((4, 0.25)));
+        assert_eq!(reader.mean("Loss", &Split::Valid, 5), None);
+        assert_eq!(reader.mean("Accuracy", &Split::Valid, 1), None);
+        assert_eq!(reader.finished()[0].batches, 2);
+
+        let resumed = EpochHistory::open(&path, 3, &interrupter).unwrap();
+        assert_eq!(resumed.finished(), reader.finished()[..6]);
+        assert!(!interrupter.should_stop());
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_stops_the_run_and_says_which_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let interrupter = Interrupter::new();
+        let mut history = EpochHistory::open(&path, 0, &interrupter).unwrap();
+        history.lock().lines = JsonLines::unwritable(&path);
+        epoch(&mut history, 1, Split::Train, 1.0, 1.0);
+        let message = interrupter.get_message().unwrap();
+        assert!(interrupter.should_stop() && message.starts_with(&path.display().to_string()), "{message}");
+    }
+}

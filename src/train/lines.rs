@@ -60,6 +60,15 @@ impl JsonLines {
 }
 
 #[cfg(test)]
+impl JsonLines {
+    /// A file whose every write fails, as on a full disk.
+    pub(super) fn unwritable(path: &Path) -> Self {
+        fs::write(path, "").unwrap();
+        Self { path: path.to_path_buf(), file: File::open(path).unwrap() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

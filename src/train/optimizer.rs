@@ -251,6 +251,12 @@ where
                 on_host: weight::is_on_host::<B>(&weight.device()),
             })
             .collect();
+        for ((path, _), view) in found.iter().zip(&views) {
+            if let Some(&value) = view.weights.iter().find(|weight| !weight.is_finite()) {
+                let (what, step) = (format!("a weight of `{path}`"), self.manager.step());
+                return Err(Error::NotFinite { what, step, value: value.into() });
+            }
+        }
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
 
         let mut moments = self.inner.to_record();
@@ -315,6 +321,8 @@ where
     fn fail(&mut self, error: &Error) {
         let message = error.to_string();
         match &self.interrupter {
+            // What stopped the run first is the cause of what follows.
+            Some(interrupter) if interrupter.should_stop() => {}
             Some(interrupter) => interrupter.stop(Some(&message)),
             None => panic!("SparseOptimizer: {message}"),
         }

@@ -258,3 +258,150 @@ fn words(time: Duration) -> String {
         seconds => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use burn::train::metric::{MetricAttributes, MetricEntry, NumericEntry, SerializedEntry};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Paper {
+        /// What was printed, without the times.
+        fn lines(&self) -> Vec<String> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.lines().map(|line| line.rsplit_once(" | ").map_or(line, |(rest, _)| rest).into()).collect()
+        }
+    }
+
+    fn id(name: &str) -> MetricId {
+        MetricId::new(Arc::new(name.to_string()))
+    }
+
+    fn state(name: &str, formatted: &str) -> MetricState {
+        let entry = MetricEntry::new(id(name), SerializedEntry::new(formatted.into(), String::new()));
+        MetricState::Numeric(entry, NumericEntry::Value(0.0))
+    }
+
+    fn at(epoch: usize, done: usize) -> TrainingProgress {
+        TrainingProgress {
+            progress: Some(Progress::new(done, 10)),
+            global_progress: Progress::new(epoch, 12),
+            iteration: None,
+        }
+    }
+
+    fn lines_on(paper: &Paper, live: bool) -> ProgressLines {
+        let mut lines = ProgressLines::to(paper.clone(), live);
+        for name in ["Loss", "Accuracy", "ANP"] {
+            let (metric_id, name) = (id(name), name.to_string());
+            let attributes = MetricAttributes::None;
+            lines.register_metric(MetricDefinition { metric_id, name, description: None, attributes });
+        }
+        lines
+    }
+
+    fn train(lines: &mut ProgressLines, epoch: usize, done: usize) {
+        lines.update_train(state("Loss", &format!("epoch 0.{epoch}{done} - batch 0.9")));
+        lines.update_train(state("ANP", "epoch 85.30 % - batch 85.10 %"));
+        lines.render_train(at(epoch, done), vec![]);
+    }
+
+    fn valid(lines: &mut ProgressLines, epoch: usize, done: usize) {
+        lines.update_valid(state("Accuracy", &format!("epoch 9{epoch}.1{done} % - batch 10 %")));
+        lines.render_valid(at(epoch, done), vec![]);
+    }
+
+    #[test]
+    fn an_epoch_is_one_line_with_the_values_of_the_epoch_and_a_step_is_none() {
+        let paper = Paper::default();
+        let mut lines = lines_on(&paper, false);
+        for epoch in [3, 4] {
+            train(&mut lines, epoch, 5);
+            train(&mut lines, epoch, 9);
+            valid(&mut lines, epoch, 5);
+            assert_eq!(paper.lines().len(), epoch - 3);
+            valid(&mut lines, epoch, 10);
+        }
+        lines.on_train_end(None).unwrap();
+        let expected = |epoch| {
+            format!("epoch  {epoch}/12 | train loss 0.{epoch}9, ANP 85.30 % | valid accuracy 9{epoch}.110 %")
+        };
+        assert_eq!(paper.lines(), [expected(3), expected(4)]);
+    }
+
+    #[test]
+    fn an_epoch_whose_loader_drops_items_is_printed_when_the_next_one_begins() {
+        let paper = Paper::default();
+        let mut lines = lines_on(&paper, false);
+        train(&mut lines, 1, 9);
+        valid(&mut lines, 1, 9);
+        train(&mut lines, 2, 5);
+        assert_eq!(paper.lines(), ["epoch  1/12 | train loss 0.19, ANP 85.30 % | valid accuracy 91.19 %"]);
+        lines.on_train_end(None).unwrap();
+        assert_eq!(paper.lines()[1..], ["epoch  2/12 (cut short) | train loss 0.25, ANP 85.30 %"]);
+    }
+
+    #[test]
+    fn an_evaluation_is_one_line_under_its_name() {
+        let paper = Paper::default();
+        let mut lines = lines_on(&paper, false);
+        let name = EvaluationName::new("test");
+        lines.update_test(name.clone(), state("Accuracy", "epoch 50.00 % - batch 50.00 %"));
+        lines.update_test(name, state("Accuracy", "epoch 97.10 % - batch 99.00 %"));
+        lines.render_test(EvaluationProgress { progress: Progress::new(10, 10), iteration: None }, vec![]);
+        lines.on_test_end(None).unwrap();
+        assert_eq!(paper.lines(), ["test: accuracy 97.10 %"]);
+    }
+
+    #[test]
+    fn a_live_line_is_overwritten_and_not_written_at_every_step() {
+        let paper = Paper::default();
+        let mut lines = lines_on(&paper, true);
+        (0..9).for_each(|done| train(&mut lines, 1, done));
+        valid(&mut lines, 1, 10);
+        let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("\r\x1b[Kepoch 1/12   0 % loss 0.10"), "{text:?}");
+        assert!(text.contains("\r\x1b[Kepoch  1/12 | train loss 0.18"), "{text:?}");
+        assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_closed_pipe_stops_nothing() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let mut lines = ProgressLines::to(Closed, true);
+        lines.render_train(at(1, 5), vec![]);
+        assert!(lines.on_train_end(None).is_ok());
+    }
+
+    #[test]
+    fn times_are_in_the_units_that_fit() {
+        let seconds = [0.04, 59.94, 60.0, 86.0, 3599.0, 3600.0, 7320.0];
+        let texts = seconds.map(|seconds| words(Duration::from_secs_f64(seconds)));
+        assert_eq!(
+            texts,
+            ["0.0 s", "59.9 s", "1 min 00 s", "1 min 26 s", "59 min 59 s", "1 h 00 min", "2 h 02 min"]
+        );
+    }
+}

@@ -23,10 +23,14 @@ pub(super) fn attach(
     interrupter: &Interrupter,
     step: usize,
 ) -> Result<()> {
-    let (mut lines, stamps) = JsonLines::open(path, |stamp: &Stamp| stamp.step <= step)?;
-    // A manager that meets its model reports the links as they are: in a resumed run those of an update that is
-    // in the file already.
-    let mut last = stamps.iter().map(|stamp| stamp.update).max();
+    let (lines, stamps) = JsonLines::open(path, |stamp: &Stamp| stamp.step <= step)?;
+    follow(lines, stamps.iter().map(|stamp| stamp.update).max(), monitor, interrupter);
+    Ok(())
+}
+
+/// Appends what `monitor` reports after update `last`. A manager that meets its model reports the links as they are,
+/// which in a resumed run are those of an update that is in the file already.
+fn follow(mut lines: JsonLines, mut last: Option<u64>, monitor: &TopologyMonitor, interrupter: &Interrupter) {
     let interrupter = interrupter.clone();
     let mut failed = false;
     monitor.on_report(move |report| {
@@ -39,5 +43,24 @@ pub(super) fn attach(
             interrupter.stop(Some(&error.to_string()));
         }
     });
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Links, Method, TopologyConfig};
+
+    #[test]
+    fn a_line_that_cannot_be_written_stops_the_run_and_says_which_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.jsonl");
+        let mut manager = TopologyConfig::new(Method::Set, 100).init();
+        let interrupter = Interrupter::new();
+        follow(JsonLines::unwritable(&path), None, &manager.monitor(), &interrupter);
+        assert!(!interrupter.should_stop());
+        manager.bind(&[("hidden", &Links::full([3, 2]))]).unwrap();
+        assert!(interrupter.should_stop());
+        let message = interrupter.get_message().unwrap();
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+    }
 }
