@@ -1,9 +1,12 @@
 //! How much each column counts for each other column: the side of the columns, shared by nodes and paths.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::LinkPredictor;
+use super::lanes::{LANES, Lanes, count_shared, turn};
 use crate::topology::Links;
 
 /// Widest layer whose `n × n` weights are stored: 256 MiB.
@@ -29,8 +32,14 @@ impl<'a> ColumnAffinity<'a> {
         let width = links.num_columns();
         if (1..=limit).contains(&width) {
             let mut table = vec![0.0; width * width];
-            let columns = table.par_chunks_mut(width).enumerate();
-            columns.for_each(|(column, weights)| affinity.count(column, weights));
+            table.par_chunks_mut(LANES * width).enumerate().for_each_init(
+                || (vec![0; links.num_rows()], vec![[0.0; LANES]; width]),
+                |(linked, shared), (group, table)| {
+                    let first = group * LANES;
+                    let columns = first..first + table.len() / width;
+                    Arch::new().dispatch(WeighGroup { affinity: &affinity, columns, linked, shared, table });
+                },
+            );
             affinity.stored = Some(table);
         }
         affinity
@@ -67,24 +76,33 @@ impl<'a> ColumnAffinity<'a> {
                 weights[other as usize] += 1.0;
             }
         }
-        Arch::new().dispatch(Weigh { predictor: self.predictor, degree: rows.len() as f32, shared: weights });
+        self.predictor.weigh(weights, std::iter::repeat(rows.len() as f32));
     }
 }
 
-/// Turns counts into weights.
-struct Weigh<'a> {
-    predictor: LinkPredictor,
-    degree: f32,
-    shared: &'a mut [f32],
+/// The weights as seen from one group of columns, one in each lane.
+struct WeighGroup<'s, 'a> {
+    affinity: &'s ColumnAffinity<'a>,
+    columns: Range<usize>,
+    linked: &'s mut [u32],
+    shared: &'s mut [Lanes],
+    table: &'s mut [f32],
 }
 
-impl WithSimd for Weigh<'_> {
+impl WithSimd for WeighGroup<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        for shared in self.shared {
-            *shared = self.predictor.weight(*shared, self.degree);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { affinity: ColumnAffinity { predictor, links, transposed, .. }, .. } = self;
+        let mut degrees = [0.0; LANES];
+        for (degree, column) in degrees.iter_mut().zip(self.columns.clone()) {
+            *degree = transposed.row(column).len() as f32;
         }
+        count_shared(simd, [transposed, links], self.columns, self.linked, self.shared);
+        for shared in &mut *self.shared {
+            predictor.weigh(shared, degrees);
+        }
+        turn(self.shared, self.table);
     }
 }

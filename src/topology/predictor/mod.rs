@@ -11,6 +11,9 @@
 mod affinity;
 #[cfg(test)]
 mod definition;
+#[cfg(test)]
+mod definition;
+mod lanes;
 mod matrix;
 mod nodes;
 mod paths;
@@ -143,18 +146,25 @@ impl LinkPredictor {
         }
     }
 
-    /// What a community node of degree `degree` contributes that shares `shared` neighbours with the end of the missing
-    /// link on its own side: `di*/de*` or `1/de*`, its root where paths are counted, 0 where nothing is shared.
+    /// Turns numbers of shared neighbours into what a community node contributes, given its degree: `di*/de*` or `1/de*`,
+    /// its root where paths are counted, 0 where nothing is shared.
     ///
     /// The external degree is at least 1 for every node that can be on a path; the bound matters on existing links only.
     #[inline(always)]
-    fn weight(self, shared: f32, degree: f32) -> f32 {
-        let internal = match self {
-            Self::Ch2L3n | Self::Ch2L3p => shared + 1.0,
-            Self::Ch3L3n | Self::Ch3L3p => 1.0,
+    fn weigh(self, shared: &mut [f32], degrees: impl IntoIterator<Item = f32>) {
+        // A factor rather than a case: the loop has to stay free of branches to become vector instructions.
+        let per_shared = match self {
+            Self::Ch2L3n | Self::Ch2L3p => 1.0,
+            Self::Ch3L3n | Self::Ch3L3p => 0.0,
         };
-        let ratio = if shared > 0.0 { internal / (degree - shared).max(1.0) } else { 0.0 };
-        if self.is_path_based() { ratio.sqrt() } else { ratio }
+        for (shared, degree) in shared.iter_mut().zip(degrees) {
+            let external = degree - *shared;
+            let weight = (1.0 + *shared * per_shared) / if external > 1.0 { external } else { 1.0 };
+            *shared = if *shared > 0.0 { weight } else { 0.0 };
+        }
+        if self.is_path_based() {
+            shared.iter_mut().for_each(|weight| *weight = weight.sqrt());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::LinkPredictor;
 use super::affinity::ColumnAffinity;
+use super::lanes::add;
 use super::rows::RowScorer;
 use crate::topology::Links;
 
@@ -17,7 +18,7 @@ const MAX_ROWS: usize = 128;
 const MIN_ROWS: usize = 16;
 
 /// Vectors start at multiples of this many floats and are padded to it.
-const LANES: usize = 8;
+const PAD: usize = 16;
 
 /// Most floats kept for the neighbourhoods of all rows: 128 MiB.
 const STORED_NEIGHBOURHOODS: usize = 1 << 25;
@@ -108,7 +109,7 @@ impl<'a> PathScorer<'a> {
 /// Floats from one vector of `degree` entries to the next.
 #[inline(always)]
 fn pitch(degree: usize) -> usize {
-    degree.next_multiple_of(LANES)
+    degree.next_multiple_of(PAD)
 }
 
 impl RowScorer for PathScorer<'_> {
@@ -162,7 +163,7 @@ impl WithSimd for ScoreVia<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { scorer, via, rows, scratch, scores } = self;
         let width = scorer.links().num_columns();
         let neighbours = scorer.links().row(via);
@@ -186,11 +187,7 @@ impl WithSimd for ScoreVia<'_, '_> {
                     met.push(local as u32);
                     sum.copy_from_slice(vector);
                 } else {
-                    for (sum, entry) in sum.chunks_exact_mut(LANES).zip(vector.chunks_exact(LANES)) {
-                        for (sum, entry) in sum.iter_mut().zip(entry) {
-                            *sum += entry;
-                        }
-                    }
+                    add(simd, sum, vector);
                 }
                 shared[local] += 1;
             }
@@ -198,12 +195,12 @@ impl WithSimd for ScoreVia<'_, '_> {
 
         for local in met.drain(..) {
             let local = local as usize;
-            let count = std::mem::take(&mut shared[local]);
-            let weight = scorer.predictor.weight(count as f32, neighbours.len() as f32);
+            let mut weight = [std::mem::take(&mut shared[local]) as f32];
+            scorer.predictor.weigh(&mut weight, [neighbours.len() as f32]);
             let sum = &sums[local * pitch..][..neighbours.len()];
             let scores = &mut scores[local * width..][..width];
             for (&entry, &a) in sum.iter().zip(neighbours) {
-                scores[a as usize] += weight * entry;
+                scores[a as usize] += weight[0] * entry;
             }
         }
     }
