@@ -11,8 +11,6 @@
 mod affinity;
 #[cfg(test)]
 mod definition;
-#[cfg(test)]
-mod definition;
 mod lanes;
 mod matrix;
 mod nodes;
@@ -89,7 +87,7 @@ impl LinkPredictor {
     /// The scores of all missing links of a mask, 0 on existing links.
     ///
     /// The node-based predictors run as four matrix products on the mask's device (`4 m n (m + n)` floating-point
-    /// operations, beside the mask at most `max(m², n²) + m²` or so floats at a time). The path-based ones have no form
+    /// operations, and a few times `m²` and `n²` floats). The path-based ones have no form
     /// as a product of a few matrices: the mask is read back, scored on the host and the scores are sent to the device.
     ///
     /// Whatever the backend's float type, everything is computed in f32: the counts of shared neighbours are exact.
@@ -131,13 +129,16 @@ impl LinkPredictor {
     /// Calls `visit(row, scores)` once for every row and returns what it answered, in the order of the rows.
     ///
     /// `scores` has one entry per column, 0 on existing links. Rows are visited in no particular order, by all threads
-    /// of the current rayon pool; a thread holds at most a few rows of scores at a time. Scores are equal, bit by bit,
+    /// of the current rayon pool; a thread holds the scores of at most 256 rows at a time. Scores are equal, bit by bit,
     /// whatever the number of threads.
     ///
-    /// Cost, with `N` nodes of degree `d`: `N d³` scattered additions plus `N d` contiguous ones of a row for the
-    /// node-based predictors (and `n²` floats of memory), `N d³` contiguous additions for the path-based ones (and
-    /// `n²` floats, and `m d²` up to 128 MiB). Beyond 8192 columns nothing of size `n²` is stored; node-based scores
-    /// then recompute shared neighbours row by row.
+    /// Cost for `m × n` positions and degrees `d`:
+    ///
+    /// * node-based: `2 nnz (m + n)` entries touched by contiguous additions, `m² + n²` weights; `n²` floats of memory;
+    /// * path-based: `nnz d²` contiguous additions, at most `m² d` scattered ones; `n²` floats of memory, and `m d²` where
+    ///   that is no more than 128 MiB (beyond it this part is computed again for each group of rows).
+    ///
+    /// Beyond 8192 columns nothing of size `n²` is stored and the shared neighbours of columns are counted where needed.
     pub fn score_rows<T: Send>(self, links: &Links, visit: impl Fn(usize, &[f32]) -> T + Sync) -> Vec<T> {
         if self.is_path_based() {
             rows::map(&PathScorer::new(self, links), visit)

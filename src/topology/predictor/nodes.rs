@@ -5,20 +5,23 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::LinkPredictor;
-use super::affinity::ColumnAffinity;
+use super::affinity::{ColumnAffinity, Unstored};
 use super::lanes::{LANES, Lanes, add, count_shared, turn};
-use super::rows::RowScorer;
+use super::rows::{RowScorer, share};
 use crate::topology::Links;
 
-/// `S = (W_U A + A W_Vᵀ) ⊙ (1 − A)`, [`LANES`] rows of `S` at a time: the values of the matrix products, up to
-/// rounding.
+/// Most rows scored together: they share what is read of the side of the columns.
+const MAX_ROWS: usize = 8 * LANES;
+
+/// `S = (W_U A + A W_Vᵀ) ⊙ (1 − A)` for some rows of `S` at a time: the values of the matrix products, up to rounding.
 ///
-/// Both `UU = A Aᵀ` and `W_U A` are sums over the links of `A` of whole vectors of lanes, `2 N d` of them for each group
-/// of rows. `A W_Vᵀ` adds to a row of scores, for each of the `d` columns `b` that it links to, the weights of all
-/// columns as seen from `b`: `N d` contiguous additions of `n` floats.
+/// Both `UU = A Aᵀ` and `W_U A` are sums over the links of `A` of vectors with [`LANES`] rows in their lanes: `N d` of
+/// them for each such group. `A W_Vᵀ` is a sum, for each row, of the weights as seen from each of the `d` columns it
+/// links to: `N d` contiguous additions of `n` floats.
 pub(super) struct NodeScorer<'a> {
     predictor: LinkPredictor,
     affinity: ColumnAffinity<'a>,
+    rows_at_once: usize,
 }
 
 /// Working memory of one thread. The vectors of lanes are 0 between one group of rows and the next.
@@ -29,8 +32,8 @@ pub(super) struct Scratch {
     shared: Vec<Lanes>,
     /// For every column the sum over the community nodes on the side of the rows.
     sums: Vec<Lanes>,
-    /// Where a column's weights are computed that are not stored.
-    column: Vec<f32>,
+    /// For a side of the columns that is not stored.
+    unstored: Unstored,
 }
 
 impl<'a> NodeScorer<'a> {
@@ -39,7 +42,8 @@ impl<'a> NodeScorer<'a> {
     }
 
     pub(super) fn with_affinity(predictor: LinkPredictor, affinity: ColumnAffinity<'a>) -> Self {
-        Self { predictor, affinity }
+        let rows_at_once = share(affinity.links().num_rows()).next_multiple_of(LANES).min(MAX_ROWS);
+        Self { predictor, affinity, rows_at_once }
     }
 }
 
@@ -51,7 +55,7 @@ impl RowScorer for NodeScorer<'_> {
     }
 
     fn rows_at_once(&self) -> usize {
-        LANES
+        self.rows_at_once
     }
 
     fn scratch(&self) -> Scratch {
@@ -60,7 +64,7 @@ impl RowScorer for NodeScorer<'_> {
             linked: vec![0; columns],
             shared: vec![[0.0; LANES]; rows],
             sums: vec![[0.0; LANES]; columns],
-            column: Vec::new(),
+            unstored: Unstored::default(),
         }
     }
 
@@ -69,7 +73,7 @@ impl RowScorer for NodeScorer<'_> {
     }
 }
 
-/// The scores of one group of rows.
+/// The scores of some rows.
 struct ScoreRows<'s, 'a> {
     scorer: &'s NodeScorer<'a>,
     rows: Range<usize>,
@@ -82,17 +86,17 @@ impl WithSimd for ScoreRows<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { scorer: NodeScorer { predictor, affinity }, rows, scratch, scores } = self;
-        let Scratch { linked, shared, sums, column } = scratch;
+        let Self { scorer: NodeScorer { predictor, affinity, .. }, rows, scratch, scores } = self;
+        let Scratch { linked, shared, sums, unstored } = scratch;
         let links = affinity.links();
-        count_shared(simd, [links, affinity.transposed()], rows.clone(), linked, shared);
-        spread_weights(simd, *predictor, links, shared, sums);
-        turn(sums, scores);
-        for (scores, row) in scores.chunks_exact_mut(links.num_columns()).zip(rows) {
-            for &b in links.row(row) {
-                add(simd, scores, affinity.of(b as usize, column));
-            }
+        let groups = rows.clone().step_by(LANES).zip(scores.chunks_mut(LANES * links.num_columns()));
+        for (first, scores) in groups {
+            let group = first..rows.end.min(first + LANES);
+            count_shared(simd, [links, affinity.transposed()], group, linked, shared);
+            spread_weights(simd, *predictor, links, shared, sums);
+            turn(sums, scores);
         }
+        affinity.add_to(simd, rows, unstored, scores);
     }
 }
 

@@ -6,9 +6,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::LinkPredictor;
-use super::affinity::ColumnAffinity;
+use super::affinity::{ColumnAffinity, Unstored};
 use super::lanes::add;
-use super::rows::RowScorer;
+use super::rows::{RowScorer, share};
 use crate::topology::Links;
 
 /// Most rows scored together, so that their scores stay in the second-level cache at the usual widths.
@@ -50,8 +50,8 @@ pub(super) struct Scratch {
     met: Vec<u32>,
     /// Where a neighbourhood is computed that is not stored.
     neighbourhood: Vec<f32>,
-    /// Where a column's weights are computed that are not stored.
-    column: Vec<f32>,
+    /// For a side of the columns that is not stored.
+    unstored: Unstored,
 }
 
 impl<'a> PathScorer<'a> {
@@ -66,9 +66,7 @@ impl<'a> PathScorer<'a> {
         affinity: ColumnAffinity<'a>,
     ) -> Self {
         let links = affinity.links();
-        // Four pieces of work per thread even out rows of unequal degree.
-        let share = links.num_rows().div_ceil(4 * rayon::current_num_threads());
-        let rows_at_once = share.clamp(MIN_ROWS, MAX_ROWS);
+        let rows_at_once = share(links.num_rows()).clamp(MIN_ROWS, MAX_ROWS);
         let mut scorer = Self { predictor, affinity, rows_at_once, stored: None };
 
         let mut starts = vec![0];
@@ -84,24 +82,20 @@ impl<'a> PathScorer<'a> {
                 pieces.push(piece);
                 rest = tail;
             }
-            pieces
-                .into_par_iter()
-                .enumerate()
-                .for_each_init(Vec::new, |column, (row, piece)| scorer.neighbourhood(row, column, piece));
+            pieces.into_par_iter().enumerate().for_each_init(Unstored::default, |unstored, (row, piece)| {
+                scorer.neighbourhood(row, unstored, piece)
+            });
             scorer.stored = Some((table, starts));
         }
         scorer
     }
 
     /// Writes the neighbourhood of `row`: for each `b` it links to, a padded vector of `g_V[a,b]` over its links `a`.
-    fn neighbourhood(&self, row: usize, column: &mut Vec<f32>, table: &mut [f32]) {
+    fn neighbourhood(&self, row: usize, unstored: &mut Unstored, table: &mut [f32]) {
         let neighbours = self.links().row(row);
         for (index, &b) in neighbours.iter().enumerate() {
-            let weights = self.affinity.of(b as usize, column);
             let vector = &mut table[index * pitch(neighbours.len())..][..neighbours.len()];
-            for (entry, &a) in vector.iter_mut().zip(neighbours) {
-                *entry = weights[a as usize];
-            }
+            self.affinity.gather(b as usize, neighbours, unstored, vector);
         }
     }
 }
@@ -131,7 +125,7 @@ impl RowScorer for PathScorer<'_> {
             shared: vec![0; self.rows_at_once],
             met: Vec::with_capacity(self.rows_at_once),
             neighbourhood: if self.stored.is_some() { Vec::new() } else { vec![0.0; widest * widest] },
-            column: Vec::new(),
+            unstored: Unstored::default(),
         }
     }
 
@@ -168,12 +162,12 @@ impl WithSimd for ScoreVia<'_, '_> {
         let width = scorer.links().num_columns();
         let neighbours = scorer.links().row(via);
         let pitch = pitch(neighbours.len());
-        let Scratch { spans, sums, shared, met, neighbourhood, column } = scratch;
+        let Scratch { spans, sums, shared, met, neighbourhood, unstored } = scratch;
         let neighbourhood: &[f32] = match &scorer.stored {
             Some((table, starts)) => &table[starts[via]..starts[via + 1]],
             None => {
                 let table = &mut neighbourhood[..neighbours.len() * pitch];
-                scorer.neighbourhood(via, column, table);
+                scorer.neighbourhood(via, unstored, table);
                 table
             }
         };

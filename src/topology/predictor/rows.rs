@@ -25,6 +25,11 @@ pub(super) trait RowScorer: Sync {
     fn score(&self, rows: Range<usize>, scratch: &mut Self::Scratch, scores: &mut [f32]);
 }
 
+/// How many of `rows` make a piece of work: four pieces per thread even out rows of unequal degree. At least 1.
+pub(super) fn share(rows: usize) -> usize {
+    rows.div_ceil(4 * rayon::current_num_threads()).max(1)
+}
+
 /// All scores, row-major, 0 on links.
 pub(super) fn collect<S: RowScorer>(scorer: &S) -> Vec<f32> {
     let (links, step) = (scorer.links(), scorer.rows_at_once());
