@@ -11,6 +11,7 @@
 mod affinity;
 #[cfg(test)]
 mod definition;
+mod lanes;
 mod matrix;
 mod nodes;
 mod paths;
@@ -86,7 +87,7 @@ impl LinkPredictor {
     /// The scores of all missing links of a mask, 0 on existing links.
     ///
     /// The node-based predictors run as four matrix products on the mask's device (`4 m n (m + n)` floating-point
-    /// operations, beside the mask at most `max(m², n²) + m²` or so floats at a time). The path-based ones have no form
+    /// operations, and a few times `m²` and `n²` floats). The path-based ones have no form
     /// as a product of a few matrices: the mask is read back, scored on the host and the scores are sent to the device.
     ///
     /// Whatever the backend's float type, everything is computed in f32: the counts of shared neighbours are exact.
@@ -128,13 +129,16 @@ impl LinkPredictor {
     /// Calls `visit(row, scores)` once for every row and returns what it answered, in the order of the rows.
     ///
     /// `scores` has one entry per column, 0 on existing links. Rows are visited in no particular order, by all threads
-    /// of the current rayon pool; a thread holds at most a few rows of scores at a time. Scores are equal, bit by bit,
+    /// of the current rayon pool; a thread holds the scores of at most 256 rows at a time. Scores are equal, bit by bit,
     /// whatever the number of threads.
     ///
-    /// Cost, with `N` nodes of degree `d`: `N d³` scattered additions plus `N d` contiguous ones of a row for the
-    /// node-based predictors (and `n²` floats of memory), `N d³` contiguous additions for the path-based ones (and
-    /// `n²` floats, and `m d²` up to 128 MiB). Beyond 8192 columns nothing of size `n²` is stored; node-based scores
-    /// then recompute shared neighbours row by row.
+    /// Cost for `m × n` positions and degrees `d`:
+    ///
+    /// * node-based: `2 nnz (m + n)` entries touched by contiguous additions, `m² + n²` weights; `n²` floats of memory;
+    /// * path-based: `nnz d²` contiguous additions, at most `m² d` scattered ones; `n²` floats of memory, and `m d²` where
+    ///   that is no more than 128 MiB (beyond it this part is computed again for each group of rows).
+    ///
+    /// Beyond 8192 columns nothing of size `n²` is stored and the shared neighbours of columns are counted where needed.
     pub fn score_rows<T: Send>(self, links: &Links, visit: impl Fn(usize, &[f32]) -> T + Sync) -> Vec<T> {
         if self.is_path_based() {
             rows::map(&PathScorer::new(self, links), visit)
@@ -143,18 +147,25 @@ impl LinkPredictor {
         }
     }
 
-    /// What a community node of degree `degree` contributes that shares `shared` neighbours with the end of the missing
-    /// link on its own side: `di*/de*` or `1/de*`, its root where paths are counted, 0 where nothing is shared.
+    /// Turns numbers of shared neighbours into what a community node contributes, given its degree: `di*/de*` or `1/de*`,
+    /// its root where paths are counted, 0 where nothing is shared.
     ///
     /// The external degree is at least 1 for every node that can be on a path; the bound matters on existing links only.
     #[inline(always)]
-    fn weight(self, shared: f32, degree: f32) -> f32 {
-        let internal = match self {
-            Self::Ch2L3n | Self::Ch2L3p => shared + 1.0,
-            Self::Ch3L3n | Self::Ch3L3p => 1.0,
+    fn weigh(self, shared: &mut [f32], degrees: impl IntoIterator<Item = f32>) {
+        // A factor rather than a case: the loop has to stay free of branches to become vector instructions.
+        let per_shared = match self {
+            Self::Ch2L3n | Self::Ch2L3p => 1.0,
+            Self::Ch3L3n | Self::Ch3L3p => 0.0,
         };
-        let ratio = if shared > 0.0 { internal / (degree - shared).max(1.0) } else { 0.0 };
-        if self.is_path_based() { ratio.sqrt() } else { ratio }
+        for (shared, degree) in shared.iter_mut().zip(degrees) {
+            let external = degree - *shared;
+            let weight = (1.0 + *shared * per_shared) / if external > 1.0 { external } else { 1.0 };
+            *shared = if *shared > 0.0 { weight } else { 0.0 };
+        }
+        if self.is_path_based() {
+            shared.iter_mut().for_each(|weight| *weight = weight.sqrt());
+        }
     }
 }
 

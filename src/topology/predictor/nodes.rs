@@ -5,30 +5,35 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::LinkPredictor;
-use super::affinity::ColumnAffinity;
-use super::rows::RowScorer;
+use super::affinity::{ColumnAffinity, Unstored};
+use super::lanes::{LANES, Lanes, add, count_shared, turn};
+use super::rows::{RowScorer, share};
 use crate::topology::Links;
 
-/// Rows scored together: enough to make handing them to a thread cheap.
-const ROWS: usize = 16;
+/// Most rows scored together: they share what is read of the side of the columns.
+const MAX_ROWS: usize = 8 * LANES;
 
-/// `S = (W_U A + A W_Vᵀ) ⊙ (1 − A)` row by row: the values of the matrix products, up to rounding.
+/// `S = (W_U A + A W_Vᵀ) ⊙ (1 − A)` for some rows of `S` at a time: the values of the matrix products, up to rounding.
 ///
-/// Row `i` of `W_U` has at most `d²` entries, found by walking `i → b → j`; each is spread over the `d` links of `j`.
-/// The other side adds, for each of the `d` columns `b` that `i` links to, the weights of all columns as seen from `b`.
+/// Both `UU = A Aᵀ` and `W_U A` are sums over the links of `A` of vectors with [`LANES`] rows in their lanes: `N d` of
+/// them for each such group. `A W_Vᵀ` is a sum, for each row, of the weights as seen from each of the `d` columns it
+/// links to: `N d` contiguous additions of `n` floats.
 pub(super) struct NodeScorer<'a> {
     predictor: LinkPredictor,
     affinity: ColumnAffinity<'a>,
+    rows_at_once: usize,
 }
 
-/// Working memory of one thread.
+/// Working memory of one thread. The vectors of lanes are 0 between one group of rows and the next.
 pub(super) struct Scratch {
-    /// For every row how many neighbours it shares with the row at hand; 0 between rows.
-    shared: Vec<u32>,
-    /// The rows that share any, in the order in which they were met; one entry to spare.
-    met: Vec<u32>,
-    /// Where a column's weights are computed that are not stored.
-    column: Vec<f32>,
+    /// For every column which of the rows being scored link to it, one bit each.
+    linked: Vec<u32>,
+    /// For every row how many neighbours it shares with each of the rows being scored.
+    shared: Vec<Lanes>,
+    /// For every column the sum over the community nodes on the side of the rows.
+    sums: Vec<Lanes>,
+    /// For a side of the columns that is not stored.
+    unstored: Unstored,
 }
 
 impl<'a> NodeScorer<'a> {
@@ -37,7 +42,8 @@ impl<'a> NodeScorer<'a> {
     }
 
     pub(super) fn with_affinity(predictor: LinkPredictor, affinity: ColumnAffinity<'a>) -> Self {
-        Self { predictor, affinity }
+        let rows_at_once = share(affinity.links().num_rows()).next_multiple_of(LANES).min(MAX_ROWS);
+        Self { predictor, affinity, rows_at_once }
     }
 }
 
@@ -49,63 +55,69 @@ impl RowScorer for NodeScorer<'_> {
     }
 
     fn rows_at_once(&self) -> usize {
-        ROWS
+        self.rows_at_once
     }
 
     fn scratch(&self) -> Scratch {
-        let rows = self.links().num_rows();
-        Scratch { shared: vec![0; rows], met: vec![0; rows + 1], column: Vec::new() }
+        let [rows, columns] = self.links().shape();
+        Scratch {
+            linked: vec![0; columns],
+            shared: vec![[0.0; LANES]; rows],
+            sums: vec![[0.0; LANES]; columns],
+            unstored: Unstored::default(),
+        }
     }
 
     fn score(&self, rows: Range<usize>, scratch: &mut Scratch, scores: &mut [f32]) {
-        let width = self.links().num_columns();
-        for (index, row) in rows.enumerate() {
-            let scores = &mut scores[index * width..][..width];
-            Arch::new().dispatch(ScoreRow { scorer: self, row, scratch, scores });
-        }
+        Arch::new().dispatch(ScoreRows { scorer: self, rows, scratch, scores });
     }
 }
 
-/// One row of scores.
-struct ScoreRow<'s, 'a> {
+/// The scores of some rows.
+struct ScoreRows<'s, 'a> {
     scorer: &'s NodeScorer<'a>,
-    row: usize,
+    rows: Range<usize>,
     scratch: &'s mut Scratch,
     scores: &'s mut [f32],
 }
 
-impl WithSimd for ScoreRow<'_, '_> {
+impl WithSimd for ScoreRows<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { scorer: NodeScorer { predictor, affinity }, row, scratch, scores } = self;
-        let (links, transposed) = (affinity.links(), affinity.transposed());
-
-        // The count of those met grows without a branch: which rows are met anew is unpredictable.
-        let mut met = 0;
-        for &column in links.row(row) {
-            for &other in transposed.row(column as usize) {
-                let shared = &mut scratch.shared[other as usize];
-                scratch.met[met] = other;
-                met += usize::from(*shared == 0);
-                *shared += 1;
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { scorer: NodeScorer { predictor, affinity, .. }, rows, scratch, scores } = self;
+        let Scratch { linked, shared, sums, unstored } = scratch;
+        let links = affinity.links();
+        let groups = rows.clone().step_by(LANES).zip(scores.chunks_mut(LANES * links.num_columns()));
+        for (first, scores) in groups {
+            let group = first..rows.end.min(first + LANES);
+            count_shared(simd, [links, affinity.transposed()], group, linked, shared);
+            spread_weights(simd, *predictor, links, shared, sums);
+            turn(sums, scores);
         }
-        for &other in &scratch.met[..met] {
-            let shared = std::mem::take(&mut scratch.shared[other as usize]);
-            let reached = links.row(other as usize);
-            let weight = predictor.weight(shared as f32, reached.len() as f32);
-            for &column in reached {
-                scores[column as usize] += weight;
-            }
-        }
+        affinity.add_to(simd, rows, unstored, scores);
+    }
+}
 
-        for &column in links.row(row) {
-            let weights = affinity.of(column as usize, &mut scratch.column);
-            for (score, weight) in scores.iter_mut().zip(weights) {
-                *score += weight;
-            }
+/// `sums[a][lane] = Σ_j W_U[lane, j] A[j, a]`; leaves `shared` at 0.
+#[inline(always)]
+fn spread_weights<S: Simd>(
+    simd: S,
+    predictor: LinkPredictor,
+    links: &Links,
+    shared: &mut [Lanes],
+    sums: &mut [Lanes],
+) {
+    for (row, shared) in shared.iter_mut().enumerate() {
+        if *shared == [0.0; LANES] {
+            continue;
+        }
+        let reached = links.row(row);
+        let mut weights = std::mem::replace(shared, [0.0; LANES]);
+        predictor.weigh(&mut weights, [reached.len() as f32; LANES]);
+        for &column in reached {
+            add(simd, &mut sums[column as usize], &weights);
         }
     }
 }

@@ -6,8 +6,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::LinkPredictor;
-use super::affinity::ColumnAffinity;
-use super::rows::RowScorer;
+use super::affinity::{ColumnAffinity, Unstored};
+use super::lanes::add;
+use super::rows::{RowScorer, share};
 use crate::topology::Links;
 
 /// Most rows scored together, so that their scores stay in the second-level cache at the usual widths.
@@ -17,7 +18,7 @@ const MAX_ROWS: usize = 128;
 const MIN_ROWS: usize = 16;
 
 /// Vectors start at multiples of this many floats and are padded to it.
-const LANES: usize = 8;
+const PAD: usize = 16;
 
 /// Most floats kept for the neighbourhoods of all rows: 128 MiB.
 const STORED_NEIGHBOURHOODS: usize = 1 << 25;
@@ -49,8 +50,8 @@ pub(super) struct Scratch {
     met: Vec<u32>,
     /// Where a neighbourhood is computed that is not stored.
     neighbourhood: Vec<f32>,
-    /// Where a column's weights are computed that are not stored.
-    column: Vec<f32>,
+    /// For a side of the columns that is not stored.
+    unstored: Unstored,
 }
 
 impl<'a> PathScorer<'a> {
@@ -65,9 +66,7 @@ impl<'a> PathScorer<'a> {
         affinity: ColumnAffinity<'a>,
     ) -> Self {
         let links = affinity.links();
-        // Four pieces of work per thread even out rows of unequal degree.
-        let share = links.num_rows().div_ceil(4 * rayon::current_num_threads());
-        let rows_at_once = share.clamp(MIN_ROWS, MAX_ROWS);
+        let rows_at_once = share(links.num_rows()).clamp(MIN_ROWS, MAX_ROWS);
         let mut scorer = Self { predictor, affinity, rows_at_once, stored: None };
 
         let mut starts = vec![0];
@@ -83,24 +82,20 @@ impl<'a> PathScorer<'a> {
                 pieces.push(piece);
                 rest = tail;
             }
-            pieces
-                .into_par_iter()
-                .enumerate()
-                .for_each_init(Vec::new, |column, (row, piece)| scorer.neighbourhood(row, column, piece));
+            pieces.into_par_iter().enumerate().for_each_init(Unstored::default, |unstored, (row, piece)| {
+                scorer.neighbourhood(row, unstored, piece)
+            });
             scorer.stored = Some((table, starts));
         }
         scorer
     }
 
     /// Writes the neighbourhood of `row`: for each `b` it links to, a padded vector of `g_V[a,b]` over its links `a`.
-    fn neighbourhood(&self, row: usize, column: &mut Vec<f32>, table: &mut [f32]) {
+    fn neighbourhood(&self, row: usize, unstored: &mut Unstored, table: &mut [f32]) {
         let neighbours = self.links().row(row);
         for (index, &b) in neighbours.iter().enumerate() {
-            let weights = self.affinity.of(b as usize, column);
             let vector = &mut table[index * pitch(neighbours.len())..][..neighbours.len()];
-            for (entry, &a) in vector.iter_mut().zip(neighbours) {
-                *entry = weights[a as usize];
-            }
+            self.affinity.gather(b as usize, neighbours, unstored, vector);
         }
     }
 }
@@ -108,7 +103,7 @@ impl<'a> PathScorer<'a> {
 /// Floats from one vector of `degree` entries to the next.
 #[inline(always)]
 fn pitch(degree: usize) -> usize {
-    degree.next_multiple_of(LANES)
+    degree.next_multiple_of(PAD)
 }
 
 impl RowScorer for PathScorer<'_> {
@@ -130,7 +125,7 @@ impl RowScorer for PathScorer<'_> {
             shared: vec![0; self.rows_at_once],
             met: Vec::with_capacity(self.rows_at_once),
             neighbourhood: if self.stored.is_some() { Vec::new() } else { vec![0.0; widest * widest] },
-            column: Vec::new(),
+            unstored: Unstored::default(),
         }
     }
 
@@ -162,17 +157,17 @@ impl WithSimd for ScoreVia<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { scorer, via, rows, scratch, scores } = self;
         let width = scorer.links().num_columns();
         let neighbours = scorer.links().row(via);
         let pitch = pitch(neighbours.len());
-        let Scratch { spans, sums, shared, met, neighbourhood, column } = scratch;
+        let Scratch { spans, sums, shared, met, neighbourhood, unstored } = scratch;
         let neighbourhood: &[f32] = match &scorer.stored {
             Some((table, starts)) => &table[starts[via]..starts[via + 1]],
             None => {
                 let table = &mut neighbourhood[..neighbours.len() * pitch];
-                scorer.neighbourhood(via, column, table);
+                scorer.neighbourhood(via, unstored, table);
                 table
             }
         };
@@ -186,11 +181,7 @@ impl WithSimd for ScoreVia<'_, '_> {
                     met.push(local as u32);
                     sum.copy_from_slice(vector);
                 } else {
-                    for (sum, entry) in sum.chunks_exact_mut(LANES).zip(vector.chunks_exact(LANES)) {
-                        for (sum, entry) in sum.iter_mut().zip(entry) {
-                            *sum += entry;
-                        }
-                    }
+                    add(simd, sum, vector);
                 }
                 shared[local] += 1;
             }
@@ -198,12 +189,12 @@ impl WithSimd for ScoreVia<'_, '_> {
 
         for local in met.drain(..) {
             let local = local as usize;
-            let count = std::mem::take(&mut shared[local]);
-            let weight = scorer.predictor.weight(count as f32, neighbours.len() as f32);
+            let mut weight = [std::mem::take(&mut shared[local]) as f32];
+            scorer.predictor.weigh(&mut weight, [neighbours.len() as f32]);
             let sum = &sums[local * pitch..][..neighbours.len()];
             let scores = &mut scores[local * width..][..width];
             for (&entry, &a) in sum.iter().zip(neighbours) {
-                scores[a as usize] += weight * entry;
+                scores[a as usize] += weight[0] * entry;
             }
         }
     }

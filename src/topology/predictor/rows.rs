@@ -21,7 +21,13 @@ pub(super) trait RowScorer: Sync {
     fn scratch(&self) -> Self::Scratch;
 
     /// Adds the scores of `rows` to `scores`, all 0 before, row-major; entries of existing links are arbitrary.
+    /// There is at least one row and one column.
     fn score(&self, rows: Range<usize>, scratch: &mut Self::Scratch, scores: &mut [f32]);
+}
+
+/// How many of `rows` make a piece of work: four pieces per thread even out rows of unequal degree. At least 1.
+pub(super) fn share(rows: usize) -> usize {
+    rows.div_ceil(4 * rayon::current_num_threads()).max(1)
 }
 
 /// All scores, row-major, 0 on links.
@@ -61,6 +67,9 @@ pub(super) fn map<S: RowScorer, T: Send>(scorer: &S, visit: impl Fn(usize, &[f32
 }
 
 fn score_missing<S: RowScorer>(scorer: &S, rows: Range<usize>, scratch: &mut S::Scratch, scores: &mut [f32]) {
+    if scores.is_empty() {
+        return;
+    }
     scorer.score(rows.clone(), scratch, scores);
     let width = scorer.links().num_columns();
     for row in rows.clone() {
