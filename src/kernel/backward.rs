@@ -7,7 +7,8 @@ use pulp::{Simd, WithSimd};
 use super::index::Id;
 use super::lanes::{MAX_LANES, sum_each};
 use super::panel::{
-    BLOCK, Block, Scratch, load, load_part, pack, register_limit, registers, store, store_part, unpack,
+    BLOCK, Block, Scratch, aligned_columns, load, load_part, pack, register_limit, registers, store,
+    store_part, unpack,
 };
 use super::parallel::Output;
 
@@ -97,7 +98,10 @@ impl<I: Id> Backward<'_, I> {
         let mut sums = Sums::<S>::new(simd, self, first);
         let mut input = self.inputs.start;
         while input < self.inputs.end {
-            let count = lanes.min(self.inputs.end - input);
+            let row =
+                if DW { self.x.as_ptr() } else { self.dx.map_or(std::ptr::null(), |dx| dx.0.cast_const()) };
+            let row = row.wrapping_add(first * inputs);
+            let count = aligned_columns::<S>(row, input, self.inputs.end - input);
             if DW {
                 assert!(self.x.len() >= (first + rows) * inputs);
                 // SAFETY: the length was just checked, `input + count <= inputs`; the block holds `lanes * tile` floats.
@@ -221,9 +225,9 @@ impl<S: Simd> Sums<S> {
         // SAFETY: `push` was promised room for every sum pushed, `filled` of them from `target` on.
         unsafe {
             if self.add {
-                sums = simd.add_f32s(sums, load_part::<S>(self.target, self.filled));
+                sums = simd.add_f32s(sums, load_part(simd, self.target, self.filled));
             }
-            store_part::<S>(self.target, self.filled, sums);
+            store_part(simd, self.target, self.filled, sums);
         }
         self.filled = 0;
     }

@@ -100,7 +100,7 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
     let lanes = S::F32_LANES;
     let mut column = columns.start;
     while column < columns.end {
-        let count = lanes.min(columns.end - column);
+        let count = aligned_columns::<S>(source, column, columns.end - column);
         let mut total = simd.splat_f32s(0.0);
         for r in 0..R {
             // SAFETY: the rows `r * lanes + l` that are read are below `rows`, the columns below `width`; the panel is
@@ -109,7 +109,7 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
                 let source = source.add(r * lanes * width + column);
                 let target = panel.add((column - columns.start) * R * lanes + r * lanes);
                 if count == lanes && (r + 1) * lanes <= rows {
-                    pack_square(simd, source, width, target, R * lanes)
+                    pack_square(simd, source, width, target, R * lanes, lanes * R * lanes)
                 } else {
                     let rows = lanes.min(rows.saturating_sub(r * lanes));
                     pack_corner(simd, source, width, rows, count, target, R * lanes)
@@ -120,15 +120,16 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
         if let Some(sums) = sums {
             // SAFETY: `column + count <= columns.end <= width`.
             unsafe {
-                let sum = simd.add_f32s(load_part::<S>(sums.add(column), count), total);
-                store_part::<S>(sums.add(column), count, sum);
+                let sum = simd.add_f32s(load_part(simd, sums.add(column), count), total);
+                store_part(simd, sums.add(column), count, sum);
             }
         }
         column += count;
     }
 }
 
-/// Transposes `S::F32_LANES` rows and columns; returns the sum of the rows.
+/// Transposes `S::F32_LANES` rows and columns; returns the sum of the rows. `next` is how far beyond `target` the
+/// following square will go.
 ///
 /// # Safety
 ///
@@ -140,13 +141,15 @@ unsafe fn pack_square<S: Simd>(
     width: usize,
     target: *mut f32,
     stride: usize,
+    next: usize,
 ) -> S::f32s {
     let mut square = [simd.splat_f32s(0.0); MAX_LANES];
     let mut total = simd.splat_f32s(0.0);
     for l in 0..S::F32_LANES {
         // SAFETY: the caller's promise.
         unsafe {
-            prefetch(target.add(l * stride));
+            prefetch(source.wrapping_add(l * width + 4 * S::F32_LANES));
+            prefetch(target.wrapping_add(l * stride + next));
             square[l] = load::<S>(source.add(l * width));
         }
         total = simd.add_f32s(total, square[l]);
@@ -178,7 +181,7 @@ unsafe fn pack_corner<S: Simd>(
     let mut total = simd.splat_f32s(0.0);
     for l in 0..rows {
         // SAFETY: the caller's promise.
-        square[l] = unsafe { load_part::<S>(source.add(l * width), count) };
+        square[l] = unsafe { load_part(simd, source.add(l * width), count) };
         total = simd.add_f32s(total, square[l]);
     }
     transpose(simd, &mut square);
@@ -214,7 +217,7 @@ pub(super) unsafe fn unpack<S: Simd, const R: usize>(
             let source = panel.add(r * lanes);
             let target = target.add(r * lanes * width + column);
             if count == lanes && (r + 1) * lanes <= rows {
-                pack_square(simd, source, R * lanes, target, width);
+                pack_square(simd, source, R * lanes, target, width, lanes);
             } else {
                 let mut square = [simd.splat_f32s(0.0); MAX_LANES];
                 for l in 0..lanes {
@@ -222,7 +225,7 @@ pub(super) unsafe fn unpack<S: Simd, const R: usize>(
                 }
                 transpose(simd, &mut square);
                 for l in 0..lanes.min(rows.saturating_sub(r * lanes)) {
-                    store_part::<S>(target.add(l * width), count, square[l]);
+                    store_part(simd, target.add(l * width), count, square[l]);
                 }
             }
         }
@@ -253,20 +256,29 @@ pub(super) unsafe fn store<S: Simd>(pointer: *mut f32, register: S::f32s) {
 ///
 /// `count <= S::F32_LANES` floats from `pointer` on are readable.
 #[inline(always)]
-pub(super) unsafe fn load_part<S: Simd>(pointer: *const f32, count: usize) -> S::f32s {
-    let mut floats = [0f32; MAX_LANES];
-    // SAFETY: the caller's promise, and `count <= MAX_LANES`.
-    unsafe { std::ptr::copy_nonoverlapping(pointer, floats.as_mut_ptr(), count) };
-    S::as_simd_f32s(&floats).0[0]
+pub(super) unsafe fn load_part<S: Simd>(simd: S, pointer: *const f32, count: usize) -> S::f32s {
+    // SAFETY: the mask is of the lanes that the caller promises.
+    unsafe { simd.mask_load_ptr_f32s(simd.mask_between_m32s(0, count as u32), pointer) }
 }
 
 /// # Safety
 ///
 /// `count <= S::F32_LANES` floats from `pointer` on are writable.
 #[inline(always)]
-pub(super) unsafe fn store_part<S: Simd>(pointer: *mut f32, count: usize, register: S::f32s) {
-    // SAFETY: the caller's promise, and a register holds `S::F32_LANES` floats.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const register).cast::<f32>(), pointer, count) };
+pub(super) unsafe fn store_part<S: Simd>(simd: S, pointer: *mut f32, count: usize, register: S::f32s) {
+    // SAFETY: the mask is of the lanes that the caller promises.
+    unsafe { simd.mask_store_ptr_f32s(simd.mask_between_m32s(0, count as u32), pointer, register) }
+}
+
+/// How many of the columns from `column` on to take together: so many that the next ones begin at a register's
+/// alignment, at most `left`.
+///
+/// Rows may lie a multiple of 4 KiB apart, at one set of the first-level cache: a line that two blocks of columns
+/// share would be gone before the second block comes.
+#[inline(always)]
+pub(super) fn aligned_columns<S: Simd>(row: *const f32, column: usize, left: usize) -> usize {
+    let lanes = S::F32_LANES;
+    (lanes - (row.addr() / size_of::<f32>() + column) % lanes).min(left)
 }
 
 /// Asks for the line of `pointer` ahead of a store: stores that miss are served one after another.

@@ -164,7 +164,7 @@ mod tests {
             for part in 0..parts {
                 let rows = rows(count, 16, part, parts);
                 prop_assert_eq!(rows.start, next);
-                prop_assert!(rows.start == count || rows.start % 16 == 0);
+                prop_assert!(rows.start == count || rows.start.is_multiple_of(16));
                 next = rows.end;
             }
             prop_assert_eq!(next, count);
