@@ -245,10 +245,14 @@ impl Kernel {
                 let part = if threads == 1 { 0 } else { task / halves };
                 let rows = rows(batch, 16, half, halves);
                 let inputs = lines(offsets, part, parts);
-                // SAFETY: the scratch has room for `nnz` and then `outputs` sums, asked for if there are two halves.
                 let (dw, own_db) = match half {
                     0 => (dw, db),
-                    _ => (dw.map(|_| second), db.map(|_| Output(unsafe { second.0.add(nnz) }))),
+                    _ => (
+                        dw.map(|_| second),
+                        // SAFETY: the scratch has room for `nnz` and then `outputs` sums, asked for if there are two
+                        // halves.
+                        db.map(|_| Output(unsafe { second.0.add(nnz) })),
+                    ),
                 };
                 let db = if part == 0 { own_db } else { None };
                 self.arch.dispatch(Backward { shape, x, dy, values, offsets, ids, dx, dw, db, rows, inputs });
