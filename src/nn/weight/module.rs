@@ -99,7 +99,9 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
     }
 
     fn from_inner(module: Self::InnerModule) -> Self {
-        let storage = match module.storage.clone() {
+        let SparseWeight { links, layout, storage } = module;
+        // Taken apart, not cloned: a clone of a parameter outside of autodiff forgets that it was trainable.
+        let storage = match storage {
             Storage::Masked(Masked { weight, absent }) => Storage::Masked(Masked {
                 weight: AutodiffModule::from_inner(weight),
                 absent: absent.map(Tensor::from_inner),
@@ -108,7 +110,7 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
                 Storage::Compressed(Compressed { values: AutodiffModule::from_inner(values), index, slot })
             }
         };
-        module.moved(storage)
+        Self { links, layout, storage }
     }
 }
 

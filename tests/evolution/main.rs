@@ -1,0 +1,16 @@
+//! What sparse layers, the topology and the optimizer promise together, shown on small models that really train.
+#![cfg(feature = "flex")]
+#![recursion_limit = "256"]
+
+mod bad_input;
+mod invariants;
+mod layer;
+mod layouts;
+mod learner;
+mod net;
+mod records;
+mod reports;
+mod resume;
+mod spy;
+mod stepping;
+mod walking;
