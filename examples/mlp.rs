@@ -346,7 +346,7 @@ impl OneRun<'_> {
         .metric_train_numeric(finite)
         .metric_valid_numeric(LossMetric::new())
         .with_metric_logger(history.clone())
-        .with_metric_logger(folder.metric_files())
+        .with_metric_logger(folder.metric_files(&interrupter))
         .with_file_checkpointer(SealedRecorder::new())
         .with_checkpointing_strategy(folder.checkpoints().keep_resumable(&interrupter))
         .with_application_logger(None);
