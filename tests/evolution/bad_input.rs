@@ -82,7 +82,10 @@ fn fractions_out_of_range_are_refused() {
 
 #[test]
 fn times_out_of_range_are_refused() {
-    assert_eq!(set(|topology| topology.with_update_interval(0)), "`update_interval` is 0; allowed: at least 1");
+    assert_eq!(
+        set(|topology| topology.with_update_interval(0)),
+        "`update_interval` is 0; allowed: at least 1"
+    );
     for end in [0, 1001] {
         assert_eq!(
             set(|topology| topology.with_end_step(end)),
@@ -113,7 +116,10 @@ fn sparsities_out_of_range_are_refused() {
         );
         for (sparsity, shown) in [(1.0, "1"), (-0.5, "-0.5"), (f64::NAN, "NaN")] {
             let message = topology(method, |topology| topology.with_final_sparsity(sparsity));
-            assert!(message.starts_with(&format!("`final_sparsity` is {shown}; allowed: at least 0")), "{message}");
+            assert!(
+                message.starts_with(&format!("`final_sparsity` is {shown}; allowed: at least 0")),
+                "{message}"
+            );
         }
     }
     let message = topology(Method::Mest, |topology| topology.with_final_sparsity(0.04));
@@ -135,13 +141,15 @@ fn what_takes_links_away_needs_a_regrowth() {
     let removal = Removal::hard(RemovalScore::Magnitude);
     for method in [Method::Static, Method::Dense] {
         let message = topology(method, |topology| topology.with_removal(removal));
-        assert!(message.starts_with("`removal` is ") && message.contains("only together with a regrowth"), "{message}");
+        assert!(
+            message.starts_with("`removal` is ") && message.contains("only together with a regrowth"),
+            "{message}"
+        );
         let settings = LayerSettings { removal: Some(removal), ..LayerSettings::default() };
         let message = topology(method, |topology| topology.with_layer("a.*", settings));
         assert!(message.starts_with("`removal of `a.*`` is "), "{message}");
     }
-    let message =
-        topology(Method::Gmp, |topology| topology.with_final_sparsity(0.9).with_percolation(true));
+    let message = topology(Method::Gmp, |topology| topology.with_final_sparsity(0.9).with_percolation(true));
     assert_eq!(
         message,
         "`percolation` is true; allowed: false: `gmp` regrows nothing, so what percolation took would be gone"
@@ -164,10 +172,19 @@ fn what_takes_links_away_needs_a_regrowth() {
 
 #[test]
 fn settings_of_removal_regrowth_and_early_stop_are_refused() {
-    let window = |window| move |topology: TopologyConfig| topology.with_regrowth(Regrowth::Gradient { window });
+    let window =
+        |window| move |topology: TopologyConfig| topology.with_regrowth(Regrowth::Gradient { window });
     assert_eq!(set(window(0)), "`gradient window` is 0; allowed: at least 1 step");
-    assert_eq!(set(window(100)), "`gradient window` is 100; allowed: fewer steps than the update interval, 100");
-    assert!(TopologyConfig::new(Method::Set, 1000).with_regrowth(Regrowth::Gradient { window: 99 }).try_init().is_ok());
+    assert_eq!(
+        set(window(100)),
+        "`gradient window` is 100; allowed: fewer steps than the update interval, 100"
+    );
+    assert!(
+        TopologyConfig::new(Method::Set, 1000)
+            .with_regrowth(Regrowth::Gradient { window: 99 })
+            .try_init()
+            .is_ok()
+    );
     let score = |score| move |topology: TopologyConfig| topology.with_removal(Removal::hard(score));
     assert!(set(score(RemovalScore::Unified { alpha: 1.5 })).starts_with("`alpha` is 1.5; allowed: from 0"));
     let gamma = RemovalScore::MagnitudeAndGradient { gamma: f64::NAN };
@@ -203,6 +220,9 @@ fn a_model_that_does_not_start_where_its_schedule_does_is_refused() {
     let setup = Setup::new(Method::Chtss, 100, 0.1);
     let net = Setup::new(Method::Chts, 100, 0.1).net();
     let message = setup.optim(sgd()).bind(&net).unwrap_err().to_string();
-    assert!(message.starts_with("density of the model's sparse layers does not belong to this run"), "{message}");
+    assert!(
+        message.starts_with("density of the model's sparse layers does not belong to this run"),
+        "{message}"
+    );
     assert!(message.contains("found 0.099") && message.contains("expected 0.500000"), "{message}");
 }

@@ -41,7 +41,8 @@ fn train(
     let (task, device, interrupter) = (task(), Default::default(), Interrupter::new());
     let (config, model) = model(density);
     let topology = topology.clone().with_chains(config.chains());
-    let optim = SparseOptimizer::new(SgdConfig::new().init(), topology.init()).with_interrupter(interrupter.clone());
+    let optim =
+        SparseOptimizer::new(SgdConfig::new().init(), topology.init()).with_interrupter(interrupter.clone());
     let monitor = optim.monitor();
     let metric = |quantity| TopologyMetric::new(quantity, monitor.clone());
     let mut training = SupervisedTraining::new(
@@ -125,6 +126,9 @@ fn a_topology_that_does_not_fit_the_model_stops_the_learner_with_its_reason() {
     let topology = TopologyConfig::new(Method::Gmp, 1_000_000).with_final_sparsity(0.9);
     let (_, monitor, interrupter) = train(folder.path(), &topology, 0.1, 0.01, 200_000, None);
     let message = interrupter.get_message().unwrap();
-    assert!(message.starts_with("density of the model's sparse layers does not belong to this run"), "{message}");
+    assert!(
+        message.starts_with("density of the model's sparse layers does not belong to this run"),
+        "{message}"
+    );
     assert!(monitor.latest().is_none());
 }

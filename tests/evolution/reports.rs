@@ -238,7 +238,10 @@ fn chtss_follows_the_sigmoid_at_every_update() {
 fn granet_and_gmp_follow_the_cubic_at_every_update() {
     let found = targets(Method::Granet, 0.5, 8000, 1000);
     let at = |step| found.iter().find(|(other, _)| *other == step).unwrap().1;
-    assert_eq!([at(1000), at(2000), at(4000), at(6000), at(7000), at(8000)], [3680, 2688, 1500, 1063, 1008, 1000]);
+    assert_eq!(
+        [at(1000), at(2000), at(4000), at(5000), at(7000), at(8000)],
+        [3680, 2688, 1500, 1211, 1008, 1000]
+    );
     // From full: 0.1 + 0.9 · (1 − x)³, and once more at the end although that is no multiple of the interval.
     let found = targets(Method::Gmp, 1.0, 4500, 1000);
     assert_eq!(found.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1000, 2000, 3000, 4000, 4500]);

@@ -2,8 +2,8 @@
 
 use burn::backend::Flex;
 use burn::module::Module;
-use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::Optimizer;
+use burn::optim::adaptor::OptimizerAdaptor;
 use burn::record::{FullPrecisionSettings, HalfPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::train::Interrupter;
 use burn_cht::prelude::*;
@@ -59,17 +59,14 @@ fn bit_for_bit<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> Optim
             let context = || format!("{} after {done}", setup.topology.method());
             assert_eq!(resumed.net.masks(), whole.net.masks(), "{}", context());
             assert_eq!(bits(&resumed.net.values()), bits(&whole.net.values()), "{}", context());
-            if done < steps {
-                let strip = |report: Option<burn_cht::topology::UpdateReport>| {
-                    let mut report = report.unwrap();
+            // Updates to come report the same; one that happened before is not reported again.
+            if done < 8 && whole.optim.manager().updates() > 0 {
+                let last = |optim: &Optim<O>| {
+                    let mut report = optim.monitor().latest().unwrap();
                     report.layers.iter_mut().for_each(|layer| layer.milliseconds = 0.0);
                     report
                 };
-                if whole.optim.manager().steps_to_update().is_none() && done < 8 {
-                    let monitors = [resumed.optim.monitor(), whole.optim.monitor()];
-                    let [found, expected] = monitors.map(|monitor| strip(monitor.latest()));
-                    assert_eq!(found, expected, "{}", context());
-                }
+                assert_eq!(last(&resumed.optim), last(&whole.optim), "{}", context());
             }
         }
     }
@@ -105,9 +102,8 @@ fn a_run_stopped_amid_a_window_of_gradients_resumes_bit_for_bit() {
 
 #[test]
 fn historical_weights_the_ramp_and_a_changed_layout_resume_bit_for_bit() {
-    let setup = Setup::new(Method::Set, 14, 0.25).with(|topology| {
-        topology.with_initial_weight(InitialWeight::Historical).with_learning_rate_ramp(3)
-    });
+    let setup = Setup::new(Method::Set, 14, 0.25)
+        .with(|topology| topology.with_initial_weight(InitialWeight::Historical).with_learning_rate_ramp(3));
     bit_for_bit(&setup, sgd);
     let setup = Setup { layout: Layout::Auto, ..Setup::new(Method::Gmp, 14, 0.1) };
     bit_for_bit(&setup, adam);
@@ -127,7 +123,9 @@ fn a_run_resumes_in_the_other_layout() {
             resumed.steps(7);
             assert_eq!(resumed.net.encoder.layers[0].weight.layout(), into);
             assert_eq!(resumed.net.masks(), whole.net.masks());
-            for (found, expected) in resumed.net.values().iter().flatten().zip(whole.net.values().iter().flatten()) {
+            for (found, expected) in
+                resumed.net.values().iter().flatten().zip(whole.net.values().iter().flatten())
+            {
                 assert!((found - expected).abs() < 1e-4, "{found} {expected}");
             }
         }
@@ -189,7 +187,10 @@ fn the_state_of_another_run_stops_the_learner_and_says_why() {
     assert!(message.starts_with("list of sparse layers in the saved topology does not belong"), "{message}");
     assert!(message.contains("16×10") && message.contains("16×11"), "{message}");
     let message = mismatch(&setup, &Setup { seed: 2, ..setup.clone() });
-    assert!(message.starts_with("links of `encoder.layers.0` that the optimizer was saved with"), "{message}");
+    assert!(
+        message.starts_with("links of `encoder.layers.0` that the optimizer was saved with"),
+        "{message}"
+    );
 }
 
 #[test]

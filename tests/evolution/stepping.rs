@@ -96,8 +96,12 @@ fn clipping_sees_the_gradient_of_the_links_alone() {
 
     // The gradient off the mask is far larger, so that a norm over all of it would clip.
     let net = setup.net();
-    let dense: Vec<f32> =
-        grads(&net, 1, 1.0).get::<Flex, 2>(net.encoder.layers[0].weight.id()).unwrap().into_data().to_vec().unwrap();
+    let dense: Vec<f32> = grads(&net, 1, 1.0)
+        .get::<Flex, 2>(net.encoder.layers[0].weight.id())
+        .unwrap()
+        .into_data()
+        .to_vec()
+        .unwrap();
     assert!(norm(&dense) > 1.5 * masked);
 
     let clipped = |threshold| {
@@ -139,7 +143,10 @@ fn the_learning_rate_climbs_back_after_every_update() {
     let third = 1.0 / 3.0;
     let expected =
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, third, 2.0 * third, 1.0, 1.0, 1.0, 1.0, third, 2.0 * third, 1.0, 1.0];
-    assert!(rates.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{rates:?}");
+    assert!(
+        rates.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+        "{rates:?}"
+    );
 }
 
 #[test]
