@@ -3,8 +3,8 @@
 use burn::backend::Flex;
 use burn::optim::{AdamConfig, AdamWConfig};
 use burn_cht::prelude::*;
-use burn_cht::topology::{LayerReport, Links};
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
+use burn_cht::topology::{LayerReport, Links};
 use burn_cht::train::CarriesMoments;
 use proptest::prelude::*;
 
@@ -44,7 +44,8 @@ fn check_run<O: CarriesMoments<Flex>>(setup: &Setup, initial: InitialWeight, inn
     let schedule = config.density_schedule().unwrap();
     let still = matches!(config.method(), Method::Static | Method::Dense);
     let first: Vec<usize> = run.net.links().iter().map(|links| links.nnz()).collect();
-    let mut history: Vec<Vec<f32>> = run.net.links().iter().map(|links| vec![0.0; links.capacity()]).collect();
+    let mut history: Vec<Vec<f32>> =
+        run.net.links().iter().map(|links| vec![0.0; links.capacity()]).collect();
     let mut previous: Option<(After, Vec<Links>)> = None;
     let ids: Vec<_> = run.net.encoder.layers.iter().map(|layer| layer.weight.id()).collect();
     let mut regrown = 0;
@@ -165,11 +166,8 @@ fn check_run<O: CarriesMoments<Flex>>(setup: &Setup, initial: InitialWeight, inn
 
 fn setups(method: Method) -> impl Strategy<Value = (Setup, InitialWeight)> {
     let shapes = [4usize..20, 4usize..20, 4usize..20];
-    let initial_weights = prop_oneof![
-        Just(InitialWeight::Zero),
-        Just(InitialWeight::Historical),
-        Just(InitialWeight::Drawn)
-    ];
+    let initial_weights =
+        prop_oneof![Just(InitialWeight::Zero), Just(InitialWeight::Historical), Just(InitialWeight::Drawn)];
     let layouts = prop_oneof![Just(Layout::Masked), Just(Layout::Compressed)];
     let times = (12usize..20, 2usize..7, 0usize..8);
     (shapes, 0.15f64..0.5, layouts, any::<u64>(), times, 0.0f64..0.9, initial_weights).prop_map(
@@ -258,7 +256,8 @@ fn the_same_seed_gives_the_same_masks_and_another_seed_others() {
             setup.train(sgd()).steps(12).net.masks()
         };
         assert_eq!(masks(1), masks(1), "{method}");
-        let drawn = !matches!(method, Method::Static | Method::Dense | Method::Gmp | Method::Rigl | Method::Granet);
+        let drawn =
+            !matches!(method, Method::Static | Method::Dense | Method::Gmp | Method::Rigl | Method::Granet);
         if drawn {
             assert_ne!(masks(1), masks(2), "{method}");
         }

@@ -20,7 +20,10 @@ fn compare<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> Optimizer
     assert_eq!(compressed.net.encoder.layers[0].weight.layout(), Layout::Compressed);
     for step in 1..=setup.topology.total_steps() {
         let (left, right) = (masked.step(), compressed.step());
-        assert!((left - right).abs() <= TOLERANCE * left.abs().max(1e-2), "loss {left} {right} at step {step}");
+        assert!(
+            (left - right).abs() <= TOLERANCE * left.abs().max(1e-2),
+            "loss {left} {right} at step {step}"
+        );
         assert_eq!(masked.net.masks(), compressed.net.masks(), "step {step} of {:?}", setup.topology);
         for (left, right) in masked.net.values().iter().zip(&compressed.net.values()) {
             let largest = left.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
@@ -81,7 +84,10 @@ fn a_weight_changes_its_layout_on_the_way_from_dense_to_sparse() {
     let id = automatic.net.encoder.layers[0].weight.id();
     for step in 1..=40 {
         let (left, right) = (masked.step(), automatic.step());
-        assert!((left - right).abs() <= TOLERANCE * left.abs().max(1e-2), "loss {left} {right} at step {step}");
+        assert!(
+            (left - right).abs() <= TOLERANCE * left.abs().max(1e-2),
+            "loss {left} {right} at step {step}"
+        );
         assert_eq!(automatic.net.masks(), masked.net.masks(), "step {step}");
     }
     assert_eq!(automatic.net.encoder.layers[0].weight.layout(), Layout::Compressed);

@@ -115,7 +115,10 @@ impl Setup {
 pub fn dense<B: Backend>(inputs: usize, outputs: usize, seed: u64) -> Linear<B> {
     let device = Default::default();
     Linear {
-        weight: Param::from_data(TensorData::new(noise(seed, 0, inputs * outputs), [inputs, outputs]), &device),
+        weight: Param::from_data(
+            TensorData::new(noise(seed, 0, inputs * outputs), [inputs, outputs]),
+            &device,
+        ),
         bias: Some(Param::from_data(TensorData::new(vec![0.0f32; outputs], [outputs]), &device)),
     }
 }

@@ -142,7 +142,8 @@ fn layers_are_found_in_structs_lists_options_arrays_tuples_and_enums() {
     let found: Vec<String> = hook::collect::<B, _>(&zoo).into_iter().map(|(path, _)| path).collect();
     assert_eq!(found, ZOO);
     // The same on the inner backend, and for a layer that is the whole model.
-    let valid: Vec<String> = hook::collect::<Flex, _>(&zoo.valid()).into_iter().map(|(path, _)| path).collect();
+    let valid: Vec<String> =
+        hook::collect::<Flex, _>(&zoo.valid()).into_iter().map(|(path, _)| path).collect();
     assert_eq!(valid, ZOO);
     assert_eq!(hook::collect::<B, _>(&layer(0)).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), [""]);
 }
@@ -221,7 +222,11 @@ fn two_copies_of_one_model_do_not_disturb_each_other() {
                 two.step();
             }
             let expected = setup.train(sgd()).steps(16).net.masks();
-            assert_eq!([one.net.masks(), two.net.masks()], [expected.clone(), expected], "{method} {layout:?}");
+            assert_eq!(
+                [one.net.masks(), two.net.masks()],
+                [expected.clone(), expected],
+                "{method} {layout:?}"
+            );
         }
     }
 }
