@@ -69,7 +69,8 @@ impl<B: Backend> Net<B> {
     fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let hidden = self.blocks.iter().fold(self.embed.forward(batch.images), |x, block| block.forward(x));
         let output = self.classify.forward(hidden);
-        let loss = CrossEntropyLoss::new(None, &output.device()).forward(output.clone(), batch.targets.clone());
+        let loss =
+            CrossEntropyLoss::new(None, &output.device()).forward(output.clone(), batch.targets.clone());
         ClassificationOutput::new(loss, output, batch.targets)
     }
 }
