@@ -116,3 +116,32 @@ fn shade(share: f64) -> RGBColor {
     };
     RGBColor(mix(0), mix(1), mix(2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_a_pixel_are_added_up() {
+        let shape = ImageShape::new(3, 1, 2);
+        assert_eq!(fold(&[1, 2, 10, 20, 100, 200], shape), [111, 222]);
+        assert_eq!(fold(&[1, 2], ImageShape::new(1, 1, 2)), [1, 2]);
+    }
+
+    #[test]
+    fn a_pixel_is_drawn_if_it_has_a_link_and_moments_of_as_many_links_share_a_scale() {
+        let moment = |degrees: [usize; 4]| Moment { name: "m".into(), degrees: degrees.to_vec() };
+        let squares = |moments| {
+            let svg = draw("t", "n", ImageShape::new(1, 2, 2), &moments).unwrap();
+            let side = px(SIDE) / 2 + 1;
+            let square = format!("width=\"{side}\" height=\"{side}\" opacity=\"1\" fill=\"");
+            let colours = svg.match_indices(&square).map(|(at, _)| svg[at + square.len()..][..7].to_string());
+            colours.collect::<Vec<_>>()
+        };
+        let alike = squares([moment([4, 4, 0, 0]), moment([8, 0, 0, 0])]);
+        assert_eq!(alike.len(), 3);
+        assert!(alike[0] == alike[1] && alike[1] != alike[2]);
+        let denser = squares([moment([4, 4, 0, 0]), moment([2, 0, 0, 0])]);
+        assert_eq!(denser, vec![alike[2].clone(); 3]);
+    }
+}
