@@ -6,6 +6,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::canvas::{Area, Drawn, FAINT, GRID, INK, WIDTH, font, heading, picture, px, write};
 use super::curve::{Curve, Point};
+use super::runs::Series;
 
 const HEIGHT: i32 = 470;
 const TOP: i32 = 92;
@@ -175,16 +176,16 @@ impl Plane {
 }
 
 /// A curve's means up to the point from which it is solid, and from there.
-fn parts(curve: &Curve) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
-    let means: Vec<(f64, f64)> = curve.points.iter().map(|point| (point.epoch, point.mean)).collect();
+fn parts(curve: &Curve) -> (Series, Series) {
+    let means: Series = curve.points.iter().map(|point| (point.epoch, point.mean)).collect();
     let turn = means.iter().take_while(|(epoch, _)| *epoch < curve.solid_from).count();
     let dashed = if turn == 0 { &[] } else { &means[..means.len().min(turn + 1)] };
     (dashed.to_vec(), means[turn..].to_vec())
 }
 
 /// What of a line lies at or above `low`, in pieces.
-fn above(line: &[(f64, f64)], low: f64) -> Vec<Vec<(f64, f64)>> {
-    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+fn above(line: &[(f64, f64)], low: f64) -> Vec<Series> {
+    let mut pieces: Vec<Series> = Vec::new();
     let mut inside = false;
     for (index, &point) in line.iter().enumerate() {
         let crossing = index.checked_sub(1).map(|before| {

@@ -89,9 +89,9 @@ fn read(path: &Path, config: &MlpConfig) -> Result<Arc<Links>> {
     if layers != config.hidden.len() {
         return Err(damaged(format!("a model of {layers} hidden layers, not {}", config.hidden.len())));
     }
-    // Links come with the record; those made here only have to be there, so as few as can be.
-    let sparse = config.clone().with_topology(TopologyInit::ErdosRenyi).with_density(0.001);
-    let links = layer(&sparse.try_init(&device)?.load_record(record));
+    // Shapes come with the record, so those of the model that takes it in do not matter.
+    let smallest = MlpConfig::new(1, vec![1; layers], 1).with_density(1.0);
+    let links = layer(&smallest.try_init(&device)?.load_record(record));
     let expected = [config.inputs, config.hidden[0]];
     if links.shape() != expected {
         return Err(damaged(format!("a first layer of shape {:?}, not {expected:?}", links.shape())));

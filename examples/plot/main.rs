@@ -104,7 +104,17 @@ fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
     let whole = Scale::FromZero(Some(100.0));
     let charts = [
         ("accuracy.svg", of("Validation accuracy", "accuracy", Scale::Settled, 2, &dashes, accuracy)),
-        ("density.svg", of("Density", "links per position", Scale::Log, 2, "all sparse layers", density)),
+        (
+            "density.svg",
+            of(
+                "Density",
+                "links per position",
+                Scale::Log,
+                2,
+                "all sparse layers; curves that coincide hide each other",
+                density,
+            ),
+        ),
         (
             "active-units.svg",
             of("Active units (ANP)", "active units", whole, 1, "mean over each epoch", units),
