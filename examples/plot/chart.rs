@@ -6,6 +6,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::canvas::{Area, Drawn, FAINT, GRID, INK, WIDTH, font, heading, picture, px, write};
 use super::curve::{Curve, Point};
+use super::runs::Series;
 
 const HEIGHT: i32 = 470;
 const TOP: i32 = 92;
@@ -17,7 +18,7 @@ const LEFT: i32 = 68;
 pub(crate) enum Scale {
     /// From 0 to this, or to the highest value.
     FromZero(Option<f64>),
-    /// Where the curves are once the first tenth of the epochs is over.
+    /// Where the curves are once they are solid and the first tenth of the epochs is over.
     Settled,
     /// Logarithmic, from the lowest value to the highest.
     Log,
@@ -30,6 +31,8 @@ pub(crate) struct Chart {
     pub(crate) note: String,
     pub(crate) quantity: &'static str,
     pub(crate) scale: Scale,
+    /// The last finished epoch of all runs.
+    pub(crate) epochs: f64,
     /// Digits behind the point in the legend.
     pub(crate) digits: usize,
     pub(crate) curves: Vec<Curve>,
@@ -42,8 +45,13 @@ impl Chart {
             heading(area, &self.title, &self.note)?;
             let legend = self.legend_width();
             let (low, high) = self.range();
-            let epochs = self.points().map(|point| point.epoch).fold(1.0, f64::max);
-            let plane = Plane { right: WIDTH - legend, epochs, low, high, log: self.scale == Scale::Log };
+            let plane = Plane {
+                right: WIDTH - legend,
+                epochs: self.epochs,
+                low,
+                high,
+                log: self.scale == Scale::Log,
+            };
             self.draw_axes(area, &plane)?;
             for curve in self.curves.iter().filter(|curve| curve.runs > 1) {
                 let inside = curve.points.iter().filter(|point| point.high > low);
@@ -121,24 +129,28 @@ impl Chart {
     }
 
     fn range(&self) -> (f64, f64) {
-        let low = |points: &mut dyn Iterator<Item = &Point>| {
-            points.map(|point| point.low).fold(f64::INFINITY, f64::min)
-        };
         let high = self.points().map(|point| point.high).fold(0.0, f64::max);
         match self.scale {
             Scale::FromZero(top) => (0.0, top.unwrap_or(1.05 * high).max(1e-3)),
             Scale::Log => {
-                let low = low(&mut self.points().filter(|point| point.low > 0.0)).min(high);
+                let low = lowest(self.points().filter(|point| point.low > 0.0)).min(high).max(1e-6);
                 (low / 1.3, high.max(1e-6) * 1.3)
             }
             Scale::Settled => {
-                let epochs = self.points().map(|point| point.epoch).fold(0.0, f64::max);
-                let low = low(&mut self.points().filter(|point| point.epoch >= 0.1 * epochs));
+                let settled = self.curves.iter().flat_map(|curve| {
+                    let from = curve.solid_from.max(0.1 * self.epochs);
+                    curve.points.iter().filter(move |point| point.epoch >= from)
+                });
+                let low = lowest(settled).min(high);
                 let margin = (0.05 * (high - low)).max(0.1);
                 (low - margin, (high + margin).min(100.0))
             }
         }
     }
+}
+
+fn lowest<'a>(points: impl Iterator<Item = &'a Point>) -> f64 {
+    points.map(|point| point.low).fold(f64::INFINITY, f64::min)
 }
 
 /// Where a value at an epoch is drawn.
@@ -164,16 +176,16 @@ impl Plane {
 }
 
 /// A curve's means up to the point from which it is solid, and from there.
-fn parts(curve: &Curve) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
-    let means: Vec<(f64, f64)> = curve.points.iter().map(|point| (point.epoch, point.mean)).collect();
+fn parts(curve: &Curve) -> (Series, Series) {
+    let means: Series = curve.points.iter().map(|point| (point.epoch, point.mean)).collect();
     let turn = means.iter().take_while(|(epoch, _)| *epoch < curve.solid_from).count();
     let dashed = if turn == 0 { &[] } else { &means[..means.len().min(turn + 1)] };
     (dashed.to_vec(), means[turn..].to_vec())
 }
 
 /// What of a line lies at or above `low`, in pieces.
-fn above(line: &[(f64, f64)], low: f64) -> Vec<Vec<(f64, f64)>> {
-    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+fn above(line: &[(f64, f64)], low: f64) -> Vec<Series> {
+    let mut pieces: Vec<Series> = Vec::new();
     let mut inside = false;
     for (index, &point) in line.iter().enumerate() {
         let crossing = index.checked_sub(1).map(|before| {
@@ -208,4 +220,61 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let ticks = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
     ticks.filter(|tick| (low..=high).contains(tick)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(even_ticks(0.0, 100.0, 8), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(even_ticks(93.1, 96.9, 4), [94.0, 95.0, 96.0]);
+        assert_eq!(even_ticks(0.0, 1.0, 8).len(), 6);
+        assert_eq!(log_ticks(0.8, 60.0), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]);
+    }
+
+    #[test]
+    fn a_line_is_cut_where_it_passes_the_lower_end() {
+        let line = [(0.0, 0.0), (2.0, 4.0), (3.0, 4.0), (4.0, 0.0), (5.0, 1.0), (6.0, 3.0)];
+        let pieces = above(&line, 2.0);
+        assert_eq!(
+            pieces,
+            [vec![(1.0, 2.0), (2.0, 4.0), (3.0, 4.0), (3.5, 2.0)], vec![(5.5, 2.0), (6.0, 3.0)]]
+        );
+        assert_eq!(above(&line, 0.0), [line.to_vec()]);
+        assert_eq!(above(&line, 5.0), Vec::<Vec<(f64, f64)>>::new());
+    }
+
+    fn curve(solid_from: f64) -> Curve {
+        let point = |epoch| Point { epoch, mean: 90.0 + epoch, low: 90.0, high: 95.0 };
+        let points = vec![point(1.0), point(2.0), point(3.0)];
+        Curve { label: "a < b".into(), colour: INK, runs: 2, points, solid_from }
+    }
+
+    #[test]
+    fn a_curve_is_dashed_up_to_the_first_epoch_at_its_final_density() {
+        let lengths = |solid_from| {
+            let (dashed, solid) = parts(&curve(solid_from));
+            (dashed.len(), solid.len())
+        };
+        assert_eq!(lengths(0.0), (0, 3));
+        assert_eq!(lengths(1.0), (0, 3));
+        assert_eq!(lengths(1.5), (2, 2));
+        assert_eq!(lengths(3.0), (3, 1));
+        assert_eq!(lengths(9.0), (3, 0));
+    }
+
+    #[test]
+    fn a_chart_has_a_filled_background_and_escaped_labels_and_stays_inside() {
+        for scale in [Scale::Settled, Scale::FromZero(None), Scale::Log] {
+            let curves = vec![curve(2.0)];
+            let (title, note) = ("t".into(), String::new());
+            let svg =
+                Chart { title, note, quantity: "q", scale, epochs: 4.0, digits: 1, curves }.draw().unwrap();
+            assert!(svg.starts_with("<svg width=\"860\" height=\"470\" viewBox="), "{}", &svg[..80]);
+            assert!(svg.contains("fill=\"#FFFFFF\"") && svg.contains("a &lt; b"));
+            assert!(!svg.contains("NaN") && !svg.contains("=\"-"), "{svg}");
+        }
+    }
 }

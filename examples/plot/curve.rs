@@ -99,3 +99,27 @@ fn colours(groups: &[Group]) -> Vec<RGBColor> {
     };
     groups.iter().enumerate().map(colour).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_mean_lowest_and_highest_where_all_runs_have_a_value() {
+        let runs = [vec![(1.0, 10.0), (2.5, 20.0), (4.0, 30.0)], vec![(1.0, 14.0), (2.0, 0.0), (2.5, 10.0)]];
+        let point = |epoch, mean, low, high| Point { epoch, mean, low, high };
+        assert_eq!(aggregate(&runs), [point(1.0, 12.0, 10.0, 14.0), point(2.5, 15.0, 10.0, 20.0)]);
+        assert_eq!(aggregate(&runs[..1]).len(), 3);
+        assert_eq!(aggregate(&[vec![], vec![(1.0, 1.0)]]), []);
+    }
+
+    #[test]
+    fn no_two_methods_share_a_colour() {
+        for (index, method) in Method::ALL.into_iter().enumerate() {
+            assert!(
+                Method::ALL[..index].iter().all(|&other| colour_of(other) != colour_of(method)),
+                "{method}"
+            );
+        }
+    }
+}

@@ -81,6 +81,7 @@ pub(crate) fn last_links(run: &Run) -> Result<Option<(usize, Arc<Links>)>> {
 fn read(path: &Path, config: &MlpConfig) -> Result<Arc<Links>> {
     let device = Default::default();
     let damaged = |reason: String| Error::data(path.with_extension("sealed"), reason);
+    SealedRecorder::verify(path.with_extension("sealed"))?;
     let record: MlpRecord<Flex> = SealedRecorder::new()
         .load(path.to_path_buf(), &device)
         .map_err(|error| damaged(error.to_string()))?;
@@ -88,9 +89,9 @@ fn read(path: &Path, config: &MlpConfig) -> Result<Arc<Links>> {
     if layers != config.hidden.len() {
         return Err(damaged(format!("a model of {layers} hidden layers, not {}", config.hidden.len())));
     }
-    // Links come with the record; those made here only have to be there, so as few as can be.
-    let sparse = config.clone().with_topology(TopologyInit::ErdosRenyi).with_density(0.001);
-    let links = layer(&sparse.try_init(&device)?.load_record(record));
+    // Shapes come with the record, so those of the model that takes it in do not matter.
+    let smallest = MlpConfig::new(1, vec![1; layers], 1).with_density(1.0);
+    let links = layer(&smallest.try_init(&device)?.load_record(record));
     let expected = [config.inputs, config.hidden[0]];
     if links.shape() != expected {
         return Err(damaged(format!("a first layer of shape {:?}, not {expected:?}", links.shape())));
@@ -109,4 +110,39 @@ fn only_first_layer(config: &MlpConfig) -> MlpConfig {
 /// How many of `degrees` are not zero.
 pub(crate) fn linked(degrees: &[usize]) -> usize {
     degrees.iter().filter(|&&degree| degree > 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_layer_alone_has_the_links_it_has_in_the_whole_model() {
+        let config = MlpConfig::new(30, vec![20, 10], 4).with_density(0.2).with_seed(5);
+        let whole: Mlp<Flex> = config.init(&Default::default());
+        let alone: Mlp<Flex> = only_first_layer(&config).init(&Default::default());
+        assert_eq!(layer(&alone), layer(&whole));
+        assert_ne!(layer(&only_first_layer(&config.with_seed(6)).init(&Default::default())), layer(&whole));
+    }
+
+    #[test]
+    fn the_links_of_a_saved_model_are_read_back_and_must_fit_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model-3");
+        let config = MlpConfig::new(30, vec![20, 10], 4).with_density(0.2).with_seed(5);
+        let model: Mlp<Flex> = config.init(&Default::default());
+        let links = layer(&model);
+        model.save_file(&path, &SealedRecorder::new()).unwrap();
+        assert_eq!(read(&path, &config.clone().with_seed(9)).unwrap(), links);
+        let file = path.with_extension("sealed").display().to_string();
+        for (other, reason) in [
+            (MlpConfig::new(30, vec![20], 4), "a model of 2 hidden layers, not 1"),
+            (MlpConfig::new(31, vec![20, 10], 4), "a first layer of shape [30, 20], not [31, 20]"),
+        ] {
+            let error = read(&path, &other).unwrap_err();
+            assert_eq!(error.to_string(), format!("{file}: {reason}"));
+        }
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(matches!(read(&path, &config), Err(Error::Data { .. })));
+    }
 }

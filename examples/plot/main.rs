@@ -82,6 +82,7 @@ fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
         Some(sparsity) => format!("dashed: still denser than at {} sparsity", percent(sparsity)),
         None => "dashed: still denser than at the end".into(),
     };
+    let epochs = groups.iter().flat_map(|group| &group.runs).map(Run::last_epoch).max().unwrap_or(1).max(1);
     let of = |title: &str, quantity, scale, digits, note: &str, curves: Vec<Curve>| Chart {
         title: format!("{title}: {}", setting(groups)),
         note: [seeds(&curves), note.into()]
@@ -91,6 +92,7 @@ fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
             .join("; "),
         quantity,
         scale,
+        epochs: epochs as f64,
         digits,
         curves,
     };
@@ -102,7 +104,17 @@ fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
     let whole = Scale::FromZero(Some(100.0));
     let charts = [
         ("accuracy.svg", of("Validation accuracy", "accuracy", Scale::Settled, 2, &dashes, accuracy)),
-        ("density.svg", of("Density", "links per position", Scale::Log, 2, "all sparse layers", density)),
+        (
+            "density.svg",
+            of(
+                "Density",
+                "links per position",
+                Scale::Log,
+                2,
+                "all sparse layers; curves that coincide hide each other",
+                density,
+            ),
+        ),
         (
             "active-units.svg",
             of("Active units (ANP)", "active units", whole, 1, "mean over each epoch", units),
@@ -205,4 +217,22 @@ fn file_name(label: &str) -> String {
     let words = label.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.');
     let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     words.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_become_names_of_files() {
+        assert_eq!(file_name("CHTs"), "chts");
+        assert_eq!(file_name("SET (init csti, sparsity 0.95)"), "set-init-csti-sparsity-0.95");
+    }
+
+    #[test]
+    fn shares_are_written_without_rounding_errors() {
+        assert_eq!(percent(0.99), "99 %");
+        assert_eq!(percent(0.995), "99.5 %");
+        assert_eq!(percent(1.0 - 0.0001), "99.99 %");
+    }
 }

@@ -7,8 +7,8 @@ use plotters::style::text_anchor::HPos;
 use super::canvas::{Area, Drawn, FAINT, INK, WIDTH, font, heading, picture, px, write};
 use super::links::linked;
 
-const HEIGHT: i32 = 440;
-const TOP: i32 = 104;
+const HEIGHT: i32 = 448;
+const TOP: i32 = 114;
 /// Side of a folded layer in pixels, about.
 const SIDE: i32 = 310;
 
@@ -67,7 +67,8 @@ fn draw_pixels(
     (left, top): (i32, i32),
     scale: usize,
 ) -> Drawn<i32> {
-    let cell = px(SIDE) / shape.width as i32;
+    // Whole pixels, for sharp edges.
+    let cell = px(SIDE / shape.width as i32);
     let (width, height) = (cell * shape.width as i32, cell * shape.height as i32);
     let corner = (px(left), px(top));
     for (index, &degree) in pixels.iter().enumerate().filter(|(_, degree)| **degree > 0) {
@@ -82,16 +83,17 @@ fn draw_pixels(
 }
 
 fn draw_scale(area: &Area<'_>, (left, top): (i32, i32), height: i32, scale: usize) -> Drawn {
-    const STEPS: i32 = 64;
-    let edge = |step: i32| px(top) + px(height) * step / STEPS;
-    for step in 0..STEPS {
-        let share = 1.0 - (f64::from(step) + 0.5) / f64::from(STEPS);
-        let strip = [(px(left), edge(step)), (px(left + 12), edge(step + 1) + 1)];
+    const STRIP: i32 = 4;
+    let fewest = 1.0 / scale as f64;
+    for strip in 0..height / STRIP {
+        let share = 1.0 - (1.0 - fewest) * f64::from(strip * STRIP) / f64::from(height - STRIP);
+        let corner = (px(left), px(top + strip * STRIP));
+        let strip = [corner, (corner.0 + px(12), corner.1 + px(STRIP))];
         area.draw(&Rectangle::new(strip, shade(share).filled()))?;
     }
     frame(area, (px(left), px(top)), (px(12), px(height)))?;
     write(area, &scale.to_string(), (left + 18, top + 6), font(13, FAINT, HPos::Left))?;
-    write(area, "0", (left + 18, top + height - 6), font(13, FAINT, HPos::Left))
+    write(area, "1", (left + 18, top + height - 6), font(13, FAINT, HPos::Left))
 }
 
 fn frame(area: &Area<'_>, (x, y): (i32, i32), (width, height): (i32, i32)) -> Drawn {
@@ -99,7 +101,7 @@ fn frame(area: &Area<'_>, (x, y): (i32, i32), (width, height): (i32, i32)) -> Dr
     area.draw(&PathElement::new(corners, FAINT.stroke_width(px(1) as u32)))
 }
 
-/// From nearly white to dark blue; 0 itself is left white.
+/// From nearly white to dark blue; pixels without a link are left white.
 fn shade(share: f64) -> RGBColor {
     const STOPS: [[f64; 3]; 5] = [
         [230.0, 240.0, 250.0],
@@ -115,4 +117,33 @@ fn shade(share: f64) -> RGBColor {
         (from + (place - below as f64) * (to - from)).round() as u8
     };
     RGBColor(mix(0), mix(1), mix(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_a_pixel_are_added_up() {
+        let shape = ImageShape::new(3, 1, 2);
+        assert_eq!(fold(&[1, 2, 10, 20, 100, 200], shape), [111, 222]);
+        assert_eq!(fold(&[1, 2], ImageShape::new(1, 1, 2)), [1, 2]);
+    }
+
+    #[test]
+    fn a_pixel_is_drawn_if_it_has_a_link_and_moments_of_as_many_links_share_a_scale() {
+        let moment = |degrees: [usize; 4]| Moment { name: "m".into(), degrees: degrees.to_vec() };
+        let squares = |moments| {
+            let svg = draw("t", "n", ImageShape::new(1, 2, 2), &moments).unwrap();
+            let side = px(SIDE / 2) + 1;
+            let square = format!("width=\"{side}\" height=\"{side}\" opacity=\"1\" fill=\"");
+            let colours = svg.match_indices(&square).map(|(at, _)| svg[at + square.len()..][..7].to_string());
+            colours.collect::<Vec<_>>()
+        };
+        let alike = squares([moment([4, 4, 0, 0]), moment([8, 0, 0, 0])]);
+        assert_eq!(alike.len(), 3);
+        assert!(alike[0] == alike[1] && alike[1] != alike[2]);
+        let denser = squares([moment([4, 4, 0, 0]), moment([2, 0, 0, 0])]);
+        assert_eq!(denser, vec![alike[2].clone(); 3]);
+    }
 }
