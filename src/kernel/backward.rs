@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::index::Id;
 use super::lanes::{MAX_LANES, sum_each};
 use super::panel::{
-    BLOCK, Block, load, load_part, pack, register_limit, registers, store, store_part, unpack, with_scratch,
+    BLOCK, Block, Scratch, load, load_part, pack, register_limit, registers, store, store_part, unpack,
 };
 use super::parallel::Output;
 
@@ -40,26 +40,25 @@ impl<I: Id> WithSimd for Backward<'_, I> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let limit = register_limit(self.shape[1], S::F32_LANES);
-        let registers_of = |rows: usize| registers(rows, S::F32_LANES, limit);
         if let Some(db) = self.db {
             // SAFETY: `db` has room for one float an output (checked by the driver), and this thread alone writes it.
             unsafe { std::ptr::write_bytes(db.0, 0, self.shape[1]) };
         }
-        let columns = registers_of(self.rows.len()) * S::F32_LANES;
-        with_scratch(self.shape[1] * columns, |panel| {
-            let mut first = self.rows.start;
-            while first < self.rows.end {
-                let rest = self.rows.end - first;
-                let r = registers_of(rest);
-                let rows = rest.min(r * S::F32_LANES);
-                match r {
-                    1 => self.tile::<S, 1>(simd, first, rows, panel),
-                    2 => self.tile::<S, 2>(simd, first, rows, panel),
-                    _ => self.tile::<S, 4>(simd, first, rows, panel),
-                }
-                first += rows;
+        let columns = registers(self.rows.len(), S::F32_LANES, limit) * S::F32_LANES;
+        let mut scratch = Scratch::new(self.shape[1] * columns);
+        let panel = scratch.floats();
+        let mut first = self.rows.start;
+        while first < self.rows.end {
+            let rest = self.rows.end - first;
+            let r = registers(rest, S::F32_LANES, limit);
+            let rows = rest.min(r * S::F32_LANES);
+            match r {
+                1 => self.tile::<S, 1>(simd, first, rows, panel),
+                2 => self.tile::<S, 2>(simd, first, rows, panel),
+                _ => self.tile::<S, 4>(simd, first, rows, panel),
             }
-        });
+            first += rows;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::index::Id;
-use super::panel::{BLOCK, Block, load, pack, register_limit, registers, store, unpack, with_scratch};
+use super::panel::{BLOCK, Block, Scratch, load, pack, register_limit, registers, store, unpack};
 use super::parallel::Output;
 
 /// One thread's share: some outputs for some rows of the batch.
@@ -31,22 +31,21 @@ impl<I: Id> WithSimd for Forward<'_, I> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let limit = register_limit(self.shape[0], S::F32_LANES);
-        let registers_of = |rows: usize| registers(rows, S::F32_LANES, limit);
-        let columns = registers_of(self.rows.len()) * S::F32_LANES;
-        with_scratch(self.shape[0] * columns, |panel| {
-            let mut first = self.rows.start;
-            while first < self.rows.end {
-                let rest = self.rows.end - first;
-                let r = registers_of(rest);
-                let rows = rest.min(r * S::F32_LANES);
-                match r {
-                    1 => self.tile::<S, 1>(simd, first, rows, panel),
-                    2 => self.tile::<S, 2>(simd, first, rows, panel),
-                    _ => self.tile::<S, 4>(simd, first, rows, panel),
-                }
-                first += rows;
+        let columns = registers(self.rows.len(), S::F32_LANES, limit) * S::F32_LANES;
+        let mut scratch = Scratch::new(self.shape[0] * columns);
+        let panel = scratch.floats();
+        let mut first = self.rows.start;
+        while first < self.rows.end {
+            let rest = self.rows.end - first;
+            let r = registers(rest, S::F32_LANES, limit);
+            let rows = rest.min(r * S::F32_LANES);
+            match r {
+                1 => self.tile::<S, 1>(simd, first, rows, panel),
+                2 => self.tile::<S, 2>(simd, first, rows, panel),
+                _ => self.tile::<S, 4>(simd, first, rows, panel),
             }
-        });
+            first += rows;
+        }
     }
 }
 

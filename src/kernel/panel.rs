@@ -47,22 +47,36 @@ pub(super) fn register_limit(columns: usize, lanes: usize) -> usize {
     }
 }
 
-/// Calls `f` with this thread's scratch memory, at least `length` floats of it with unspecified values.
-pub(super) fn with_scratch<T>(length: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+thread_local! {
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// This thread's scratch memory, taken while this value lives and kept for the next kernel after it.
+///
+/// Not a function that calls back: a closure would be compiled without the instruction set of the kernel that it is
+/// written in.
+pub(super) struct Scratch(Vec<Line>);
+
+impl Scratch {
+    /// At least `length` floats with unspecified values.
+    pub(super) fn new(length: usize) -> Self {
+        let mut lines = SCRATCH.take();
+        if lines.len() * 16 < length {
+            lines.resize(length.div_ceil(16), Line([0.0; 16]));
+        }
+        Self(lines)
     }
-    // Taken out while in use: a nested call gets memory of its own instead of a panic.
-    let mut lines = SCRATCH.take();
-    if lines.len() * 16 < length {
-        lines.resize(length.div_ceil(16), Line([0.0; 16]));
+
+    pub(super) fn floats(&mut self) -> &mut [f32] {
+        // SAFETY: a `Line` is exactly 16 floats without padding, and the lines are borrowed for the time of the slice.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<f32>(), self.0.len() * 16) }
     }
-    // SAFETY: a `Line` is exactly 16 floats without padding, and the lines are borrowed for the time of the slice.
-    let floats =
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), lines.len() * 16) };
-    let result = f(floats);
-    SCRATCH.set(lines);
-    result
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.0));
+    }
 }
 
 /// Transposes `columns` of `rows` consecutive rows of a row-major matrix into a panel, and adds the sums over the
@@ -89,31 +103,19 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
         let count = lanes.min(columns.end - column);
         let mut total = simd.splat_f32s(0.0);
         for r in 0..R {
-            let mut square = [simd.splat_f32s(0.0); MAX_LANES];
-            // SAFETY: row `r * lanes + l` is below `rows` wherever it is read, the columns below `width`; the panel
-            // offset stays below `columns.len() * R * lanes`.
-            unsafe {
+            // SAFETY: the rows `r * lanes + l` that are read are below `rows`, the columns below `width`; the panel is
+            // written below `columns.len() * R * lanes`.
+            let sum = unsafe {
+                let source = source.add(r * lanes * width + column);
                 let target = panel.add((column - columns.start) * R * lanes + r * lanes);
                 if count == lanes && (r + 1) * lanes <= rows {
-                    for l in 0..lanes {
-                        square[l] = load::<S>(source.add((r * lanes + l) * width + column));
-                        total = simd.add_f32s(total, square[l]);
-                    }
-                    transpose(simd, &mut square);
-                    for l in 0..lanes {
-                        store::<S>(target.add(l * R * lanes), square[l]);
-                    }
+                    pack_square(simd, source, width, target, R * lanes)
                 } else {
-                    for l in 0..lanes.min(rows.saturating_sub(r * lanes)) {
-                        square[l] = load_part::<S>(source.add((r * lanes + l) * width + column), count);
-                        total = simd.add_f32s(total, square[l]);
-                    }
-                    transpose(simd, &mut square);
-                    for l in 0..count {
-                        store::<S>(target.add(l * R * lanes), square[l]);
-                    }
+                    let rows = lanes.min(rows.saturating_sub(r * lanes));
+                    pack_corner(simd, source, width, rows, count, target, R * lanes)
                 }
-            }
+            };
+            total = simd.add_f32s(total, sum);
         }
         if let Some(sums) = sums {
             // SAFETY: `column + count <= columns.end <= width`.
@@ -124,6 +126,67 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
         }
         column += count;
     }
+}
+
+/// Transposes `S::F32_LANES` rows and columns; returns the sum of the rows.
+///
+/// # Safety
+///
+/// `source` and `target` point to `S::F32_LANES` rows each, `width` and `stride` floats apart.
+#[inline(always)]
+unsafe fn pack_square<S: Simd>(
+    simd: S,
+    source: *const f32,
+    width: usize,
+    target: *mut f32,
+    stride: usize,
+) -> S::f32s {
+    let mut square = [simd.splat_f32s(0.0); MAX_LANES];
+    let mut total = simd.splat_f32s(0.0);
+    for l in 0..S::F32_LANES {
+        // SAFETY: the caller's promise.
+        unsafe {
+            prefetch(target.add(l * stride));
+            square[l] = load::<S>(source.add(l * width));
+        }
+        total = simd.add_f32s(total, square[l]);
+    }
+    transpose(simd, &mut square);
+    for l in 0..S::F32_LANES {
+        // SAFETY: the caller's promise.
+        unsafe { store::<S>(target.add(l * stride), square[l]) };
+    }
+    total
+}
+
+/// [`pack_square`] of `rows` rows and `count` columns alone, the lanes beyond the rows 0.
+///
+/// # Safety
+///
+/// As [`pack_square`] for so many rows and columns, each of which is at most `S::F32_LANES`.
+#[inline(always)]
+unsafe fn pack_corner<S: Simd>(
+    simd: S,
+    source: *const f32,
+    width: usize,
+    rows: usize,
+    count: usize,
+    target: *mut f32,
+    stride: usize,
+) -> S::f32s {
+    let mut square = [simd.splat_f32s(0.0); MAX_LANES];
+    let mut total = simd.splat_f32s(0.0);
+    for l in 0..rows {
+        // SAFETY: the caller's promise.
+        square[l] = unsafe { load_part::<S>(source.add(l * width), count) };
+        total = simd.add_f32s(total, square[l]);
+    }
+    transpose(simd, &mut square);
+    for l in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe { store::<S>(target.add(l * stride), square[l]) };
+    }
+    total
 }
 
 /// The way back: `count <= S::F32_LANES` columns of a panel become the columns from `column` on of `rows`
@@ -145,21 +208,21 @@ pub(super) unsafe fn unpack<S: Simd, const R: usize>(
 ) {
     let lanes = S::F32_LANES;
     for r in 0..R {
-        let mut square = [simd.splat_f32s(0.0); MAX_LANES];
         // SAFETY: every register of the panel's `lanes` columns is readable; rows below `rows` and columns below
         // `width` are written.
         unsafe {
-            for l in 0..lanes {
-                square[l] = load::<S>(panel.add(l * R * lanes + r * lanes));
-            }
-            transpose(simd, &mut square);
+            let source = panel.add(r * lanes);
+            let target = target.add(r * lanes * width + column);
             if count == lanes && (r + 1) * lanes <= rows {
-                for l in 0..lanes {
-                    store::<S>(target.add((r * lanes + l) * width + column), square[l]);
-                }
+                pack_square(simd, source, R * lanes, target, width);
             } else {
+                let mut square = [simd.splat_f32s(0.0); MAX_LANES];
+                for l in 0..lanes {
+                    square[l] = load::<S>(source.add(l * R * lanes));
+                }
+                transpose(simd, &mut square);
                 for l in 0..lanes.min(rows.saturating_sub(r * lanes)) {
-                    store_part::<S>(target.add((r * lanes + l) * width + column), count, square[l]);
+                    store_part::<S>(target.add(l * width), count, square[l]);
                 }
             }
         }
@@ -204,4 +267,16 @@ pub(super) unsafe fn load_part<S: Simd>(pointer: *const f32, count: usize) -> S:
 pub(super) unsafe fn store_part<S: Simd>(pointer: *mut f32, count: usize, register: S::f32s) {
     // SAFETY: the caller's promise, and a register holds `S::F32_LANES` floats.
     unsafe { std::ptr::copy_nonoverlapping((&raw const register).cast::<f32>(), pointer, count) };
+}
+
+/// Asks for the line of `pointer` ahead of a store: stores that miss are served one after another.
+#[inline(always)]
+fn prefetch(pointer: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address does nothing that can be observed; SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(pointer.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
 }

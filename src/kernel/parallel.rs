@@ -1,6 +1,8 @@
 //! Sharing the work among threads: how many, and who does which part.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Below this many link-times-batch-row products for each thread, waking another costs more than it saves.
 const GRAIN: usize = 150_000;
@@ -11,18 +13,88 @@ pub(super) fn threads(work: usize, limit: usize) -> usize {
     if worth <= 1 { 1 } else { worth.min(limit).min(rayon::current_num_threads()) }
 }
 
-/// Runs `task` for every number below `tasks`, in parallel if there are several.
-pub(super) fn run(tasks: usize, task: &(impl Fn(usize) + Sync)) {
-    split(0..tasks, task);
+/// Runs `task` for every number below `tasks`, each once, on this thread and up to `tasks - 1` of rayon's.
+///
+/// Whoever is free claims the next number. This thread waits for claimed tasks alone, not for helpers to wake up: where
+/// they are late, or the machine is busy, it does the work itself. That and one wake-up fewer is what this has over
+/// `rayon::join`, for regions as short as 20 µs.
+pub(super) fn run<F: Fn(usize) + Sync>(tasks: usize, task: &F) {
+    if tasks <= 1 {
+        (0..tasks).for_each(task);
+        return;
+    }
+    /// # Safety
+    ///
+    /// `task` points to a living `F`.
+    unsafe fn call<F: Fn(usize)>(task: *const (), number: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { (*task.cast::<F>())(number) }
+    }
+    let job = Arc::new(Job {
+        next: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
+        tasks,
+        task: std::ptr::from_ref(task).cast(),
+        call: call::<F>,
+    });
+    for _ in 1..tasks {
+        let job = job.clone();
+        rayon::spawn(move || job.work());
+    }
+    let _wait = Wait(&job);
+    job.work();
 }
 
-fn split(tasks: Range<usize>, task: &(impl Fn(usize) + Sync)) {
-    match tasks.len() {
-        0 => {}
-        1 => task(tasks.start),
-        count => {
-            let middle = tasks.start + count / 2;
-            rayon::join(|| split(tasks.start..middle, task), || split(middle..tasks.end, task));
+/// Tasks that several threads share.
+struct Job {
+    next: AtomicUsize,
+    done: AtomicUsize,
+    tasks: usize,
+    task: *const (),
+    call: unsafe fn(*const (), usize),
+}
+
+// SAFETY: `task` points to a closure that is `Sync`, and is only used as `Job::work` says; the rest is `Send`.
+unsafe impl Send for Job {}
+// SAFETY: as above.
+unsafe impl Sync for Job {}
+
+impl Job {
+    /// Claims and runs tasks until there are none.
+    fn work(&self) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.tasks {
+                return;
+            }
+            let _done = Done(&self.done);
+            // SAFETY: `run` does not return, nor unwind, before every claimed task is done (`Wait`), so the closure
+            // lives. A helper that comes later claims nothing and does not touch it.
+            unsafe { (self.call)(self.task, number) };
+        }
+    }
+}
+
+/// Counts a claimed task as done, even if it panics.
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Lets nobody claim a task any more and waits for those claimed.
+struct Wait<'a>(&'a Job);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let claimed = self.0.next.fetch_max(self.0.tasks, Ordering::Relaxed).min(self.0.tasks);
+        let mut turns = 0u32;
+        while self.0.done.load(Ordering::Acquire) < claimed {
+            // A helper takes about as long as this thread did; if the system has suspended it, let it have the core.
+            turns += 1;
+            if turns < 20_000 { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }

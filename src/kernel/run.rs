@@ -6,7 +6,7 @@ use super::backward::Backward;
 use super::forward::Forward;
 use super::index::{Id, Ids, Index};
 use super::narrow::{NarrowBackward, NarrowForward};
-use super::panel::with_scratch;
+use super::panel::Scratch;
 use super::parallel::{Output, lines, rows, run, threads};
 
 /// Batches up to here go row by row through the compressed rows; packing does not pay for them.
@@ -234,45 +234,32 @@ impl Kernel {
         }
         let halves = if batch >= HALVES { 2 } else { 1 };
         let parts = threads.div_ceil(halves);
-        with_scratch(if halves == 2 { nnz + outputs } else { 0 }, |second| {
-            let second = Output(second.as_mut_ptr());
-            run(if threads == 1 { 1 } else { halves * parts }, &|task| {
-                for half in 0..halves {
-                    if threads > 1 && half != task % halves {
-                        continue;
-                    }
-                    let part = if threads == 1 { 0 } else { task / halves };
-                    let rows = rows(batch, 16, half, halves);
-                    let inputs = lines(offsets, part, parts);
-                    // SAFETY: the scratch has room for `nnz` and then `outputs` sums, asked for if there are two halves.
-                    let (dw, own_db) = match half {
-                        0 => (dw, db),
-                        _ => (dw.map(|_| second), db.map(|_| Output(unsafe { second.0.add(nnz) }))),
-                    };
-                    let db = if part == 0 { own_db } else { None };
-                    self.arch.dispatch(Backward {
-                        shape,
-                        x,
-                        dy,
-                        values,
-                        offsets,
-                        ids,
-                        dx,
-                        dw,
-                        db,
-                        rows,
-                        inputs,
-                    });
+        let mut scratch = Scratch::new(if halves == 2 { nnz + outputs } else { 0 });
+        let second = Output(scratch.floats().as_mut_ptr());
+        run(if threads == 1 { 1 } else { halves * parts }, &|task| {
+            for half in 0..halves {
+                if threads > 1 && half != task % halves {
+                    continue;
                 }
-            });
-            if halves == 2 {
-                // SAFETY: both halves have written all their sums, and no thread is at work on them any more.
-                unsafe {
-                    dw.iter().for_each(|dw| add(dw.0, second.0, nnz));
-                    db.iter().for_each(|db| add(db.0, second.0.add(nnz), outputs));
-                }
+                let part = if threads == 1 { 0 } else { task / halves };
+                let rows = rows(batch, 16, half, halves);
+                let inputs = lines(offsets, part, parts);
+                // SAFETY: the scratch has room for `nnz` and then `outputs` sums, asked for if there are two halves.
+                let (dw, own_db) = match half {
+                    0 => (dw, db),
+                    _ => (dw.map(|_| second), db.map(|_| Output(unsafe { second.0.add(nnz) }))),
+                };
+                let db = if part == 0 { own_db } else { None };
+                self.arch.dispatch(Backward { shape, x, dy, values, offsets, ids, dx, dw, db, rows, inputs });
             }
         });
+        if halves == 2 {
+            // SAFETY: both halves have written all their sums, and no thread is at work on them any more.
+            unsafe {
+                dw.iter().for_each(|dw| add(dw.0, second.0, nnz));
+                db.iter().for_each(|db| add(db.0, second.0.add(nnz), outputs));
+            }
+        }
     }
 }
 
