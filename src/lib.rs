@@ -16,6 +16,7 @@ pub mod prelude {
     pub use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
     pub use crate::topology::{
         Chain, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit, TopologyManager,
+        TopologyMonitor,
     };
     pub use crate::train::SparseOptimizer;
 }

@@ -317,6 +317,16 @@ impl TopologyConfig {
         Ok(schedule)
     }
 
+    /// The density that layers must start with, for a model that ends at `density`: the density schedule's start, or
+    /// `density` itself for methods that keep the number of links.
+    ///
+    /// # Errors
+    ///
+    /// As [`density_schedule`](Self::density_schedule).
+    pub fn initial_density(&self, density: f64) -> Result<f64> {
+        Ok(self.density_schedule()?.map_or(density, |schedule| 1.0 - schedule.sparsity_at(0)))
+    }
+
     /// Makes the manager.
     ///
     /// # Panics

@@ -118,18 +118,6 @@ impl DensityDecay {
             Self::Sigmoid { .. } => Self::Sigmoid { initial_sparsity: sparsity },
         }
     }
-
-    /// The density layers must be made with for a run that ends at `final_density`.
-    #[must_use]
-    pub fn initial_density(self, final_density: f64) -> f64 {
-        match self {
-            Self::Constant => final_density,
-            Self::Surplus => {
-                1.0 - DensitySchedule::mutate_and_shrink(1.0 - final_density, usize::MAX).sparsity_at(0)
-            }
-            Self::Cubic { initial_sparsity } | Self::Sigmoid { initial_sparsity } => 1.0 - initial_sparsity,
-        }
-    }
 }
 
 impl Composition {

@@ -1,12 +1,30 @@
-//! What plugs sparse training into Burn's training loops: the optimizer wrapper, metrics, schedules, checkpoints.
+//! What plugs sparse training into Burn's training loops: the optimizer wrapper, metrics, schedules, checkpoints, and
+//! the folder that a run leaves behind.
 
+mod atomic;
 mod carry;
+mod checkpoint;
+mod history;
+mod lines;
 mod metric;
+mod metric_files;
 mod moments;
 mod optimizer;
+mod progress;
 mod record;
+mod run;
+mod seal;
+mod settings;
+mod topology_log;
 
+pub use atomic::write_atomically;
+pub use checkpoint::{Checkpoints, KeepResumable};
+pub use history::{EpochHistory, EpochMeans};
 pub use metric::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+pub use metric_files::MetricFiles;
 pub use moments::CarriesMoments;
 pub use optimizer::SparseOptimizer;
+pub use progress::ProgressLines;
 pub use record::TopologyRecord;
+pub use run::RunFolder;
+pub use seal::SealedRecorder;

@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn no_layers_have_no_units() {
-        assert_eq!(active_units(&[], &[]).unwrap().rate(), 0.0);
+        assert_eq!(active_units::<Links>(&[], &[]).unwrap().rate(), 0.0);
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! Arguments from the command line and from a TOML file of the same names; the command line wins.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use burn_cht::{Error, Result};
+use clap::Parser;
+
+/// Parses the command line. With `--config FILE`, every `name = value` of the file stands for `--name value` before
+/// the arguments that were given.
+///
+/// Exits as clap does on arguments it refuses.
+pub fn parse<P: Parser>() -> Result<P> {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let Some(file) = config_file(&given) else { return Ok(P::parse_from(given)) };
+    let (program, rest) = given.split_first().map_or((OsString::new(), &[][..]), |(p, r)| (p.clone(), r));
+    let from_file = read(Path::new(&file))?;
+    // The file alone first, so that what is wrong in it is said of it.
+    let alone = std::iter::once(program.clone()).chain(from_file.iter().map(OsString::from));
+    P::try_parse_from(alone)
+        .map_err(|error| Error::data(&file, error.to_string().trim_start_matches("error: ").trim_end()))?;
+    let all = std::iter::once(program).chain(from_file.into_iter().map(OsString::from));
+    Ok(P::parse_from(all.chain(rest.iter().cloned())))
+}
+
+fn config_file(given: &[OsString]) -> Option<OsString> {
+    given.iter().enumerate().find_map(|(index, argument)| {
+        let text = argument.to_str()?;
+        match text.strip_prefix("--config") {
+            Some("") => given.get(index + 1).cloned(),
+            Some(rest) => rest.strip_prefix('=').map(OsString::from),
+            None => None,
+        }
+    })
+}
+
+/// The settings of a TOML file as arguments.
+fn read(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| Error::data(path, error.to_string()))?;
+    let mut arguments = Vec::new();
+    for (name, value) in table {
+        arguments.push(format!("--{name}"));
+        arguments.push(word(&value).ok_or_else(|| {
+            Error::data(path, format!("`{name}` is a table; allowed: a number, text, true, false or a list"))
+        })?);
+    }
+    Ok(arguments)
+}
+
+fn word(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Array(values) => {
+            values.iter().map(word).collect::<Option<Vec<_>>>().map(|words| words.join(","))
+        }
+        toml::Value::Table(_) => None,
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_becomes_arguments_of_the_same_names() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "method = [\"set\", \"chts\"]\nsparsity = 0.99\npercolation = true\n")
+            .unwrap();
+        let arguments = read(file.path()).unwrap();
+        assert_eq!(arguments, ["--method", "set,chts", "--percolation", "true", "--sparsity", "0.99"]);
+    }
+}

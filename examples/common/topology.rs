@@ -1,0 +1,306 @@
+//! The knobs of the topology, as arguments that every example takes.
+
+use burn_cht::nn::Layout;
+use burn_cht::prelude::*;
+use burn_cht::topology::init::{Degrees, WeightInit};
+use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
+use burn_cht::topology::removal::{FractionSchedule, Removal, RemovalScore, TemperatureSchedule};
+use burn_cht::topology::sampling::Selection;
+use burn_cht::{Error, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// Everything about the topology that a run can set. What is not given is as the method's preset has it.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Topology")]
+pub struct TopologyKnobs {
+    /// Share of the positions of every sparse layer that hold no link, at the end of the run
+    #[arg(long, default_value_t = 0.99)]
+    pub sparsity: f64,
+    /// Sparsity that a decaying density starts from [default: the method's]
+    #[arg(long)]
+    pub initial_sparsity: Option<f64>,
+    /// Course of the density [default: the method's]
+    #[arg(long, value_enum)]
+    pub density_schedule: Option<DensityKind>,
+    /// Optimizer steps from one topology update to the next [default: one epoch]
+    #[arg(long)]
+    pub update_interval: Option<usize>,
+    /// Share of the run after which the topology rests
+    #[arg(long, default_value_t = 0.75)]
+    pub end: f64,
+    /// Share of the links that an update removes and regrows (zeta)
+    #[arg(long, default_value_t = 0.3)]
+    pub zeta: f64,
+    /// Course of zeta [default: the method's]
+    #[arg(long, value_enum)]
+    pub zeta_schedule: Option<FractionKind>,
+    /// Where the first links are [default: the method's]
+    #[arg(long, value_enum)]
+    pub init: Option<InitKind>,
+    /// Rewiring probability of the small world (bsw)
+    #[arg(long, default_value_t = 0.25)]
+    pub beta: f64,
+    /// Randomness of the receptive field (brf)
+    #[arg(long, default_value_t = 0.25)]
+    pub receptive_r: f64,
+    /// Degrees in the receptive field (brf)
+    #[arg(long, value_enum, default_value_t = DegreeKind::Fixed)]
+    pub degrees: DegreeKind,
+    /// Gain of the sparse weight initialisation (SWI)
+    #[arg(long, default_value_t = std::f64::consts::SQRT_2)]
+    pub gain: f64,
+    /// Standard deviation of normal first weights, in place of SWI
+    #[arg(long)]
+    pub weight_std: Option<f64>,
+    /// Score by which links are kept [default: the method's]
+    #[arg(long, value_enum)]
+    pub removal: Option<RemovalKind>,
+    /// Weight of the magnitude in the unified removal score: 1 magnitude, 0 relative importance
+    #[arg(long, default_value_t = 0.5)]
+    pub alpha: f64,
+    /// Weight of the gradient in MEST's removal score
+    #[arg(long, default_value_t = 0.01)]
+    pub gamma: f64,
+    /// Keep the best links, or draw them in proportion to their score [default: the method's]
+    #[arg(long, value_enum)]
+    pub removal_selection: Option<SelectionKind>,
+    /// Temperature of soft removal, start,end, linear in T
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "START,END")]
+    pub temperature: Option<Vec<f64>>,
+    /// The same in terms of delta, T = delta / (1 - delta), linear in delta
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 1,
+        value_name = "START,END",
+        conflicts_with = "temperature"
+    )]
+    pub delta: Option<Vec<f64>>,
+    /// What new links are chosen by [default: the method's]
+    #[arg(long, value_enum)]
+    pub regrowth: Option<RegrowthKind>,
+    /// Grow the links of best score, or draw them in proportion to it [default: the method's]
+    #[arg(long, value_enum)]
+    pub regrowth_selection: Option<SelectionKind>,
+    /// Steps over which gradient regrowth sums gradients
+    #[arg(long, default_value_t = 1)]
+    pub gradient_window: usize,
+    /// Weight that a new link starts with
+    #[arg(long, value_enum, default_value_t = InitialWeightKind::Zero)]
+    pub initial_weight: InitialWeightKind,
+    /// Remove links that lead nowhere [default: the method's]
+    #[arg(long)]
+    pub percolation: Option<bool>,
+    /// Overlap of removed and regrown links above which a layer stops evolving [default: the method's]
+    #[arg(long)]
+    pub early_stop: Option<f64>,
+    /// Steps over which the learning rate climbs back after an update
+    #[arg(long, default_value_t = 0)]
+    pub lr_ramp: usize,
+    /// How sparse weights are stored
+    #[arg(long, value_enum, default_value_t = LayoutKind::Auto)]
+    pub layout: LayoutKind,
+}
+
+macro_rules! kinds {
+    ($(#[doc = $doc:literal] $name:ident { $($variant:ident),* })*) => {$(
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($variant),* }
+    )*};
+}
+
+kinds! {
+    /// Courses of the density.
+    DensityKind { Constant, Linear, Cubic, Sigmoid }
+    /// Courses of zeta.
+    FractionKind { Constant, Cosine }
+    /// Initial connectivities.
+    InitKind { Er, Bsw, Brf, Bsf, Csti }
+    /// Degrees of a receptive field.
+    DegreeKind { Fixed, Uniform }
+    /// Removal scores.
+    RemovalKind { Wm, Ri, Unified, Mest }
+    /// Ways of choosing.
+    SelectionKind { Hard, Soft }
+    /// Regrowth rules.
+    RegrowthKind { Ch2L3n, Ch3L3n, Ch2L3p, Ch3L3p, Random, Gradient }
+    /// First weights of regrown links.
+    InitialWeightKind { Zero, Historical, Drawn }
+    /// Layouts.
+    LayoutKind { Auto, Masked, Compressed }
+}
+
+/// What the run itself decides about the topology.
+pub struct Run {
+    pub method: Method,
+    pub total_steps: usize,
+    pub steps_per_epoch: usize,
+    pub seed: u64,
+}
+
+impl TopologyKnobs {
+    /// The configuration of a manager.
+    pub fn config(&self, run: &Run) -> Result<TopologyConfig> {
+        let preset = run.method.composition(self.zeta);
+        if !(0.0..=1.0).contains(&self.end) {
+            return Err(Error::argument("end", self.end, "[0, 1]: a share of the run"));
+        }
+        let end_step = (run.total_steps as f64 * self.end).round() as usize;
+        let mut config = TopologyConfig::new(run.method, run.total_steps)
+            .with_update_interval(self.update_interval.unwrap_or(run.steps_per_epoch))
+            .with_end_step(end_step)
+            .with_fraction(self.zeta)
+            .with_initial_weight(match self.initial_weight {
+                InitialWeightKind::Zero => InitialWeight::Zero,
+                InitialWeightKind::Historical => InitialWeight::Historical,
+                InitialWeightKind::Drawn => InitialWeight::Drawn,
+            })
+            .with_learning_rate_ramp(self.lr_ramp)
+            .with_final_sparsity(self.sparsity)
+            .with_seed(run.seed);
+        if let Some(kind) = self.zeta_schedule {
+            config = config.with_fraction_schedule(match kind {
+                FractionKind::Constant => FractionSchedule::Constant(self.zeta),
+                FractionKind::Cosine => FractionSchedule::Cosine(self.zeta),
+            });
+        }
+        if let Some(sparsity) = self.initial_sparsity {
+            config = config.with_initial_sparsity(sparsity);
+        }
+        if let Some(schedule) = self.density(end_step)? {
+            config = config.with_density_schedule(schedule);
+        }
+        if let Some(removal) = self.removal(preset.removal)? {
+            config = config.with_removal(removal);
+        }
+        if let Some(regrowth) = self.regrowth(preset.regrowth) {
+            config = config.with_regrowth(regrowth);
+        }
+        if let Some(percolation) = self.percolation {
+            config = config.with_percolation(percolation);
+        }
+        if let Some(overlap) = self.early_stop {
+            config = config.with_early_stop(overlap);
+        }
+        Ok(config)
+    }
+
+    fn density(&self, end_step: usize) -> Result<Option<DensitySchedule>> {
+        let Some(kind) = self.density_schedule else { return Ok(None) };
+        let (start, end) = (self.initial_sparsity.unwrap_or(0.5), self.sparsity);
+        let schedule = match kind {
+            DensityKind::Constant => DensitySchedule::constant(end),
+            DensityKind::Linear => DensitySchedule::linear(start, end, 0, end_step),
+            DensityKind::Cubic => DensitySchedule::cubic(start, end, 0, end_step),
+            DensityKind::Sigmoid => DensitySchedule::sigmoid(start, end, 0, end_step),
+        };
+        schedule.check()?;
+        Ok(Some(schedule))
+    }
+
+    fn removal(&self, preset: Option<Removal>) -> Result<Option<Removal>> {
+        let given = self.removal.is_some()
+            || self.removal_selection.is_some()
+            || self.temperature.is_some()
+            || self.delta.is_some();
+        let Some(mut removal) = preset.filter(|_| given) else { return Ok(None) };
+        match self.removal {
+            Some(RemovalKind::Wm) => removal.score = RemovalScore::Magnitude,
+            Some(RemovalKind::Ri) => removal.score = RemovalScore::RelativeImportance,
+            Some(RemovalKind::Unified) => removal.score = RemovalScore::Unified { alpha: self.alpha },
+            Some(RemovalKind::Mest) => {
+                removal.score = RemovalScore::MagnitudeAndGradient { gamma: self.gamma };
+            }
+            None => {}
+        }
+        if let Some(selection) = self.removal_selection {
+            removal.selection = selection.into();
+        }
+        if let Some(pair) = &self.temperature {
+            let (start, end) = two("temperature", pair)?;
+            removal.temperature = TemperatureSchedule::LinearInTemperature { start, end };
+        }
+        if let Some(pair) = &self.delta {
+            let (start_delta, end_delta) = two("delta", pair)?;
+            removal.temperature = TemperatureSchedule::LinearInDelta { start_delta, end_delta };
+        }
+        Ok(Some(removal))
+    }
+
+    fn regrowth(&self, preset: Option<Regrowth>) -> Option<Regrowth> {
+        let preset = preset?;
+        let (mut predictor, mut selection) = (LinkPredictor::Ch2L3n, Selection::Soft);
+        if let Regrowth::CannistraciHebb { predictor: other, selection: way } = preset {
+            (predictor, selection) = (other, way);
+        }
+        if let Some(way) = self.regrowth_selection {
+            selection = way.into();
+        }
+        let by_topology = |predictor| Regrowth::CannistraciHebb { predictor, selection };
+        Some(match self.regrowth {
+            None => match preset {
+                Regrowth::CannistraciHebb { .. } => by_topology(predictor),
+                Regrowth::Gradient { .. } => Regrowth::Gradient { window: self.gradient_window },
+                Regrowth::Random => Regrowth::Random,
+            },
+            Some(RegrowthKind::Ch2L3n) => by_topology(LinkPredictor::Ch2L3n),
+            Some(RegrowthKind::Ch3L3n) => by_topology(LinkPredictor::Ch3L3n),
+            Some(RegrowthKind::Ch2L3p) => by_topology(LinkPredictor::Ch2L3p),
+            Some(RegrowthKind::Ch3L3p) => by_topology(LinkPredictor::Ch3L3p),
+            Some(RegrowthKind::Random) => Regrowth::Random,
+            Some(RegrowthKind::Gradient) => Regrowth::Gradient { window: self.gradient_window },
+        })
+    }
+
+    /// The first links, if they need nothing but the knobs; `None` stands for CSTI, which needs the data.
+    pub fn topology(&self, kind: InitKind) -> Option<TopologyInit> {
+        match kind {
+            InitKind::Er => Some(TopologyInit::ErdosRenyi),
+            InitKind::Bsw => Some(TopologyInit::SmallWorld { beta: self.beta }),
+            InitKind::Brf => Some(TopologyInit::ReceptiveField {
+                r: self.receptive_r,
+                degrees: match self.degrees {
+                    DegreeKind::Fixed => Degrees::Fixed,
+                    DegreeKind::Uniform => Degrees::Uniform,
+                },
+            }),
+            InitKind::Bsf => Some(TopologyInit::ScaleFree),
+            InitKind::Csti => None,
+        }
+    }
+
+    /// How the first weights are drawn.
+    pub fn weights(&self) -> WeightInit {
+        self.weight_std.map_or(WeightInit::Swi { gain: self.gain }, |std| WeightInit::Normal { std })
+    }
+}
+
+impl LayoutKind {
+    /// The library's layout.
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::Auto => Layout::Auto,
+            Self::Masked => Layout::Masked,
+            Self::Compressed => Layout::Compressed,
+        }
+    }
+}
+
+impl From<SelectionKind> for Selection {
+    fn from(kind: SelectionKind) -> Self {
+        match kind {
+            SelectionKind::Hard => Self::Hard,
+            SelectionKind::Soft => Self::Soft,
+        }
+    }
+}
+
+fn two(name: &str, values: &[f64]) -> Result<(f64, f64)> {
+    match values {
+        [start, end] => Ok((*start, *end)),
+        _ => Err(Error::argument(name, format!("{values:?}"), "two numbers, START,END")),
+    }
+}

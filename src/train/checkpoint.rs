@@ -1,0 +1,176 @@
+//! The learner's checkpoints: which are whole, and which may go.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::train::Interrupter;
+use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
+use burn::train::metric::store::EventStoreClient;
+
+use super::seal::{EXTENSION, SealedRecorder};
+use crate::error::{Error, Result};
+
+/// What the learner saves of an epoch: one file each, one after another.
+const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
+
+/// The folder in which a learner with a [`SealedRecorder`] keeps its checkpoints.
+///
+/// The learner writes the three files of an epoch one after another and panics on one that it cannot load. So an epoch
+/// counts only when all three are there, and is [verified](Self::verify) before the learner is given it. An epoch
+/// whose files are all there but damaged is an error, never silently passed over for an older one: going back loses
+/// work, which is for the user to decide (by deleting the damaged files).
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    dir: PathBuf,
+}
+
+impl Checkpoints {
+    /// The checkpoints in `dir`, which need not exist yet.
+    #[must_use]
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        Self { dir: dir.as_ref().to_path_buf() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The newest epoch of which all three files are there; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the folder cannot be read.
+    pub fn latest_complete(&self) -> Result<Option<usize>> {
+        Ok(self.epochs()?.into_iter().rev().find(|&epoch| self.is_complete(epoch)))
+    }
+
+    /// Checks the seals of the three files of `epoch`. Cost: reads them once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] that names a damaged file, [`Error::Io`] one that is missing or cannot be read.
+    pub fn verify(&self, epoch: usize) -> Result<()> {
+        PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)))
+    }
+
+    /// A strategy that saves every epoch and deletes an older one only once a newer one is complete on the disk.
+    ///
+    /// Burn's `KeepLastNCheckpoints` deletes while the files that are to replace the old ones are still being written
+    /// by other threads: when the disk is full, nothing complete may be left. Neither is an epoch saved after
+    /// `interrupter` was told to stop: the learner saves those too, a model with a loss of NaN among them.
+    #[must_use]
+    pub fn keep_resumable(&self, interrupter: &Interrupter) -> KeepResumable {
+        KeepResumable { checkpoints: self.clone(), interrupter: interrupter.clone() }
+    }
+
+    /// Epochs of which any file is there.
+    fn epochs(&self) -> Result<BTreeSet<usize>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            entries => entries.map_err(Error::io(&self.dir))?,
+        };
+        let mut epochs = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(Error::io(&self.dir))?.file_name();
+            epochs.extend(name.to_str().and_then(epoch_of));
+        }
+        Ok(epochs)
+    }
+
+    fn is_complete(&self, epoch: usize) -> bool {
+        PARTS.iter().all(|part| self.file(part, epoch).is_file())
+    }
+
+    fn file(&self, part: &str, epoch: usize) -> PathBuf {
+        self.dir.join(format!("{part}-{epoch}.{EXTENSION}"))
+    }
+}
+
+fn epoch_of(name: &str) -> Option<usize> {
+    let (part, epoch) = name.strip_suffix(EXTENSION)?.strip_suffix('.')?.split_once('-')?;
+    if PARTS.contains(&part) { epoch.parse().ok() } else { None }
+}
+
+/// Saves every epoch and keeps the newest complete one; see [`Checkpoints::keep_resumable`].
+#[derive(Clone)]
+pub struct KeepResumable {
+    checkpoints: Checkpoints,
+    interrupter: Interrupter,
+}
+
+impl CheckpointingStrategy for KeepResumable {
+    fn checkpointing(&mut self, _epoch: usize, _store: &EventStoreClient) -> Vec<CheckpointingAction> {
+        if self.interrupter.should_stop() {
+            return Vec::new();
+        }
+        std::iter::once(CheckpointingAction::Save)
+            .chain(self.superseded().into_iter().map(CheckpointingAction::Delete))
+            .collect()
+    }
+}
+
+impl KeepResumable {
+    /// Epochs older than the newest complete one. A folder that cannot be read has none: keeping too much is safe.
+    fn superseded(&self) -> Vec<usize> {
+        let epochs = self.checkpoints.epochs().unwrap_or_default();
+        match epochs.iter().rev().find(|&&epoch| self.checkpoints.is_complete(epoch)) {
+            Some(&newest) => epochs.range(..newest).copied().collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            fs::write(folder.path().join(file), b"").unwrap();
+        }
+        folder
+    }
+
+    const FILES: [&str; 9] = [
+        "model-2.sealed",
+        "optim-2.sealed",
+        "scheduler-2.sealed",
+        "model-10.sealed",
+        "optim-10.sealed",
+        "scheduler-10.sealed",
+        "model-11.sealed",
+        "optim-11.sealed",
+        ".scheduler-11.sealed.partial",
+    ];
+
+    #[test]
+    fn the_newest_epoch_with_all_three_files_is_the_latest() {
+        let folder = folder_with(&FILES);
+        assert_eq!(Checkpoints::new(folder.path()).latest_complete().unwrap(), Some(10));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_empty_or_full_of_other_things_has_no_checkpoint() {
+        let folder = folder_with(&["model-1.mpk", "model-x.sealed", "notes-3.sealed", "model.sealed"]);
+        assert_eq!(Checkpoints::new(folder.path()).latest_complete().unwrap(), None);
+        assert_eq!(Checkpoints::new(folder.path().join("none")).latest_complete().unwrap(), None);
+        let file = Checkpoints::new(folder.path().join("model-1.mpk"));
+        assert!(matches!(file.latest_complete(), Err(Error::Io { path, .. }) if path == file.dir()));
+    }
+
+    #[test]
+    fn only_epochs_older_than_a_complete_one_may_go() {
+        let folder = folder_with(&FILES);
+        let strategy = Checkpoints::new(folder.path()).keep_resumable(&Interrupter::new());
+        assert_eq!(strategy.superseded(), [2]);
+        fs::remove_file(folder.path().join("optim-10.sealed")).unwrap();
+        assert_eq!(strategy.superseded(), [0_usize; 0]);
+        fs::write(folder.path().join("scheduler-11.sealed"), b"").unwrap();
+        assert_eq!(strategy.superseded(), [2, 10]);
+    }
+}

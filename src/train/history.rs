@@ -1,0 +1,171 @@
+//! The metrics of every finished epoch, for whoever wants the best or the last one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use burn::train::Interrupter;
+use burn::train::logger::MetricLogger;
+use burn::train::metric::store::{Direction, EpochSummary, MetricsUpdate, Split};
+use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
+use serde::{Deserialize, Serialize};
+
+use super::lines::JsonLines;
+use crate::error::Result;
+
+/// One epoch of one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochMeans {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// `train` or `valid`.
+    pub split: String,
+    /// Batches that went into the means. Fewer than in other epochs if an interruption cut the epoch short.
+    pub batches: usize,
+    /// Time since the split before it ended, in seconds.
+    pub seconds: f64,
+    /// Value over the epoch of every numeric metric, by its name. Those that are NaN or infinite are left out.
+    pub means: BTreeMap<String, f64>,
+}
+
+/// Every numeric metric of every finished epoch. Clones share one memory: register one with the learner as a metric
+/// logger, and ask another when training has ended. Made by [`RunFolder::history`](super::RunFolder::history).
+///
+/// It is complete when `launch` returns. Splits other than training and validation are not seen by the learner's
+/// loggers.
+#[derive(Clone)]
+pub struct EpochHistory {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    finished: Vec<EpochMeans>,
+    names: HashMap<MetricId, String>,
+    running: HashMap<Split, Running>,
+    since: Instant,
+    lines: JsonLines,
+    interrupter: Interrupter,
+}
+
+#[derive(Default)]
+struct Running {
+    batches: usize,
+    means: BTreeMap<String, f64>,
+}
+
+impl EpochHistory {
+    /// Goes on with the file at `path` after `last_epoch`, of which and before it the file keeps its lines.
+    pub(super) fn open(path: &Path, last_epoch: usize, interrupter: &Interrupter) -> Result<Self> {
+        let (lines, finished) = JsonLines::open(path, |means: &EpochMeans| means.epoch <= last_epoch)?;
+        let shared = Shared {
+            finished,
+            names: HashMap::new(),
+            running: HashMap::new(),
+            since: Instant::now(),
+            lines,
+            interrupter: interrupter.clone(),
+        };
+        Ok(Self { shared: Arc::new(Mutex::new(shared)) })
+    }
+
+    /// Everything, in the order in which it happened.
+    #[must_use]
+    pub fn finished(&self) -> Vec<EpochMeans> {
+        self.lock().finished.clone()
+    }
+
+    /// The value of metric `name` over `epoch`.
+    #[must_use]
+    pub fn mean(&self, name: &str, split: &Split, epoch: usize) -> Option<f64> {
+        self.series(name, split).into_iter().find_map(|(other, mean)| (other == epoch).then_some(mean))
+    }
+
+    /// The epochs that have a value of metric `name`, with it.
+    #[must_use]
+    pub fn series(&self, name: &str, split: &Split) -> Vec<(usize, f64)> {
+        let split = split.to_string();
+        let shared = self.lock();
+        let finished = shared.finished.iter().filter(|means| means.split == split);
+        finished.filter_map(|means| Some((means.epoch, *means.means.get(name)?))).collect()
+    }
+
+    /// The last epoch that has a value of metric `name`, with it.
+    #[must_use]
+    pub fn last(&self, name: &str, split: &Split) -> Option<(usize, f64)> {
+        self.series(name, split).pop()
+    }
+
+    /// The epoch where metric `name` was best, with its value; the first of equals.
+    #[must_use]
+    pub fn best(&self, name: &str, split: &Split, direction: Direction) -> Option<(usize, f64)> {
+        self.series(name, split).into_iter().reduce(|best, other| {
+            let better = match direction {
+                Direction::Lowest => other.1 < best.1,
+                Direction::Highest => other.1 > best.1,
+            };
+            if better { other } else { best }
+        })
+    }
+
+    /// How long `epoch` took, training and validation, in seconds.
+    #[must_use]
+    pub fn seconds(&self, epoch: usize) -> Option<f64> {
+        let shared = self.lock();
+        let parts = shared.finished.iter().filter(|means| means.epoch == epoch).map(|means| means.seconds);
+        parts.reduce(|sum, seconds| sum + seconds)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetricLogger for EpochHistory {
+    fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
+        let mut shared = self.lock();
+        let Shared { names, running, .. } = &mut *shared;
+        let running = running.entry(split.clone()).or_default();
+        running.batches += 1;
+        for metric in update.entries_numeric {
+            if let Some(name) = names.get(&metric.entry.metric_id) {
+                running.means.insert(name.clone(), metric.running_entry.current());
+            }
+        }
+    }
+
+    /// The value over the epoch as a single entry. Single batches are not kept.
+    fn read_numeric(&mut self, name: &str, epoch: usize, split: &Split) -> Result<Vec<NumericEntry>, String> {
+        Ok(self.mean(name, split, epoch).map(NumericEntry::Value).into_iter().collect())
+    }
+
+    fn log_metric_definition(&mut self, definition: MetricDefinition) {
+        let mut shared = self.lock();
+        shared.since = Instant::now();
+        shared.names.insert(definition.metric_id, definition.name);
+    }
+
+    fn log_epoch_summary(&mut self, summary: EpochSummary) {
+        let mut shared = self.lock();
+        let Running { batches, means } = shared.running.remove(&summary.split).unwrap_or_default();
+        let finished = EpochMeans {
+            epoch: summary.epoch_number,
+            split: summary.split.to_string(),
+            batches,
+            seconds: shared.since.elapsed().as_secs_f64(),
+            means: means.into_iter().filter(|(_, mean)| mean.is_finite()).collect(),
+        };
+        shared.since = Instant::now();
+        if let Err(error) = shared.lines.append(std::slice::from_ref(&finished)) {
+            shared.interrupter.stop(Some(&error.to_string()));
+        }
+        shared.finished.push(finished);
+    }
+}
+
+impl fmt::Debug for EpochHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochHistory").field("finished", &self.lock().finished).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+//! The folder of a training run: what it leaves behind and how it is resumed.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::train::Interrupter;
+use serde::Serialize;
+
+use super::atomic::write_atomically;
+use super::checkpoint::Checkpoints;
+use super::history::EpochHistory;
+use super::metric_files::MetricFiles;
+use super::{settings, topology_log};
+use crate::error::{Error, Result};
+use crate::topology::TopologyMonitor;
+
+const CONFIG: &str = "config.json";
+const SUMMARY: &str = "summary.json";
+const TOPOLOGY: &str = "topology.jsonl";
+const HISTORY: &str = "history.jsonl";
+const CHECKPOINTS: &str = "checkpoint";
+const LOCK: &str = ".lock";
+
+/// The folder of a training run.
+///
+/// | | |
+/// |---|---|
+/// | `config.json` | the configuration, written before anything else |
+/// | `topology.jsonl` | a line per update and layer ([`LayerReport`](crate::topology::LayerReport)) |
+/// | `history.jsonl` | a line per finished epoch and split ([`EpochMeans`](super::EpochMeans)) |
+/// | `train/`, `valid/` | the learner's metric logs, a value per batch |
+/// | `checkpoint/` | the learner's checkpoints, sealed |
+/// | `summary.json` | what came of it, written at the end |
+///
+/// The folder is locked while a `RunFolder` lives: a second process (or a second value in this one) is refused.
+///
+/// ```
+/// use burn::train::Interrupter;
+/// use burn_cht::train::RunFolder;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let dir = folder.path().join("run");
+/// #[derive(serde::Serialize)]
+/// struct Config { width: usize, seed: u64 }
+///
+/// let run = RunFolder::create(&dir, &Config { width: 64, seed: 7 })?;
+/// let interrupter = Interrupter::new();
+/// let history = run.history(&interrupter)?;
+/// // SupervisedTraining::new(run.path(), train, valid)
+/// //     .with_metric_logger(history.clone())
+/// //     .with_metric_logger(run.metric_files())
+/// //     .with_file_checkpointer(SealedRecorder::new())
+/// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
+/// //     .with_interrupter(interrupter) ...; if resumed: .checkpoint(epoch)
+/// drop(run);
+///
+/// let error = RunFolder::resume(&dir, &Config { width: 32, seed: 7 }, &[]).unwrap_err();
+/// assert_eq!(error.to_string(), "width does not belong to this run: found 64, expected 32");
+/// # Ok::<(), burn_cht::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    resumed_epoch: Option<usize>,
+    /// Locked until it is closed.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Starts a run in `dir`: makes the folder if it is not there, and `config.json` in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if the folder holds another run or another process is at it, [`Error::Io`] if it cannot be made
+    /// or written, [`Error::Argument`] for a configuration that JSON cannot hold. Nothing of another run is touched.
+    pub fn create(dir: impl AsRef<Path>, config: &impl Serialize) -> Result<Self> {
+        let path = dir.as_ref().to_path_buf();
+        let config = settings::to_json(config)?;
+        fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        let lock = lock(&path)?;
+        for name in [CONFIG, SUMMARY, TOPOLOGY, HISTORY, CHECKPOINTS] {
+            let own = path.join(name);
+            if own.try_exists().map_err(Error::io(&own))? {
+                return Err(Error::data(own, "the folder holds another run: resume it or choose another"));
+            }
+        }
+        write_atomically(path.join(CONFIG), config.as_bytes())?;
+        Ok(Self { path, resumed_epoch: None, _lock: lock })
+    }
+
+    /// Goes on with the run in `dir`, from its newest complete checkpoint; from the beginning if it has none yet.
+    ///
+    /// `config` must be the configuration that the run was started with, field by field; `may_differ` lists fields
+    /// (paths joined by dots, `data.workers`) that may differ with all below them. `config.json` stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] that names the first field that differs with both values; [`Error::Data`] for a checkpoint
+    /// that is complete but damaged (an older one is never taken in its place), for a damaged `config.json`, and if
+    /// another process is at the folder; [`Error::Io`] if there is no run or it cannot be read.
+    pub fn resume(dir: impl AsRef<Path>, config: &impl Serialize, may_differ: &[&str]) -> Result<Self> {
+        let path = dir.as_ref().to_path_buf();
+        let file = path.join(CONFIG);
+        let saved = fs::read(&file).map_err(Error::io(&file))?;
+        let saved = serde_json::from_slice(&saved)
+            .map_err(|error| Error::data(&file, format!("not a configuration: {error}")))?;
+        // By way of text, so that numbers are rounded on both sides alike.
+        let own = serde_json::from_str(&settings::to_json(config)?)
+            .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
+        settings::check_same(&saved, &own, may_differ)?;
+        let lock = lock(&path)?;
+        let checkpoints = Checkpoints::new(path.join(CHECKPOINTS));
+        let resumed_epoch = checkpoints.latest_complete()?;
+        if let Some(epoch) = resumed_epoch {
+            checkpoints.verify(epoch)?;
+        }
+        Ok(Self { path, resumed_epoch, _lock: lock })
+    }
+
+    /// The folder; the learner is given it as its own.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The epoch whose checkpoint the learner must go on from; `None` at the beginning.
+    #[must_use]
+    pub fn resumed_epoch(&self) -> Option<usize> {
+        self.resumed_epoch
+    }
+
+    /// The first epoch to train, for loaders that repeat an epoch's order.
+    #[must_use]
+    pub fn first_epoch(&self) -> usize {
+        self.resumed_epoch.map_or(1, |epoch| epoch + 1)
+    }
+
+    /// The learner's checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.path.join(CHECKPOINTS))
+    }
+
+    /// Has every update of the topology written to `topology.jsonl`, a line per layer. Lines that a resumed run will
+    /// write again, those of updates after its checkpoint, are dropped now; `steps_per_epoch` counts optimizer steps.
+    ///
+    /// A line that cannot be written stops the run through `interrupter`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged elsewhere than in its last line.
+    pub fn log_topology(
+        &self,
+        monitor: &TopologyMonitor,
+        interrupter: &Interrupter,
+        steps_per_epoch: usize,
+    ) -> Result<()> {
+        let step = self.resumed_epoch.unwrap_or(0) * steps_per_epoch;
+        topology_log::attach(&self.path.join(TOPOLOGY), monitor, interrupter, step)
+    }
+
+    /// The metrics of every finished epoch, kept in `history.jsonl`, those before a resumption included. Register a
+    /// clone with the learner (as a metric logger, before [`metric_files`](Self::metric_files)).
+    ///
+    /// A line that cannot be written stops the run through `interrupter`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged elsewhere than in its last line.
+    pub fn history(&self, interrupter: &Interrupter) -> Result<EpochHistory> {
+        EpochHistory::open(&self.path.join(HISTORY), self.resumed_epoch.unwrap_or(0), interrupter)
+    }
+
+    /// The learner's metric logs with the epochs of a resumed run numbered right.
+    #[must_use]
+    pub fn metric_files(&self) -> MetricFiles {
+        MetricFiles::new(&self.path, self.first_epoch())
+    }
+
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Argument`] for a summary that JSON cannot hold.
+    pub fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
+        let summary = serde_json::to_string_pretty(summary)
+            .map_err(|error| Error::argument("summary", error, "whatever JSON can hold"))?;
+        write_atomically(self.path.join(SUMMARY), summary.as_bytes())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::data(dir, "another process is training in this folder")),
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            Err(Error::io(&path)(error))
+        }
+        // A file system without locks is no reason to refuse.
+        _ => Ok(file),
+    }
+}
