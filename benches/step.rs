@@ -18,7 +18,7 @@ use burn::optim::{AdamWConfig, GradientsParams, Sgd};
 use burn_cht::kernel::{Index, Kernel, Wanted};
 use burn_cht::nn::Layout;
 use burn_cht::topology::{Method, TopologyConfig, stream};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use serde_json::{Value, json};
 use training::{B, Digits, Times, Training, mlp, sgd};
@@ -33,6 +33,9 @@ struct Args {
     sparsity: Vec<f64>,
     #[arg(long, value_delimiter = ',', default_value = "32,128")]
     batch: Vec<usize>,
+    /// Columns of the table; ratios are to the first.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "dense,masked,compressed,auto")]
+    layout: Vec<Column>,
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Turns that every layout gets.
@@ -55,26 +58,21 @@ struct Args {
 }
 
 /// A column of the table: a layout at the row's density, or the dense network.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Column {
     Dense,
-    Sparse(Layout),
+    Masked,
+    Compressed,
+    Auto,
 }
 
 impl Column {
-    const ALL: [Self; 4] = [
-        Self::Dense,
-        Self::Sparse(Layout::Masked),
-        Self::Sparse(Layout::Compressed),
-        Self::Sparse(Layout::Auto),
-    ];
-
     fn name(self) -> &'static str {
         match self {
             Self::Dense => "dense",
-            Self::Sparse(Layout::Masked) => "masked",
-            Self::Sparse(Layout::Compressed) => "compressed",
-            Self::Sparse(Layout::Auto) => "auto",
+            Self::Masked => "masked",
+            Self::Compressed => "compressed",
+            Self::Auto => "auto",
         }
     }
 
@@ -84,9 +82,12 @@ impl Column {
     }
 
     fn density_and_layout(self, sparsity: f64) -> (f64, Layout) {
+        let density = 1.0 - sparsity / 100.0;
         match self {
             Self::Dense => (1.0, Layout::Masked),
-            Self::Sparse(layout) => (1.0 - sparsity / 100.0, layout),
+            Self::Masked => (density, Layout::Masked),
+            Self::Compressed => (density, Layout::Compressed),
+            Self::Auto => (density, Layout::Auto),
         }
     }
 }
@@ -115,16 +116,20 @@ fn main() {
 
 /// Times every cell of the table.
 fn steps(args: &Args) -> Value {
-    println!("Milliseconds a step, {} threads: median (minimum); ratio of medians to dense.\n", args.threads);
-    println!("| sparsity | batch | dense | masked | compressed | auto | masked | compressed | auto |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    let columns = &args.layout;
+    println!("Milliseconds a step, {} threads: median (minimum); ratios of medians.\n", args.threads);
+    print!("| sparsity | batch |");
+    columns.iter().for_each(|column| print!(" {} |", column.name()));
+    columns[1..].iter().for_each(|column| print!(" {}/{} |", columns[0].name(), column.name()));
+    println!("\n|{}", "---|".repeat(2 * columns.len() + 1));
     let mut cells = Vec::new();
     for &batch in &args.batch {
         for &sparsity in &args.sparsity {
             let mut digits = Digits::new(batch);
-            let mut trainings = Column::ALL.map(|column| column.training(sparsity));
-            let counts = trainings.each_mut().map(|training| steps_of_a_turn(training, &mut digits, args));
-            let mut times: [Times; 4] = Default::default();
+            let mut trainings: Vec<_> = columns.iter().map(|column| column.training(sparsity)).collect();
+            let counts: Vec<u32> =
+                trainings.iter_mut().map(|training| steps_of_a_turn(training, &mut digits, args)).collect();
+            let mut times: Vec<Times> = columns.iter().map(|_| Times::default()).collect();
             for _ in 0..args.rounds {
                 for ((training, times), &count) in trainings.iter_mut().zip(&mut times).zip(&counts) {
                     // The turn before left its own data in the caches.
@@ -137,7 +142,7 @@ fn steps(args: &Args) -> Value {
             times[1..].iter().for_each(|own| print!(" {:.2}× |", times[0].median() / own.median()));
             println!();
             std::io::stdout().flush().expect("stdout takes the table");
-            cells.extend(Column::ALL.iter().zip(&times).map(|(column, times)| {
+            cells.extend(columns.iter().zip(&times).map(|(column, times)| {
                 json!({
                     "sparsity": sparsity,
                     "batch": batch,
@@ -169,7 +174,7 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
     const PHASES: [&str; 7] =
         ["data", "forward", "loss", "backward", "gradients of parameters", "optimizer", "whole step"];
     let mut digits = Digits::new(batch);
-    let mut training = Column::Sparse(Layout::Auto).training(sparsity);
+    let mut training = Column::Auto.training(sparsity);
     let mut phases: [Times; 7] = Default::default();
     let mut kernels = Kernels::new(&training, batch);
     for step in 0..args.rounds * 40 {
@@ -257,7 +262,9 @@ fn memory(args: &Args) -> Value {
                 };
                 let (dense, auto) = (measure("dense"), measure("auto"));
                 let percent = 100.0 * auto / dense;
-                println!("| {optimizer} | {sparsity} % | {batch} | {dense:.1} | {auto:.2} | {percent:.1} % |");
+                println!(
+                    "| {optimizer} | {sparsity} % | {batch} | {dense:.1} | {auto:.2} | {percent:.1} % |"
+                );
                 for (layout, mebibytes) in [("dense", dense), ("auto", auto)] {
                     cells.push(json!({
                         "optimizer": optimizer,
@@ -278,7 +285,7 @@ fn report_memory(which: &str) {
     let parts: Vec<&str> = which.split(',').collect();
     let [sparsity, batch, layout, optimizer] = parts[..] else { panic!("`{which}` names no training") };
     let batch = batch.parse().expect("a batch size");
-    let column = if layout == "dense" { Column::Dense } else { Column::Sparse(Layout::Auto) };
+    let column = if layout == "dense" { Column::Dense } else { Column::Auto };
     let (density, layout) = column.density_and_layout(sparsity.parse().expect("a percentage"));
     let mlp = mlp(density, layout);
     let topology = TopologyConfig::new(Method::Static, usize::MAX);

@@ -1,4 +1,5 @@
 //! The paper's MLP in training, as the benchmarks of whole steps and of topology updates time it.
+#![allow(dead_code)] // Neither benchmark uses all of it.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ impl Digits {
     }
 }
 
-/// 784-1568³-10 with hidden layers of this density, `layout` and first links of ALGORITHM's receptive fields.
+/// 784-1568³-10 with hidden layers of this density, in this layout, first links in receptive fields.
 pub fn mlp(density: f64, layout: Layout) -> MlpConfig {
     MlpConfig::new(784, vec![1568; 3], 10).with_density(density).with_layout(layout).with_seed(1)
 }
@@ -71,10 +72,6 @@ impl<O: CarriesMoments<Flex>> Training<O> {
 
     pub fn model(&self) -> &Mlp<B> {
         self.model.as_ref().expect("put back after every step")
-    }
-
-    pub fn optim(&self) -> &SparseOptimizer<O, Mlp<B>, B> {
-        &self.optim
     }
 
     /// The whole step: bytes to tensors, loss, gradients, optimizer.
