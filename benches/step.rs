@@ -134,7 +134,7 @@ fn steps(args: &Args) -> Value {
                 for ((training, times), &count) in trainings.iter_mut().zip(&mut times).zip(&counts) {
                     // The turn before left its own data in the caches.
                     training.step(&mut digits);
-                    times.measure(count, || training.step(&mut digits));
+                    (0..count).for_each(|_| times.measure(|| training.step(&mut digits)));
                 }
             }
             print!("| {sparsity} % | {batch} |");
@@ -231,7 +231,7 @@ impl Kernels {
     fn run(&mut self) {
         let Self { batch, layers, activations, times } = self;
         let kernel = Kernel::new();
-        times.measure(1, || {
+        times.measure(|| {
             for (at, (index, values)) in layers.iter().enumerate() {
                 let [inputs, outputs] = index.shape();
                 let (x, dy) = (&activations[..*batch * inputs], &activations[..*batch * outputs]);

@@ -92,11 +92,10 @@ impl<O: CarriesMoments<Flex>> Training<O> {
 pub struct Times(Vec<Duration>);
 
 impl Times {
-    /// `work` done `count` times, as one measurement of doing it once.
-    pub fn measure(&mut self, count: u32, mut work: impl FnMut()) {
+    pub fn measure(&mut self, work: impl FnOnce()) {
         let start = Instant::now();
-        (0..count).for_each(|_| work());
-        self.push(start.elapsed() / count);
+        work();
+        self.push(start.elapsed());
     }
 
     pub fn push(&mut self, time: Duration) {
