@@ -80,7 +80,7 @@ fn the_standard_learner_evolves_links_and_logs_how() {
     assert!(!interrupter.should_stop());
     let report: UpdateReport = monitor.latest().unwrap();
     assert_eq!((report.update, report.step), (4, 15));
-    assert_eq!(model.hidden.iter().map(|layer| layer.nnz()).collect::<Vec<_>>(), [2352, 90]);
+    assert_eq!(model.hidden.iter().map(SparseLinear::nnz).collect::<Vec<_>>(), [2352, 90]);
     for (name, last) in [
         ("Density", report.density),
         ("ANP", report.active_units),
