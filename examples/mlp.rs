@@ -29,6 +29,7 @@ use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
+use burn_cht::topology::UpdateReport;
 use burn_cht::topology::init::FeatureCorrelation;
 use burn_cht::train::{
     CarriesMoments, EpochHistory, FiniteLossMetric, ProgressLines, RunFolder, SealedRecorder, TopologyMetric,
@@ -346,7 +347,7 @@ impl OneRun<'_> {
         .metric_train_numeric(finite)
         .metric_valid_numeric(LossMetric::new())
         .with_metric_logger(history.clone())
-        .with_metric_logger(folder.metric_files())
+        .with_metric_logger(folder.metric_files(&interrupter))
         .with_file_checkpointer(SealedRecorder::new())
         .with_checkpointing_strategy(folder.checkpoints().keep_resumable(&interrupter))
         .with_application_logger(None);
@@ -389,7 +390,12 @@ impl OneRun<'_> {
             .iter()
             .reduce(|best, other| if other.1 > best.1 { other } else { best })
             .ok_or_else(missing)?;
-        let report = monitor.latest().ok_or(Error::NoSparseLayers)?;
+        // A run that was complete before it was resumed has not taken a step; its history has the same figures.
+        let report = monitor.latest();
+        let quantity = |name: &str, value: fn(&UpdateReport) -> f64| {
+            let logged = || history.last(name, &Split::Train).map(|(_, percent)| percent / 100.0);
+            report.as_ref().map(value).or_else(logged).ok_or_else(missing)
+        };
         let seconds: f64 = (1..=self.settings.epochs).filter_map(|epoch| history.seconds(epoch)).sum();
         Ok(Summary {
             method: self.method,
@@ -397,9 +403,9 @@ impl OneRun<'_> {
             accuracy_last,
             accuracy_best,
             best_epoch,
-            density: report.density,
-            active_units: report.active_units,
-            itop: report.itop,
+            density: quantity("Density", |report| report.density)?,
+            active_units: quantity("ANP", |report| report.active_units)?,
+            itop: quantity("ITOP", |report| report.itop)?,
             seconds,
             seconds_per_epoch: seconds / self.settings.epochs as f64,
             parameters: model.num_params(),

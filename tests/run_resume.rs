@@ -12,6 +12,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, SgdConfig};
 use burn::train::metric::store::{Direction, Split};
 use burn_cht::Error;
+use burn_cht::nn::Layout;
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::train::{CarriesMoments, RunFolder};
@@ -37,24 +38,37 @@ fn resumes_to_the_bit<O>(optim: impl Fn() -> OptimizerAdaptor<O, Net<B>, B>, top
 where
     O: CarriesMoments<Flex> + 'static,
 {
+    for layout in [Layout::Masked, Layout::Compressed] {
+        resumes_to_the_bit_in(layout, &optim, topology);
+    }
+}
+
+fn resumes_to_the_bit_in<O>(
+    layout: Layout,
+    optim: impl Fn() -> OptimizerAdaptor<O, Net<B>, B>,
+    topology: &TopologyConfig,
+) where
+    O: CarriesMoments<Flex> + 'static,
+{
+    let whole_way = Until { layout, ..Until::default() };
     let folder = tempfile::tempdir().unwrap();
     let whole_dir = folder.path().join("whole");
     let run = RunFolder::create(&whole_dir, topology).unwrap();
-    let whole = train(&run, optim(), topology, Until::default());
+    let whole = train(&run, optim(), topology, whole_way.clone());
     assert_eq!(whole.stopped, None);
 
     let dir = folder.path().join("killed");
     let run = RunFolder::create(&dir, topology).unwrap();
     let killed =
-        train(&run, optim(), topology, Until { killed_in_epoch: Some(KILLED_IN), ..Until::default() });
+        train(&run, optim(), topology, Until { killed_in_epoch: Some(KILLED_IN), ..whole_way.clone() });
     assert_eq!(killed.stopped.as_deref(), Some("killed"));
     drop(run);
     let run = RunFolder::resume(&dir, topology, &[]).unwrap();
     assert_eq!(run.resumed_epoch(), Some(KILLED_IN - 1));
-    let resumed = train(&run, optim(), topology, Until::default());
+    let resumed = train(&run, optim(), topology, whole_way.clone());
     assert_eq!(resumed.stopped, None);
 
-    let method = topology.method();
+    let method = format!("{} {layout:?}", topology.method());
     let (whole_end, resumed_end) = (Fingerprint::of(&whole.model), Fingerprint::of(&resumed.model));
     assert_eq!(resumed_end.links, whole_end.links, "{method}");
     assert_eq!(resumed_end.bits, whole_end.bits, "{method}");
@@ -248,7 +262,7 @@ fn a_checkpoint_of_another_method_stops_the_run_even_past_the_configuration() {
         Until { killed_in_epoch: Some(KILLED_IN), ..Until::default() },
     );
     let run = RunFolder::resume(folder.path(), &preset(Method::Set), &[]).unwrap();
-    let untrained = Net::<B>::new(0.2, &Default::default()).valid();
+    let untrained = Net::<B>::new(0.2, Layout::Auto, &Default::default()).valid();
     let outcome = train(&run, sgd(), &preset(Method::Rigl), Until::default());
     assert_eq!(
         outcome.stopped.as_deref(),

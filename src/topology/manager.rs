@@ -342,15 +342,17 @@ impl TopologyManager {
                 .iter()
                 .zip(&self.layers)
                 .all(|((path, links), state)| *path == state.path && links.shape() == state.shape);
-        let name = |path: &str, [rows, columns]: [usize; 2]| format!("{path} {rows}×{columns}");
-        let list = |names: Vec<String>| names.join(", ");
         if same {
             return Ok(());
         }
         Err(Error::Mismatch {
             what: "the model's list of sparse layers".into(),
-            found: list(layers.iter().map(|(path, links)| name(path, links.shape())).collect()),
-            expected: list(self.layers.iter().map(|layer| name(&layer.path, layer.shape)).collect()),
+            found: list_layers(
+                &layers.iter().map(|(path, links)| (*path, links.shape())).collect::<Vec<_>>(),
+            ),
+            expected: list_layers(
+                &self.layers.iter().map(|layer| (layer.path.as_str(), layer.shape)).collect::<Vec<_>>(),
+            ),
         })
     }
 
@@ -376,7 +378,6 @@ impl TopologyManager {
     }
 
     fn resume(&self, state: TopologyState, layers: &mut [LayerState]) -> Result<()> {
-        let names = |paths: Vec<&str>| paths.join(", ");
         let saved: Vec<_> = state.layers.iter().map(|layer| (layer.path.as_str(), layer.shape)).collect();
         let own: Vec<_> = layers.iter().map(|layer| (layer.path.as_str(), layer.shape)).collect();
         if saved.is_empty() {
@@ -386,8 +387,8 @@ impl TopologyManager {
         if saved != own {
             return Err(Error::Mismatch {
                 what: "list of sparse layers in the saved topology".into(),
-                found: names(state.layers.iter().map(|layer| layer.path.as_str()).collect()),
-                expected: names(layers.iter().map(|layer| layer.path.as_str()).collect()),
+                found: list_layers(&saved),
+                expected: list_layers(&own),
             });
         }
         for (layer, saved) in layers.iter_mut().zip(state.layers) {
@@ -458,6 +459,13 @@ impl TopologyManager {
             layers,
         })
     }
+}
+
+/// Paths with their shapes, for errors.
+fn list_layers(layers: &[(&str, [usize; 2])]) -> String {
+    let names: Vec<_> =
+        layers.iter().map(|(path, [rows, columns])| format!("{path} {rows}×{columns}")).collect();
+    names.join(", ")
 }
 
 impl SavedLayer {

@@ -1,46 +1,88 @@
-//! The learner's metric logs of a run that may have been resumed.
+//! The learner's metric logs, a file per metric, split and epoch.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use burn::train::Interrupter;
 use burn::train::logger::{FileMetricLogger, MetricLogger};
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
-use burn::train::metric::{MetricDefinition, NumericEntry};
+use burn::train::metric::{MetricDefinition, MetricEntry, MetricId, NumericEntry};
 
-/// Burn's [`FileMetricLogger`] with the right number on the first epoch of a resumed run.
+use crate::error::{Error, Result};
+
+/// The files of Burn's [`FileMetricLogger`] (`train/epoch-1/Loss.log`, a line per batch), written so that a run can be
+/// resumed and a full disk survived.
 ///
 /// Until an epoch has ended, Burn 0.21 takes it for the first one: a run resumed in epoch 6 would overwrite the logs of
-/// epoch 1.
+/// epoch 1. And a line that it cannot write is a panic on another thread; here it stops the run and says why.
 pub struct MetricFiles {
-    files: FileMetricLogger,
+    dir: PathBuf,
     first_epoch: usize,
     numbered: HashSet<Split>,
+    names: HashMap<MetricId, String>,
+    open: HashMap<(Split, MetricId), (PathBuf, File)>,
+    interrupter: Interrupter,
+    failed: bool,
 }
 
 impl MetricFiles {
-    /// Logs below `dir` (`train/epoch-1/Loss.log`), of a run that starts or goes on with `first_epoch`.
+    /// Logs below `dir` of a run that starts or goes on with `first_epoch`.
     #[must_use]
-    pub fn new(dir: impl AsRef<Path>, first_epoch: usize) -> Self {
-        Self { files: FileMetricLogger::new(dir), first_epoch, numbered: HashSet::new() }
+    pub fn new(dir: impl AsRef<Path>, first_epoch: usize, interrupter: &Interrupter) -> Self {
+        Self {
+            dir: dir.as_ref().to_path_buf(),
+            first_epoch,
+            numbered: HashSet::new(),
+            names: HashMap::new(),
+            open: HashMap::new(),
+            interrupter: interrupter.clone(),
+            failed: false,
+        }
+    }
+
+    fn write(&mut self, entry: &MetricEntry, epoch: usize, split: &Split) -> Result<()> {
+        let Some(name) = self.names.get(&entry.metric_id) else { return Ok(()) };
+        let key = (split.clone(), entry.metric_id.clone());
+        if !self.open.contains_key(&key) {
+            let folder = self.dir.join(split.to_string()).join(format!("epoch-{epoch}"));
+            fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+            let path = folder.join(format!("{}.log", name.replace(' ', "_")));
+            let file = File::create(&path).map_err(Error::io(&path))?;
+            self.open.insert(key.clone(), (path, file));
+        }
+        let (path, file) = &mut self.open.get_mut(&key).expect("opened above");
+        let line = format!("{}\n", entry.serialized_entry.serialized);
+        file.write_all(line.as_bytes()).map_err(Error::io(path))
     }
 }
 
 impl MetricLogger for MetricFiles {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
         let epoch = if self.numbered.contains(split) { epoch } else { self.first_epoch };
-        self.files.log(update, epoch, split);
+        let numeric = update.entries_numeric.iter().map(|metric| &metric.entry);
+        for entry in update.entries.iter().chain(numeric) {
+            if self.failed {
+                return;
+            }
+            if let Err(error) = self.write(entry, epoch, split) {
+                self.failed = true;
+                self.interrupter.stop(Some(&error.to_string()));
+            }
+        }
     }
 
     fn read_numeric(&mut self, name: &str, epoch: usize, split: &Split) -> Result<Vec<NumericEntry>, String> {
-        self.files.read_numeric(name, epoch, split)
+        FileMetricLogger::new(&self.dir).read_numeric(name, epoch, split)
     }
 
     fn log_metric_definition(&mut self, definition: MetricDefinition) {
-        self.files.log_metric_definition(definition);
+        self.names.insert(definition.metric_id, definition.name);
     }
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
-        self.numbered.insert(summary.split.clone());
-        self.files.log_epoch_summary(summary);
+        self.open.retain(|(split, _), _| *split != summary.split);
+        self.numbered.insert(summary.split);
     }
 }

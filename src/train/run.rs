@@ -49,7 +49,7 @@ const LOCK: &str = ".lock";
 /// let history = run.history(&interrupter)?;
 /// // SupervisedTraining::new(run.path(), train, valid)
 /// //     .with_metric_logger(history.clone())
-/// //     .with_metric_logger(run.metric_files())
+/// //     .with_metric_logger(run.metric_files(&interrupter))
 /// //     .with_file_checkpointer(SealedRecorder::new())
 /// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
 /// //     .with_interrupter(interrupter) ...; if resumed: .checkpoint(epoch)
@@ -172,10 +172,12 @@ impl RunFolder {
         EpochHistory::open(&self.path.join(HISTORY), self.resumed_epoch.unwrap_or(0), interrupter)
     }
 
-    /// The learner's metric logs with the epochs of a resumed run numbered right.
+    /// The learner's metric logs, a value per batch, with the epochs of a resumed run numbered right.
+    ///
+    /// A line that cannot be written stops the run through `interrupter`.
     #[must_use]
-    pub fn metric_files(&self) -> MetricFiles {
-        MetricFiles::new(&self.path, self.first_epoch())
+    pub fn metric_files(&self, interrupter: &Interrupter) -> MetricFiles {
+        MetricFiles::new(&self.path, self.first_epoch(), interrupter)
     }
 
     /// Writes `summary.json`.

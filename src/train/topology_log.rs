@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::lines::JsonLines;
 use crate::error::Result;
-use crate::topology::TopologyMonitor;
+use crate::topology::{TopologyMonitor, UpdateReport};
 
 /// What of a line decides whether it stays.
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ pub(super) fn attach(
 fn follow(mut lines: JsonLines, mut last: Option<u64>, monitor: &TopologyMonitor, interrupter: &Interrupter) {
     let interrupter = interrupter.clone();
     let mut failed = false;
-    monitor.on_report(move |report| {
+    let mut write = move |report: &UpdateReport| {
         if failed || last.is_some_and(|last| report.update <= last) {
             return;
         }
@@ -42,13 +42,35 @@ fn follow(mut lines: JsonLines, mut last: Option<u64>, monitor: &TopologyMonitor
             failed = true;
             interrupter.stop(Some(&error.to_string()));
         }
-    });
+    };
+    // The first links may have been reported already.
+    if let Some(report) = monitor.latest() {
+        write(&report);
+    }
+    monitor.on_report(write);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::topology::{Links, Method, TopologyConfig};
+
+    #[test]
+    fn the_first_links_are_in_the_file_whether_they_were_reported_before_or_after() {
+        for bound_before in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("topology.jsonl");
+            let mut manager = TopologyConfig::new(Method::Set, 100).init();
+            let layers = [("hidden", &Links::full([3, 2])), ("output", &Links::full([2, 2]))];
+            if bound_before {
+                manager.bind(&layers).unwrap();
+            }
+            attach(&path, &manager.monitor(), &Interrupter::new(), 0).unwrap();
+            manager.bind(&layers).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.matches("\"update\":0").count(), 2, "{text}");
+        }
+    }
 
     #[test]
     fn a_line_that_cannot_be_written_stops_the_run_and_says_which_file() {

@@ -35,7 +35,7 @@ fn compare<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> Optimizer
     let updates = masked.optim.manager().updates();
     assert_eq!(updates, compressed.optim.manager().updates());
     let still = matches!(setup.topology.method(), Method::Static | Method::Dense);
-    assert_eq!(masked.net.masks() == first, still, "{} updates", updates);
+    assert_eq!(masked.net.masks() == first, still, "{updates} updates");
 }
 
 fn setup(method: Method, seed: u64) -> Setup {

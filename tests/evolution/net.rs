@@ -89,7 +89,7 @@ impl Setup {
 
     pub fn net(&self) -> Net<B> {
         let composition = self.topology.composition();
-        let density = composition.density.initial_density(self.density);
+        let density = self.topology.initial_density(self.density).unwrap();
         let device = Default::default();
         let layers = (0..2).map(|index| {
             SparseLinearConfig::new(self.widths[index], self.widths[index + 1])

@@ -1,1 +1,189 @@
+//! The optimizer in the ways Burn's are used: plain loops, accumulation, clipping, several devices.
 
+use burn::backend::Flex;
+use burn::grad_clipping::GradientClipping;
+use burn::module::AutodiffModule;
+use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer};
+use burn::prelude::*;
+use burn::tensor::backend::DeviceOps;
+use burn_cht::prelude::*;
+
+use crate::net::*;
+use crate::spy::{spy, take};
+
+const LAYOUTS: [Layout; 2] = [Layout::Masked, Layout::Compressed];
+const METHODS: [Method; 4] = [Method::Chts, Method::Rigl, Method::Mest, Method::Granet];
+
+fn setup(method: Method, layout: Layout) -> Setup {
+    Setup { layout, ..Setup::new(method, 16, 0.2) }
+}
+
+fn grads(net: &Net<B>, step: usize, scale: f32) -> GradientsParams {
+    let loss = loss(net, batch([12, 16, 10], step)).mul_scalar(scale);
+    GradientsParams::from_grads(loss.backward(), net)
+}
+
+#[test]
+fn a_plain_loop_trains_and_loses_loss() {
+    for method in Method::ALL {
+        let mut run = Setup::new(method, 120, 0.3).train(sgd());
+        let first: f32 = (0..10).map(|_| run.step()).sum();
+        run.steps(100);
+        let last: f32 = (0..10).map(|_| run.step()).sum();
+        assert!(last < 0.7 * first, "{method}: {first} → {last}");
+    }
+}
+
+#[test]
+fn accumulated_gradients_make_the_step_of_their_sum() {
+    for method in METHODS {
+        for layout in LAYOUTS {
+            let setup = setup(method, layout);
+            let (mut net, mut optim) = (setup.net(), setup.optim(sgd()));
+            let (mut other, mut other_optim) = (net.clone(), setup.optim(sgd()));
+            for step in 1..=12 {
+                // The same batch twice at half the weight, against once at the full one: halves are exact.
+                let mut accumulator = GradientsAccumulator::new();
+                for _ in 0..2 {
+                    let half = grads(&net, step, 0.5);
+                    accumulator.accumulate(&net, half);
+                }
+                net = optim.step(0.05, net, accumulator.grads());
+                let whole = grads(&other, step, 1.0);
+                other = other_optim.step(0.05, other, whole);
+                assert_eq!(net.masks(), other.masks(), "{method} {layout:?} step {step}");
+                assert_eq!(bits(&net.values()), bits(&other.values()), "{method} {layout:?} step {step}");
+            }
+            assert_eq!(optim.manager().updates(), 3);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_several_devices_make_the_step_of_their_sum() {
+    let device = <Flex as burn::tensor::backend::BackendTypes>::Device::default();
+    for method in METHODS {
+        for layout in LAYOUTS {
+            let setup = setup(method, layout);
+            let (mut net, mut optim) = (setup.net(), setup.optim(adam()));
+            let (mut other, mut other_optim) = (net.clone(), setup.optim(adam()));
+            for step in 1..=12 {
+                let mut several = MultiGradientsParams::default();
+                for _ in 0..2 {
+                    // As the learner does: every device computes on a fork of its own.
+                    let worker = net.clone().fork(&device);
+                    several.grads.push((grads(&worker, step, 0.5), device.id()));
+                }
+                net = optim.step_multi(0.05, net, several);
+                let whole = grads(&other, step, 1.0);
+                other = other_optim.step(0.05, other, whole);
+                assert_eq!(net.masks(), other.masks(), "{method} {layout:?} step {step}");
+                assert_eq!(bits(&net.values()), bits(&other.values()), "{method} {layout:?} step {step}");
+            }
+            assert_eq!(optim.manager().updates(), 3);
+        }
+    }
+}
+
+#[test]
+fn clipping_sees_the_gradient_of_the_links_alone() {
+    let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let setup = setup(Method::Set, Layout::Masked);
+    let (free, free_log) = spy(sgd_config().build::<Flex>());
+    setup.train(free).step();
+    let free = take(&free_log).remove(0);
+    let masked = norm(&free.grad);
+
+    // The gradient off the mask is far larger, so that a norm over all of it would clip.
+    let net = setup.net();
+    let dense: Vec<f32> = grads(&net, 1, 1.0)
+        .get::<Flex, 2>(net.encoder.layers[0].weight.id())
+        .unwrap()
+        .into_data()
+        .to_vec()
+        .unwrap();
+    assert!(norm(&dense) > 1.5 * masked);
+
+    let clipped = |threshold| {
+        let (adaptor, log) = spy(sgd_config().build::<Flex>());
+        setup.train(adaptor.with_grad_clipping(GradientClipping::Norm(threshold))).step();
+        take(&log).remove(0).grad
+    };
+    assert_eq!(clipped(1.01 * masked), free.grad);
+    let half = clipped(0.5 * masked);
+    assert!((norm(&half) / masked - 0.5).abs() < 1e-4, "{} of {masked}", norm(&half));
+    assert!(half.iter().zip(&free.grad).all(|(half, free)| (half - 0.5 * free).abs() <= 1e-4 * masked));
+}
+
+#[test]
+fn clipping_and_weight_decay_are_the_same_in_both_layouts() {
+    let run = |layout| {
+        let inner = sgd().with_grad_clipping(GradientClipping::Norm(0.05));
+        setup(Method::Chts, layout).train(inner).steps(12).net.clone()
+    };
+    let [masked, compressed] = LAYOUTS.map(run);
+    assert_eq!(masked.masks(), compressed.masks());
+    for (left, right) in masked.values().iter().flatten().zip(compressed.values().iter().flatten()) {
+        assert!((left - right).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn the_learning_rate_climbs_back_after_every_update() {
+    let setup = Setup::new(Method::Set, 16, 0.2)
+        .with(|topology| topology.with_learning_rate_ramp(3).with_update_interval(6).with_end_step(16));
+    let (adaptor, log) = spy(sgd_config().build::<Flex>());
+    let mut run = setup.train(adaptor);
+    let rates: Vec<f64> = (0..16)
+        .map(|_| {
+            run.step();
+            take(&log)[0].lr / 0.05
+        })
+        .collect();
+    let third = 1.0 / 3.0;
+    let expected =
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, third, 2.0 * third, 1.0, 1.0, 1.0, 1.0, third, 2.0 * third, 1.0, 1.0];
+    assert!(
+        rates.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+        "{rates:?}"
+    );
+}
+
+#[test]
+fn a_frozen_model_is_left_alone() {
+    let setup = setup(Method::Static, Layout::Compressed);
+    let (net, mut optim) = (setup.net().no_grad(), setup.optim(sgd()));
+    let after = optim.try_step(0.1, net.clone(), GradientsParams::new()).map_err(|failed| failed.1).unwrap();
+    assert_eq!(bits(&net.values()), bits(&after.values()));
+}
+
+#[test]
+fn a_nan_in_a_weight_is_named_with_layer_and_step_when_links_are_chosen() {
+    for layout in LAYOUTS {
+        let mut run = setup(Method::Chts, layout).train(sgd());
+        run.steps(3);
+        // A gradient that blew up.
+        let grads = grads(&run.net, 4, f32::NAN);
+        let (net, error) = *run.optim.try_step(0.05, run.net.clone(), grads).unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, Error::NotFinite { step: 4, .. }), "{message}");
+        assert!(message.contains("`encoder.layers.0`") && message.contains("NaN"), "{message}");
+        assert_eq!(net.masks(), run.net.masks(), "links as they were");
+    }
+}
+
+#[test]
+fn validation_between_steps_changes_nothing() {
+    let run = |validate: bool| {
+        let mut run = setup(Method::Rigl, Layout::Compressed).train(sgd());
+        for step in 0..12 {
+            if validate {
+                let valid = run.net.valid();
+                let _ = valid.forward(batch(run.widths, 500 + step).0.inner());
+            }
+            run.step();
+        }
+        run.net
+    };
+    assert_eq!(bits(&run(true).values()), bits(&run(false).values()));
+}

@@ -20,7 +20,7 @@ use burn::train::{
     ClassificationOutput, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput, TrainStep,
 };
 use burn_cht::data::{EpochBatcher, EpochLoader};
-use burn_cht::nn::{SparseLinear, SparseLinearConfig, hook};
+use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig, hook};
 use burn_cht::topology::{Chain, LayerReport, Links, TopologyConfig};
 use burn_cht::train::{
     CarriesMoments, EpochHistory, EpochMeans, FiniteLossMetric, ProgressLines, RunFolder, SealedRecorder,
@@ -45,9 +45,10 @@ pub struct Net<B: Backend> {
 
 impl<B: Backend> Net<B> {
     /// The same on every call: the output layer must not draw from a generator that tests share.
-    pub fn new(density: f64, device: &B::Device) -> Self {
+    pub fn new(density: f64, layout: Layout, device: &B::Device) -> Self {
         let sparse = |d_input, d_output, seed| {
-            SparseLinearConfig::new(d_input, d_output).with_density(density).with_seed(seed).init(device)
+            let layer = SparseLinearConfig::new(d_input, d_output).with_density(density);
+            layer.with_layout(layout).with_seed(seed).init(device)
         };
         Self {
             first: sparse(INPUTS, 24, 1),
@@ -124,9 +125,11 @@ impl<B: Backend> EpochBatcher<B, usize, Batch<B>> for Batches {
     }
 }
 
-/// How far a call of [`train`] goes.
-#[derive(Default)]
+/// How far a call of [`train`] goes, and with which layout.
+#[derive(Clone, Default)]
 pub struct Until {
+    /// The layout of the sparse layers.
+    pub layout: Layout,
     /// Stops in the middle of this epoch.
     pub killed_in_epoch: Option<usize>,
     /// Has only NaN to train on in this epoch.
@@ -170,7 +173,7 @@ where
     let valid: Arc<dyn DataLoader<Flex, Batch<Flex>>> =
         Arc::new(EpochLoader::with_epoch_batcher(items(48), valid, BATCH, &device).unwrap());
 
-    let model = Net::new(topology.initial_density(0.2).unwrap(), &device);
+    let model = Net::new(topology.initial_density(0.2).unwrap(), until.layout, &device);
     let mut optim =
         SparseOptimizer::new(optim, topology.try_init().unwrap()).with_interrupter(interrupter.clone());
     run.log_topology(&optim.monitor(), &interrupter, STEPS_PER_EPOCH).unwrap();
@@ -183,7 +186,7 @@ where
         .metrics((AccuracyMetric::<Flex>::new(),))
         .metric_train_numeric(TopologyMetric::new(TopologyQuantity::Density, optim.monitor()))
         .with_metric_logger(history.clone())
-        .with_metric_logger(run.metric_files())
+        .with_metric_logger(run.metric_files(&interrupter))
         .with_file_checkpointer(SealedRecorder::new())
         .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
         .with_application_logger(None)

@@ -1,6 +1,7 @@
 //! The weight of a sparse layer: a connectivity and one value per link. This folder alone knows how it is stored.
 
 mod compressed;
+mod heap;
 mod layout;
 mod masked;
 mod module;

@@ -1,0 +1,116 @@
+//! The paper's MLP in training, as the benchmarks of whole steps and of topology updates time it.
+#![allow(dead_code)] // Neither benchmark uses all of it.
+
+use std::time::{Duration, Instant};
+
+use burn::backend::flex::FlexDevice;
+use burn::backend::{Autodiff, Flex};
+use burn::data::dataloader::batcher::Batcher;
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, Sgd, SgdConfig};
+use burn::train::TrainStep;
+use burn_cht::data::{ImageBatch, ImageBatcher, ImageItem, Normalisation, mnist_5k};
+use burn_cht::model::mlp::{Mlp, MlpConfig};
+use burn_cht::nn::Layout;
+use burn_cht::topology::TopologyConfig;
+use burn_cht::train::{CarriesMoments, SparseOptimizer};
+
+pub type B = Autodiff<Flex>;
+
+const LEARNING_RATE: f64 = 0.025;
+
+/// The embedded digits in batches of one size, over and over.
+pub struct Digits {
+    batcher: ImageBatcher,
+    batches: Vec<Vec<ImageItem>>,
+    next: usize,
+}
+
+impl Digits {
+    pub fn new(batch: usize) -> Self {
+        let (train, _) = mnist_5k().expect("the digits are part of the library");
+        let items: Vec<ImageItem> = train.items().collect();
+        Self {
+            batcher: ImageBatcher::new(train.shape(), &Normalisation::mnist()).expect("one channel"),
+            batches: items.chunks_exact(batch).map(<[_]>::to_vec).collect(),
+            next: 0,
+        }
+    }
+
+    /// The next batch, from bytes to tensors.
+    pub fn batch(&mut self) -> ImageBatch<B> {
+        self.next = (self.next + 1) % self.batches.len();
+        self.batcher.batch(self.batches[self.next].clone(), &FlexDevice)
+    }
+}
+
+/// 784-1568³-10 with hidden layers of this density, in this layout, first links in receptive fields.
+pub fn mlp(density: f64, layout: Layout) -> MlpConfig {
+    MlpConfig::new(784, vec![1568; 3], 10).with_density(density).with_layout(layout).with_seed(1)
+}
+
+/// The published settings: momentum 0.9 without dampening, weight decay 5e-4.
+pub fn sgd() -> OptimizerAdaptor<Sgd<Flex>, Mlp<B>, B> {
+    SgdConfig::new()
+        .with_momentum(Some(MomentumConfig::new().with_momentum(0.9).with_dampening(0.0)))
+        .with_weight_decay(Some(WeightDecayConfig::new(5e-4)))
+        .init()
+}
+
+/// A model with its optimizer.
+pub struct Training<O: CarriesMoments<Flex>> {
+    model: Option<Mlp<B>>,
+    optim: SparseOptimizer<O, Mlp<B>, B>,
+}
+
+impl<O: CarriesMoments<Flex>> Training<O> {
+    pub fn new(mlp: &MlpConfig, inner: OptimizerAdaptor<O, Mlp<B>, B>, topology: &TopologyConfig) -> Self {
+        Self { model: Some(mlp.init(&FlexDevice)), optim: SparseOptimizer::new(inner, topology.init()) }
+    }
+
+    pub fn model(&self) -> &Mlp<B> {
+        self.model.as_ref().expect("put back after every step")
+    }
+
+    /// The whole step: bytes to tensors, loss, gradients, optimizer.
+    pub fn step(&mut self, digits: &mut Digits) {
+        let output = TrainStep::step(self.model(), digits.batch());
+        self.optimize(output.grads);
+    }
+
+    pub fn optimize(&mut self, grads: GradientsParams) {
+        let model = self.model.take().expect("put back after every step");
+        let stepped = self.optim.try_step(LEARNING_RATE, model, grads);
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+    }
+}
+
+/// Times of one thing, measured again and again between those of others.
+#[derive(Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    pub fn measure(&mut self, work: impl FnOnce()) {
+        let start = Instant::now();
+        work();
+        self.push(start.elapsed());
+    }
+
+    pub fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// In milliseconds.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    }
+
+    /// In milliseconds.
+    pub fn minimum(&self) -> f64 {
+        self.0.iter().min().map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    }
+}

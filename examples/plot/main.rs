@@ -1,0 +1,238 @@
+//! Draws what runs of the `mlp` example have left: accuracy and topology over epochs, and the first layer's links.
+//!
+//! ```console
+//! cargo run --release --example mlp -- --methods set,chts,dense --seeds 1,2,3 --out runs/compare
+//! cargo run --release --example plot -- --out plots runs/compare/*
+//! ```
+
+#![recursion_limit = "256"]
+
+mod canvas;
+mod chart;
+mod curve;
+mod links;
+mod mask;
+mod runs;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use burn_cht::data::ImageSource;
+use burn_cht::prelude::Method;
+use burn_cht::train::write_atomically;
+use burn_cht::{Error, Result};
+use canvas::Drawn;
+use chart::{Chart, Scale};
+use clap::Parser;
+use curve::Curve;
+use links::FirstLinks;
+use mask::Moment;
+use runs::{Group, Run};
+
+/// Draw what runs of the mlp example have left, as SVG
+///
+/// Runs that differ in their seed alone become one curve, their mean, with a band from the lowest to the highest.
+/// Runs that are still going are drawn as far as they have come.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Folders of the runs, all of one data set
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Folder for the pictures
+    #[arg(long, value_name = "DIR", default_value = "plots")]
+    out: PathBuf,
+    /// Folder of the data set's files, read only for runs that started from CSTI [default: datasets/NAME]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runs = arguments.runs.iter().map(|folder| Run::read(folder)).collect::<Result<Vec<Run>>>()?;
+    let groups = runs::group(runs)?;
+    let mut pictures = charts(&groups)?;
+    pictures.extend(masks(&groups, arguments.data)?);
+    // Only now that nothing can be wrong with the runs any more.
+    fs::create_dir_all(&arguments.out).map_err(Error::io(&arguments.out))?;
+    for (name, svg) in pictures {
+        let path = arguments.out.join(name);
+        write_atomically(&path, svg.as_bytes())?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// The charts that have a curve, by the names of their files.
+fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
+    let accuracy = curve::accuracy_curves(groups)?;
+    let dashes = match runs::common_sparsity(groups) {
+        _ if accuracy.iter().all(|curve| curve.solid_from <= 0.0) => String::new(),
+        Some(sparsity) => format!("dashed: still denser than at {} sparsity", percent(sparsity)),
+        None => "dashed: still denser than at the end".into(),
+    };
+    let epochs = groups.iter().flat_map(|group| &group.runs).map(Run::last_epoch).max().unwrap_or(1).max(1);
+    let of = |title: &str, quantity, scale, digits, note: &str, curves: Vec<Curve>| Chart {
+        title: format!("{title}: {}", setting(groups)),
+        note: [seeds(&curves), note.into()]
+            .into_iter()
+            .filter(|note| !note.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
+        quantity,
+        scale,
+        epochs: epochs as f64,
+        digits,
+        curves,
+    };
+    let sparse = |series| curve::curves(groups, false, series);
+    let density = sparse(Run::density);
+    let units = sparse(Run::active_units);
+    let overlap = sparse(Run::overlap);
+    let itop = sparse(Run::itop);
+    let whole = Scale::FromZero(Some(100.0));
+    let charts = [
+        ("accuracy.svg", of("Validation accuracy", "accuracy", Scale::Settled, 2, &dashes, accuracy)),
+        (
+            "density.svg",
+            of(
+                "Density",
+                "links per position",
+                Scale::Log,
+                2,
+                "all sparse layers; curves that coincide hide each other",
+                density,
+            ),
+        ),
+        (
+            "active-units.svg",
+            of("Active units (ANP)", "active units", whole, 1, "mean over each epoch", units),
+        ),
+        (
+            "overlap.svg",
+            of(
+                "Overlap",
+                "regrown links just removed",
+                Scale::FromZero(None),
+                1,
+                "share of an update's regrown links that it had just removed",
+                overlap,
+            ),
+        ),
+        (
+            "itop.svg",
+            of(
+                "ITOP",
+                "positions ever linked",
+                Scale::FromZero(None),
+                1,
+                "positions that have ever been a link",
+                itop,
+            ),
+        ),
+    ];
+    let drawn = charts.into_iter().filter(|(_, chart)| !chart.curves.is_empty());
+    drawn.map(|(name, chart)| Ok((name.to_string(), named(name, chart.draw())?))).collect()
+}
+
+/// The first layer of the first seed of every group but dense ones.
+fn masks(groups: &[Group], data: Option<PathBuf>) -> Result<Vec<(String, String)>> {
+    let mut first_links = FirstLinks::new(data);
+    let mut pictures = Vec::new();
+    for group in groups.iter().filter(|group| group.method != Method::Dense) {
+        let run = &group.runs[0];
+        let shape = mask::image_shape(run.config.dataset);
+        if shape.features() != run.config.model.inputs {
+            let inputs = run.config.model.inputs;
+            let reason = format!("a model of {inputs} inputs for images of {} values", shape.features());
+            return Err(Error::data(&run.folder, reason));
+        }
+        let Some((epoch, last)) = links::last_links(run)? else {
+            println!("{}: no checkpoint yet, so no picture of its first layer", run.folder.display());
+            continue;
+        };
+        let moments = [
+            Moment { name: "at the start".into(), degrees: first_links.of(run)?.row_degrees() },
+            Moment { name: format!("after epoch {epoch}"), degrees: last.row_degrees() },
+        ];
+        let title = format!("Links per pixel of the first layer: {}", group.label);
+        let note = format!("{}; seed {}; white: no link", setting(groups), run.config.seed);
+        let name = format!("input-mask-{}.svg", file_name(&group.label));
+        let svg = named(&name, mask::draw(&title, &note, shape, &moments))?;
+        pictures.push((name, svg));
+    }
+    Ok(pictures)
+}
+
+fn named(name: &str, drawn: Drawn<String>) -> Result<String> {
+    drawn.map_err(|error| Error::io(name)(io::Error::other(error.to_string())))
+}
+
+/// Data set and sparsity, as far as all runs have them in common.
+fn setting(groups: &[Group]) -> String {
+    let dataset = groups.first().map_or("", |group| match group.runs[0].config.dataset {
+        ImageSource::Mnist5k => "MNIST-5k",
+        ImageSource::Mnist => "MNIST",
+        ImageSource::FashionMnist => "Fashion-MNIST",
+        ImageSource::Cifar10 => "CIFAR-10",
+    });
+    match runs::common_sparsity(groups) {
+        Some(sparsity) => format!("{dataset}, {} sparsity", percent(sparsity)),
+        None => dataset.into(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+/// What a curve and its band stand for.
+fn seeds(curves: &[Curve]) -> String {
+    let counts = || curves.iter().map(|curve| curve.runs);
+    match (counts().min(), counts().max()) {
+        (Some(1), Some(1)) => "one seed".into(),
+        (Some(least), Some(most)) if least == most => {
+            format!("mean of {most} seeds, band from the lowest to the highest")
+        }
+        (Some(least), Some(most)) => {
+            format!("mean of {least} to {most} seeds, band from the lowest to the highest")
+        }
+        _ => String::new(),
+    }
+}
+
+/// A label in letters, digits and dashes.
+fn file_name(label: &str) -> String {
+    let words = label.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.');
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    words.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_become_names_of_files() {
+        assert_eq!(file_name("CHTs"), "chts");
+        assert_eq!(file_name("SET (init csti, sparsity 0.95)"), "set-init-csti-sparsity-0.95");
+    }
+
+    #[test]
+    fn shares_are_written_without_rounding_errors() {
+        assert_eq!(percent(0.99), "99 %");
+        assert_eq!(percent(0.995), "99.5 %");
+        assert_eq!(percent(1.0 - 0.0001), "99.99 %");
+    }
+}
