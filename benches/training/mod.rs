@@ -14,8 +14,9 @@ use burn::train::TrainStep;
 use burn_cht::data::{ImageBatch, ImageBatcher, ImageItem, Normalisation, mnist_5k};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
-use burn_cht::topology::TopologyConfig;
+use burn_cht::topology::{TopologyConfig, stream};
 use burn_cht::train::{CarriesMoments, SparseOptimizer};
+use rand::seq::SliceRandom;
 
 pub type B = Autodiff<Flex>;
 
@@ -31,7 +32,8 @@ pub struct Digits {
 impl Digits {
     pub fn new(batch: usize) -> Self {
         let (train, _) = mnist_5k().expect("the digits are part of the library");
-        let items: Vec<ImageItem> = train.items().collect();
+        let mut items: Vec<ImageItem> = train.items().collect();
+        items.shuffle(&mut stream(1, "digits", 0));
         Self {
             batcher: ImageBatcher::new(train.shape(), &Normalisation::mnist()).expect("one channel"),
             batches: items.chunks_exact(batch).map(<[_]>::to_vec).collect(),

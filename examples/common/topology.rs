@@ -92,7 +92,7 @@ pub struct TopologyKnobs {
     /// Remove links that lead nowhere [default: the method's]
     #[arg(long)]
     pub percolation: Option<bool>,
-    /// Overlap of removed and regrown links above which a layer stops evolving [default: the method's]
+    /// Overlap of removed and regrown links that flags a layer; evolution ends once all are [default: the method's]
     #[arg(long)]
     pub early_stop: Option<f64>,
     /// Steps over which the learning rate climbs back after an update
@@ -158,6 +158,7 @@ impl TopologyKnobs {
                 InitialWeightKind::Historical => InitialWeight::Historical,
                 InitialWeightKind::Drawn => InitialWeight::Drawn,
             })
+            .with_drawn_weights(self.weights())
             .with_learning_rate_ramp(self.lr_ramp)
             .with_final_sparsity(self.sparsity)
             .with_seed(run.seed);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::density::DensitySchedule;
+use super::init::WeightInit;
 use super::manager::TopologyManager;
 use super::method::{Composition, Method};
 use super::percolation::Chain;
@@ -47,6 +48,7 @@ pub struct TopologyConfig {
     percolation: Option<bool>,
     early_stop: Option<f64>,
     initial_weight: InitialWeight,
+    drawn_weights: WeightInit,
     learning_rate_ramp: usize,
     chains: Vec<Chain>,
     layers: Vec<(String, LayerSettings)>,
@@ -85,6 +87,7 @@ impl TopologyConfig {
             percolation: None,
             early_stop: None,
             initial_weight: InitialWeight::Zero,
+            drawn_weights: WeightInit::default(),
             learning_rate_ramp: 0,
             chains: Vec::new(),
             layers: Vec::new(),
@@ -162,7 +165,8 @@ impl TopologyConfig {
         self
     }
 
-    /// Overlap of removed and regrown links above which a layer stops evolving for good; above 1 never.
+    /// Overlap of removed and regrown links above which a layer is flagged for good; evolution ends once all layers
+    /// are. Above 1 never.
     #[must_use]
     pub fn with_early_stop(mut self, overlap: f64) -> Self {
         self.early_stop = Some(overlap);
@@ -173,6 +177,13 @@ impl TopologyConfig {
     #[must_use]
     pub fn with_initial_weight(mut self, weight: InitialWeight) -> Self {
         self.initial_weight = weight;
+        self
+    }
+
+    /// What [`InitialWeight::Drawn`] draws from: the initialiser of the model's layers, by default SWI.
+    #[must_use]
+    pub fn with_drawn_weights(mut self, weights: WeightInit) -> Self {
+        self.drawn_weights = weights;
         self
     }
 
@@ -253,6 +264,10 @@ impl TopologyConfig {
 
     pub(super) fn layers(&self) -> &[(String, LayerSettings)] {
         &self.layers
+    }
+
+    pub(super) fn drawn_weights(&self) -> WeightInit {
+        self.drawn_weights
     }
 
     pub(super) fn initial_weight(&self) -> InitialWeight {
@@ -378,6 +393,7 @@ impl TopologyConfig {
         }
         let composition = self.composition();
         composition.validate()?;
+        self.drawn_weights.validate()?;
         self.check_window(composition.regrowth)?;
         if composition.percolation && composition.regrowth.is_none() {
             return Err(Error::argument(

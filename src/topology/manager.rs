@@ -217,11 +217,16 @@ impl TopologyManager {
         acts && step <= self.config.end_step() && (regular || ends) && !self.is_finished()
     }
 
-    /// Whether no layer will ever change again: all have stopped for good or are frozen, and no density decays.
+    /// Whether no layer will ever change again: all are flagged (early stop) or frozen, and no density decays.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        let rests = |layer: &LayerState| layer.settings.frozen || (layer.stopped && self.density.is_none());
-        !self.layers.is_empty() && self.layers.iter().all(rests)
+        let frozen = !self.layers.is_empty() && self.layers.iter().all(|layer| layer.settings.frozen);
+        frozen || (self.density.is_none() && self.all_flagged())
+    }
+
+    /// Whether early stop has flagged every layer that is not frozen.
+    pub(super) fn all_flagged(&self) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.settings.frozen || layer.stopped)
     }
 
     /// How many of the last steps' gradients the next update wants, summed, as dense matrices; 0 if it wants none.

@@ -38,7 +38,7 @@ pub struct LayerReport {
     pub active_outputs: usize,
     /// Share of the positions that have ever been a link.
     pub itop: f64,
-    /// Whether the layer has stopped evolving for good.
+    /// Whether early stop has flagged the layer, for good; evolution ends once all layers are flagged.
     pub stopped: bool,
     /// Time the layer's share of the update took, in milliseconds.
     pub milliseconds: f64,

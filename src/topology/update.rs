@@ -32,7 +32,7 @@ impl TopologyManager {
     /// the links, lets percolation take what leads nowhere, and regrows up to the target by the method's rule.
     ///
     /// `views` must be in the order of [`bind`](Self::bind). The number of links of every layer is its target
-    /// exactly; a layer that has stopped evolving still follows the density schedule, a frozen one keeps its links.
+    /// exactly; once all layers are flagged (early stop) only the density schedule goes on; a frozen one keeps its links.
     /// Draws depend on the seed, the layer's path and the number of the update alone.
     ///
     /// # Errors
@@ -63,9 +63,9 @@ impl TopologyManager {
         self.conclude(views, passages)
     }
 
-    /// Whether links of the layer are removed and regrown.
+    /// Whether links of the layer are removed and regrown. A flagged layer goes on until all are flagged (early stop).
     fn evolves(&self, index: usize) -> bool {
-        !self.layers[index].stopped && !self.is_frozen(index)
+        !self.is_frozen(index) && !self.all_flagged()
     }
 
     fn is_frozen(&self, index: usize) -> bool {
@@ -232,7 +232,7 @@ impl TopologyManager {
             }
             InitialWeight::Drawn => {
                 let mut rng = stream;
-                let std = WeightInit::default().std(layer.shape[0], links.density());
+                let std = self.config.drawn_weights().std(layer.shape[0], links.density());
                 let values = WeightInit::Normal { std }.draw(&new, &mut rng);
                 new.positions().zip(values).collect()
             }
