@@ -95,10 +95,10 @@ def main():
     versions = {name: version(name) for name in ["torch", "sparselab", "sparseprop", "numpy", "scipy"]}
     print("Python", sys.version.split()[0] + ",", ", ".join(f"{name} {number}" for name, number in versions.items()))
     found = {"threads": options.threads, "versions": versions, "steps": [], "memory": []}
-    steps(found["steps"])
-    memory(found["memory"])
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    for part in (steps, memory):
+        part(found[part.__name__])
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 main()

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import time
+import warnings
 
 arguments = argparse.ArgumentParser(description=__doc__)
 arguments.add_argument("--peer", choices=["dense", "masked", "sparselab", "sparseprop"], required=True)
@@ -27,6 +28,8 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy  # noqa: E402
 import torch  # noqa: E402
 
+# SparseLab makes its layers of these.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
 torch.set_num_threads(options.threads)
 torch.manual_seed(1)
 WIDTHS = [784, 1568, 1568, 1568]
