@@ -12,10 +12,16 @@ pub mod cifar;
 mod embedded;
 pub mod idx;
 mod images;
+#[cfg(feature = "text")]
+pub mod language;
 mod loader;
 mod normalisation;
+#[cfg(feature = "text")]
+mod open;
 mod source;
 mod split;
+#[cfg(feature = "text")]
+pub mod translation;
 
 pub use augment::Augment;
 pub use batcher::{AugmentingBatcher, ImageBatch, ImageBatcher};

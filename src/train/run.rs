@@ -57,7 +57,7 @@ const LOCK: &str = ".lock";
 ///
 /// let error = RunFolder::resume(&dir, &Config { width: 32, seed: 7 }, &[]).unwrap_err();
 /// assert_eq!(error.to_string(), "width does not belong to this run: found 64, expected 32");
-/// # Ok::<(), burn_cht::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct RunFolder {

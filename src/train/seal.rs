@@ -45,10 +45,11 @@ pub(super) const EXTENSION: &str = "sealed";
 /// # let path = folder.path().join("layer");
 /// let device = Default::default();
 /// let layer = LinearConfig::new(3, 2).init::<Flex>(&device);
-/// layer.clone().save_file(&path, &SealedRecorder::new())?;
+/// let weight = layer.weight.to_data(); // Burn's layers draw their weights when they are first looked at
+/// layer.save_file(&path, &SealedRecorder::new())?;
 /// SealedRecorder::verify(path.with_extension("sealed"))?;
 /// let again = LinearConfig::new(3, 2).init::<Flex>(&device).load_file(&path, &SealedRecorder::new(), &device)?;
-/// assert_eq!(again.weight.to_data(), layer.weight.to_data());
+/// assert_eq!(again.weight.to_data(), weight);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]

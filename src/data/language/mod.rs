@@ -1,0 +1,5 @@
+//! Running text: readers, tokenisers, shards and sequences for language models.
+
+mod batch;
+
+pub use batch::SequenceBatch;

@@ -1,0 +1,1 @@
+//! BLEU as sacreBLEU computes it.

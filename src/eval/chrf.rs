@@ -1,0 +1,1 @@
+//! chrF as sacreBLEU computes it.

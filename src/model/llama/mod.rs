@@ -1,0 +1,1 @@
+//! The paper's third task: a LLaMA whose projections are sparse.

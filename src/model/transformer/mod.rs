@@ -1,0 +1,1 @@
+//! The paper's second task: an encoder-decoder Transformer for translation.
