@@ -297,7 +297,11 @@ mod tests {
     }
 
     fn net() -> Net<B> {
-        Net { layer: LinearConfig::new(3, 2).init(&Default::default()) }
+        let net = Net { layer: LinearConfig::new(3, 2).init(&Default::default()) };
+        // Burn draws weights when they are first looked at, and for every clone anew.
+        net.layer.weight.val();
+        net.layer.bias.as_ref().map(Param::val);
+        net
     }
 
     #[test]
