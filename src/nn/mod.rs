@@ -11,6 +11,7 @@ pub mod hook;
 mod linear;
 pub(crate) mod weight;
 
+pub(crate) use attention::dropout;
 pub use attention::{AttentionInput, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig};
 pub use cache::KeyValueCache;
 pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};
