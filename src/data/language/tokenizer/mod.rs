@@ -45,8 +45,8 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Kind {
     Llama2c(Pieces),
-    SentencePiece(SentencePiece),
-    HuggingFace(HuggingFace),
+    SentencePiece(Box<SentencePiece>),
+    HuggingFace(Box<HuggingFace>),
 }
 
 impl Tokenizer {
@@ -80,9 +80,9 @@ impl Tokenizer {
                     Err(error) => return Err(Error::io(config)(error)),
                 };
                 let config = content.as_deref().map(|content| (config.as_path(), content));
-                Kind::HuggingFace(HuggingFace::parse(&path, &bytes, config)?)
+                Kind::HuggingFace(Box::new(HuggingFace::parse(&path, &bytes, config)?))
             }
-            Some("model") => Kind::SentencePiece(SentencePiece::parse(&path, &bytes)?),
+            Some("model") => Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)),
             Some("bin") => Kind::Llama2c(Pieces::parse(&path, &bytes)?),
             _ => return Err(Error::data(path, "no tokeniser by its name: *.json, *.model or *.bin")),
         };
@@ -113,7 +113,7 @@ impl Tokenizer {
     }
 
     fn made(json: Vec<u8>) -> Result<Self> {
-        let kind = Kind::HuggingFace(HuggingFace::parse(Path::new(JSON), &json, None)?);
+        let kind = Kind::HuggingFace(Box::new(HuggingFace::parse(Path::new(JSON), &json, None)?));
         Ok(Self::new(kind, json))
     }
 

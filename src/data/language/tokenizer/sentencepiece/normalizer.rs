@@ -117,7 +117,7 @@ impl CharacterMap {
         let damaged = |what: &str| Error::data(path, format!("its character map {what}"));
         let (length, rest) = bytes.split_first_chunk().ok_or_else(|| damaged("is cut short"))?;
         let length = u32::from_le_bytes(*length) as usize;
-        if length == 0 || length % 4 != 0 || length >= rest.len() {
+        if length == 0 || !length.is_multiple_of(4) || length >= rest.len() {
             return Err(damaged(&format!("claims {length} bytes of trie, of {} there are", rest.len())));
         }
         let (trie, replacements) = rest.split_at(length);
