@@ -11,6 +11,7 @@ use super::tensors::{self, Folder};
 use crate::error::{Error, Result};
 use crate::model::llama::parameters::{Loaded, Stored, transposed};
 use crate::model::llama::{Block, Llama};
+use crate::nn::weight::read_f32;
 use crate::nn::{Layout, SparseLinear};
 use crate::train::write_atomically;
 
@@ -46,30 +47,30 @@ pub fn write_hugging_face<B: Backend>(model: &Llama<B>, folder: impl AsRef<Path>
     let mut put = |path: &str, shape: Vec<usize>, values: Vec<f32>| {
         tensors.insert(stored_name(path), tensors::Tensor { shape, values });
     };
-    put("embedding", shape(&model.embedding.weight), read(model.embedding.weight.val()));
-    put("norm", shape(&model.norm.gamma), read(model.norm.gamma.val()));
+    put("embedding", shape(&model.embedding.weight), read_f32(model.embedding.weight.val()));
+    put("norm", shape(&model.norm.gamma), read_f32(model.norm.gamma.val()));
     if let Some(head) = &model.head {
         let weight = head.weight.val().transpose();
-        put("head", weight.dims().to_vec(), read(weight));
+        put("head", weight.dims().to_vec(), read_f32(weight));
     }
     for (index, block) in model.layers.iter().enumerate() {
         let path = format!("layers.{index}");
         put(
             &format!("{path}.attention_norm"),
             shape(&block.attention_norm.gamma),
-            read(block.attention_norm.gamma.val()),
+            read_f32(block.attention_norm.gamma.val()),
         );
         let gamma = &block.feed_forward_norm.gamma;
-        put(&format!("{path}.feed_forward_norm"), shape(gamma), read(gamma.val()));
+        put(&format!("{path}.feed_forward_norm"), shape(gamma), read_f32(gamma.val()));
         for (name, layer) in projections(block) {
             let [inputs, outputs] = layer.weight.shape();
-            let values = transposed(&read(layer.dense_weight()), [inputs, outputs]);
+            let values = transposed(&read_f32(layer.dense_weight()), [inputs, outputs]);
             put(&format!("{path}.{name}"), vec![outputs, inputs], values);
         }
     }
     // The configuration last: a folder with one is whole.
     tensors::write(folder, &tensors)?;
-    let text = serde_json::to_string_pretty(&settings::to_json(model.config())).expect("plain values");
+    let text = format!("{:#}", settings::to_json(model.config()));
     write_atomically(folder.join("config.json"), text.as_bytes())
 }
 
@@ -87,10 +88,6 @@ fn projections<B: Backend>(block: &Block<B>) -> [(&'static str, &SparseLinear<B>
 
 fn shape<B: Backend, const D: usize>(tensor: &burn::module::Param<Tensor<B, D>>) -> Vec<usize> {
     tensor.val().dims().to_vec()
-}
-
-fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().into_vec().expect("converted to f32")
 }
 
 /// The name that a parameter of ours has there.

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 
 use super::Llama;
 use crate::error::{Error, Result};
+use crate::nn::weight::read_f32;
 
 pub use sampling::{Choice, Sampling};
 
@@ -82,8 +83,7 @@ impl<B: Backend> Llama<B> {
             if cache.len() + unread.len() > cache.capacity() {
                 break Ending::Context;
             }
-            let logits = self.next_logits(self.tensor(&unread), &mut cache)?;
-            let logits = logits.into_data().convert::<f32>().into_vec().expect("converted to f32");
+            let logits = read_f32(self.next_logits(self.tensor(&unread), &mut cache)?);
             let token = generation.sampling.choose(&logits, &mut rng)?;
             if generation.stop.contains(&token) {
                 break Ending::Stop(token);
