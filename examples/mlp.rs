@@ -334,7 +334,11 @@ impl OneRun<'_> {
                 |reason| Error::argument("lr", format!("{} to {}", settings.lr, settings.final_lr), reason),
             )?;
 
-        let finite = FiniteLossMetric::new(interrupter.clone(), folder.resumed_epoch().unwrap_or(0) * steps);
+        let finite = FiniteLossMetric::new(
+            LossMetric::new(),
+            interrupter.clone(),
+            folder.resumed_epoch().unwrap_or(0) * steps,
+        );
         let mut training = SupervisedTraining::new(
             folder.path(),
             Arc::new(train.with_first_epoch(folder.first_epoch())),

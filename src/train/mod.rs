@@ -15,6 +15,8 @@ mod record;
 mod run;
 mod seal;
 mod settings;
+mod token_metric;
+mod tokens;
 mod topology_log;
 
 pub use atomic::write_atomically;
@@ -28,3 +30,5 @@ pub use progress::ProgressLines;
 pub use record::TopologyRecord;
 pub use run::RunFolder;
 pub use seal::SealedRecorder;
+pub use token_metric::{TokenMetric, TokenQuantity};
+pub use tokens::{TokenFigures, TokenOutput};
