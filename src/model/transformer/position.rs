@@ -45,7 +45,7 @@ impl<B: Backend> PositionTable<B> {
             Self::Sinusoidal(encoding) => {
                 encoding.sinusoids.clone().slice([0..1, first..first + length, 0..d_model])
             }
-            Self::Learned(vectors) => vectors.val().slice([first..first + length]).unsqueeze(),
+            Self::Learned(vectors) => vectors.val().slice([first..first + length, 0..d_model]).unsqueeze(),
         };
         input + vectors
     }

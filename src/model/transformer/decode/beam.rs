@@ -128,10 +128,9 @@ impl Beam {
             for (token, score) in (0..).zip(&scores[row * vocabulary..][..vocabulary]) {
                 let log_probability = before + f64::from(*score);
                 // NaN is never above, so it is never chosen. Padding and beginnings are no continuation.
-                if !(log_probability > threshold) || token == PAD || token == BOS {
-                    continue;
+                if log_probability > threshold && token != PAD && token != BOS {
+                    kept.push(Candidate { row, token, log_probability });
                 }
-                kept.push(Candidate { row, token, log_probability });
                 if kept.len() == 2 * count {
                     kept.select_nth_unstable_by(count - 1, Candidate::order);
                     kept.truncate(count);
