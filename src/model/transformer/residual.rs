@@ -1,0 +1,33 @@
+//! What stands around every sublayer.
+
+use burn::module::Module;
+use burn::nn::{Dropout, LayerNorm};
+use burn::prelude::*;
+
+/// A residual connection with its layer norm: `x + dropout(f(norm(x)))`, or `norm(x + dropout(f(x)))`.
+#[derive(Module, Debug)]
+pub struct Residual<B: Backend> {
+    /// Normalises before the sublayer or after the addition.
+    pub norm: LayerNorm<B>,
+    /// Applied to what the sublayer adds.
+    pub dropout: Dropout,
+    /// Which of the two it is.
+    pub norm_first: bool,
+}
+
+impl<B: Backend> Residual<B> {
+    /// Applies `sublayer` to `[batch, length, d_model]`.
+    pub fn around(
+        &self,
+        input: Tensor<B, 3>,
+        sublayer: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        if self.norm_first {
+            let added = sublayer(self.norm.forward(input.clone()));
+            input + self.dropout.forward(added)
+        } else {
+            let added = sublayer(input.clone());
+            self.norm.forward(input + self.dropout.forward(added))
+        }
+    }
+}
