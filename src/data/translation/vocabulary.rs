@@ -82,7 +82,7 @@ impl Vocabulary {
         trained.with_pre_tokenizer(Some(splitter()));
         trained.train(&mut TrainerWrapper::from(trainer), text.iter()).map_err(refused)?;
         let merges = serde_json::to_value(trained.get_model())
-            .and_then(|model| serde_json::from_value::<Learned>(model))
+            .and_then(serde_json::from_value::<Learned>)
             .map_err(refused)?
             .merges
             .into_iter()
