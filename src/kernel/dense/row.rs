@@ -50,10 +50,9 @@ fn row_product(x: &[f32], w: &[f32]) -> Vec<f32> {
     let threads = parallel::threads(w.len(), usize::MAX);
     let arch = Arch::new();
     parallel::run(threads, &|task| {
-        let target = target;
         let columns = outputs * task / threads..outputs * (task + 1) / threads;
         // SAFETY: tasks have disjoint columns of `y`, which outlives them.
-        let y = unsafe { std::slice::from_raw_parts_mut(target.0.add(columns.start), columns.len()) };
+        let y = unsafe { std::slice::from_raw_parts_mut(target.at(columns.start), columns.len()) };
         arch.dispatch(Columns { x, w, outputs, columns, y });
     });
     y
