@@ -29,7 +29,12 @@ fn parse_from<P: Parser>(
     arguments: Vec<OsString>,
 ) -> clap::error::Result<P> {
     let with_default = |command: Command, &(name, value): &(&'static str, &'static str)| {
-        command.mut_arg(name, |argument| argument.default_value(value))
+        command.mut_arg(name, |argument| {
+            // The help must not tell the default of another example beside this one's.
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let help = help.split(" [default:").next().unwrap_or_default().to_string();
+            argument.default_value(value).help(help)
+        })
     };
     // A number below 0 is a value to be refused by its range, not an unknown flag.
     let negative = |argument: Arg| match argument.get_action().takes_values() {
@@ -105,6 +110,7 @@ mod tests {
     struct Knobs {
         #[arg(long, default_value_t = 0.3)]
         zeta: f64,
+        /// Steps between updates [default: one epoch]
         #[arg(long)]
         interval: Option<usize>,
         #[arg(long, value_delimiter = ',', num_args = 1, action = ArgAction::Set)]
@@ -114,6 +120,14 @@ mod tests {
     fn refused(given: &[&str]) -> String {
         let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
         in_one_line(&parse_from::<Knobs>(&[], given.collect()).unwrap_err())
+    }
+
+    #[test]
+    fn the_help_tells_the_default_of_the_example_alone() {
+        let given = ["example", "--help"].map(OsString::from).to_vec();
+        let help = parse_from::<Knobs>(&[("interval", "100")], given).unwrap_err().to_string();
+        let line = help.lines().find(|line| line.contains("--interval")).unwrap();
+        assert!(line.ends_with("Steps between updates [default: 100]"), "{help}");
     }
 
     #[test]

@@ -152,12 +152,11 @@ impl Metric for TokenMetric {
         self.started.get_or_insert_with(Instant::now);
         let unit = self.quantity.unit().map_or(String::new(), |unit| format!(" {unit}"));
         let words = |sums| {
-            let precision = self.quantity.precision();
-            // Burn's wording takes numbers without decimals for tiny ones.
-            if precision == 0 {
-                format!("{:.0}", self.of(sums))
-            } else {
-                format_float(self.of(sums), precision)
+            let (value, precision) = (self.of(sums), self.quantity.precision());
+            match self.quantity {
+                TokenQuantity::Loss => format_float(value, precision),
+                // Burn's wording has 0 % in scientific notation.
+                _ => format!("{value:.precision$}"),
             }
         };
         let formatted = format!("epoch {}{unit} - batch {}{unit}", words(&self.epoch), words(&self.step));
