@@ -27,6 +27,7 @@ pub struct StepKnobs {
     pub accumulate: usize,
     /// Stop after so many evaluations without a new best [default: never]
     #[arg(long, value_name = "EVALUATIONS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
 }
 
