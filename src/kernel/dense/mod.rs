@@ -11,8 +11,10 @@ mod gate;
 mod norm;
 mod operation;
 mod rotation;
+mod row;
 
 pub use attention::{Heads, attention, composed_attention};
 pub use gate::{composed_gate, gate};
 pub use norm::{composed_rms_norm, rms_norm};
 pub use rotation::{composed_rotation, rotation};
+pub use row::product;
