@@ -4,23 +4,36 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use burn_cht::{Error, Result};
-use clap::Parser;
+use clap::{Command, Parser};
 
 /// Parses the command line. With `--config FILE`, every `name = value` of the file stands for `--name value` before
-/// the arguments that were given.
+/// the arguments that were given. `defaults` are an example's own for arguments that examples share, by their names in
+/// the code.
 ///
 /// Exits as clap does on arguments it refuses.
-pub fn parse<P: Parser>() -> Result<P> {
+pub fn parse<P: Parser>(defaults: &[(&'static str, &'static str)]) -> Result<P> {
     let given: Vec<OsString> = std::env::args_os().collect();
-    let Some(file) = config_file(&given) else { return Ok(P::parse_from(given)) };
+    let or_exit = |parsed: clap::error::Result<P>| parsed.unwrap_or_else(|error| error.exit());
+    let Some(file) = config_file(&given) else { return Ok(or_exit(parse_from(defaults, given))) };
     let (program, rest) = given.split_first().map_or((OsString::new(), &[][..]), |(p, r)| (p.clone(), r));
     let from_file = read(Path::new(&file))?;
     // The file alone first, so that what is wrong in it is said of it.
     let alone = std::iter::once(program.clone()).chain(from_file.iter().map(OsString::from));
-    P::try_parse_from(alone)
+    parse_from::<P>(defaults, alone.collect())
         .map_err(|error| Error::data(&file, error.to_string().trim_start_matches("error: ").trim_end()))?;
     let all = std::iter::once(program).chain(from_file.into_iter().map(OsString::from));
-    Ok(P::parse_from(all.chain(rest.iter().cloned())))
+    Ok(or_exit(parse_from(defaults, all.chain(rest.iter().cloned()).collect())))
+}
+
+fn parse_from<P: Parser>(
+    defaults: &[(&'static str, &'static str)],
+    arguments: Vec<OsString>,
+) -> clap::error::Result<P> {
+    let with_default = |command: Command, &(name, value): &(&'static str, &'static str)| {
+        command.mut_arg(name, |argument| argument.default_value(value))
+    };
+    let command = defaults.iter().fold(P::command(), with_default);
+    P::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
 fn config_file(given: &[OsString]) -> Option<OsString> {
@@ -63,6 +76,29 @@ fn word(value: &toml::Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Parser, PartialEq)]
+    struct Knobs {
+        #[arg(long, default_value_t = 0.3)]
+        zeta: f64,
+        #[arg(long)]
+        interval: Option<usize>,
+        #[arg(long, value_delimiter = ',', num_args = 1)]
+        temperature: Option<Vec<f64>>,
+    }
+
+    #[test]
+    fn the_defaults_of_an_example_stand_where_nothing_is_given() {
+        let parse = |given: &[&str]| {
+            let defaults = [("zeta", "0.1"), ("interval", "100"), ("temperature", "1,9")];
+            let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
+            parse_from::<Knobs>(&defaults, given.collect()).unwrap()
+        };
+        let own = Knobs { zeta: 0.1, interval: Some(100), temperature: Some(vec![1.0, 9.0]) };
+        assert_eq!(parse(&[]), own);
+        let given = parse(&["--zeta", "0.5", "--interval", "7", "--temperature", "1,1"]);
+        assert_eq!(given, Knobs { zeta: 0.5, interval: Some(7), temperature: Some(vec![1.0, 1.0]) });
+    }
 
     #[test]
     fn a_file_becomes_arguments_of_the_same_names() {

@@ -2,12 +2,12 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
 
 use super::cache::LayerCache;
 use super::parameters::Parameters;
 use super::{LlamaConfig, Rotary};
 use crate::error::Result;
+use crate::kernel::dense::{Heads, attention};
 use crate::nn::SparseLinear;
 
 /// `softmax(Q·Kᵀ / √d_head, no position ahead) · V` in several heads, with rotary positions.
@@ -52,34 +52,18 @@ impl<B: Backend> Attention<B> {
     ) -> Tensor<B, 3> {
         let [batch, length, d_model] = input.dims();
         let width = d_model / self.heads;
-        let split = |projected: Tensor<B, 3>, heads| projected.reshape([batch, length, heads, width]);
-        let queries = rotary.turn(split(self.query.forward(input.clone()), self.heads), start);
-        let keys = rotary.turn(split(self.key.forward(input.clone()), self.kv_heads), start).swap_dims(1, 2);
-        let values = split(self.value.forward(input), self.kv_heads).swap_dims(1, 2);
+        let turn = |projected: Tensor<B, 3>, heads: usize| {
+            let turned = rotary.turn(projected.reshape([batch, length, heads, width]), start);
+            turned.reshape([batch, length, heads * width])
+        };
+        let queries = turn(self.query.forward(input.clone()), self.heads);
+        let keys = turn(self.key.forward(input.clone()), self.kv_heads);
+        let values = self.value.forward(input);
         let (keys, values) = match cache {
             Some(cache) => cache.extend(keys, values, start),
             None => (keys, values),
         };
-        let group = self.heads / self.kv_heads;
-        // The queries that share a key are rows of one matrix: no key is repeated.
-        let queries = (queries * (width as f64).powf(-0.5)).swap_dims(1, 2);
-        let queries = queries.reshape([batch, self.kv_heads, group * length, width]);
-        let scores = queries.matmul(keys.swap_dims(2, 3));
-        let scores = match length {
-            1 => scores,
-            _ => scores + ahead(group, length, start, &values.device()),
-        };
-        let attended = softmax(scores, 3).matmul(values);
-        let attended = attended.reshape([batch, self.heads, length, width]).swap_dims(1, 2);
-        self.output.forward(attended.reshape([batch, length, d_model]))
+        let heads = Heads { queries: self.heads, keys: self.kv_heads, start };
+        self.output.forward(attention(queries, keys, values, heads))
     }
-}
-
-/// `[1, 1, group · length, start + length]`: −∞ where a key lies ahead of the query, 0 elsewhere.
-fn ahead<B: Backend>(group: usize, length: usize, start: usize, device: &B::Device) -> Tensor<B, 4> {
-    let keys = start + length;
-    let row =
-        |query: usize| (0..keys).map(move |key| if key > start + query { f32::NEG_INFINITY } else { 0.0 });
-    let mask: Vec<f32> = (0..group).flat_map(|_| (0..length).flat_map(row)).collect();
-    Tensor::from_data(TensorData::new(mask, [1, 1, group * length, keys]), device)
 }

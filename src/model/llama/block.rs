@@ -5,7 +5,7 @@ use burn::nn::RmsNorm;
 use burn::prelude::*;
 
 use super::cache::LayerCache;
-use super::parameters::{Parameters, norm};
+use super::parameters::{Parameters, norm, normalise};
 use super::{Attention, FeedForward, LlamaConfig, Rotary};
 use crate::error::Result;
 
@@ -44,9 +44,9 @@ impl<B: Backend> Block<B> {
         start: usize,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let normed = self.attention_norm.forward(input.clone());
+        let normed = normalise(&self.attention_norm, input.clone());
         let hidden = input + self.attention.forward(normed, rotary, start, cache);
-        let normed = self.feed_forward_norm.forward(hidden.clone());
+        let normed = normalise(&self.feed_forward_norm, hidden.clone());
         hidden + self.feed_forward.forward(normed)
     }
 }

@@ -14,16 +14,16 @@ pub struct KeyValueCache<B: Backend> {
     capacity: usize,
 }
 
-/// One layer's keys, turned by their position, and values: `[batch, kv_heads, capacity, d_head]`.
+/// One layer's keys, turned by their position, and values: `[batch, capacity, kv_heads · d_head]`.
 #[derive(Debug, Clone)]
 pub(super) struct LayerCache<B: Backend> {
-    keys: Tensor<B, 4>,
-    values: Tensor<B, 4>,
+    keys: Tensor<B, 3>,
+    values: Tensor<B, 3>,
 }
 
 impl<B: Backend> KeyValueCache<B> {
     pub(super) fn new(config: &LlamaConfig, batch: usize, capacity: usize, device: &B::Device) -> Self {
-        let empty = || Tensor::zeros([batch, config.num_kv_heads(), capacity, config.d_head()], device);
+        let empty = || Tensor::zeros([batch, capacity, config.d_key()], device);
         let layers = (0..config.layers).map(|_| LayerCache { keys: empty(), values: empty() });
         Self { layers: layers.collect(), length: 0, capacity }
     }
@@ -62,19 +62,19 @@ impl<B: Backend> KeyValueCache<B> {
 }
 
 impl<B: Backend> LayerCache<B> {
-    /// Puts down keys and values `[batch, kv_heads, new, d_head]` from position `start` on; returns those of all
-    /// positions up to there.
+    /// Puts down keys and values `[batch, new, kv_heads · d_head]` from position `start` on; returns all there is room
+    /// for, of which those up to there count.
     pub(super) fn extend(
         &mut self,
-        keys: Tensor<B, 4>,
-        values: Tensor<B, 4>,
+        keys: Tensor<B, 3>,
+        values: Tensor<B, 3>,
         start: usize,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let [batch, heads, new, width] = keys.dims();
-        let put = |kept: &mut Tensor<B, 4>, fresh: Tensor<B, 4>| {
+    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
+        let [batch, new, width] = keys.dims();
+        let put = |kept: &mut Tensor<B, 3>, fresh: Tensor<B, 3>| {
             // By value, so that a backend which owns the only copy writes in place.
-            kept.inplace(|kept| kept.slice_assign([0..batch, 0..heads, start..start + new, 0..width], fresh));
-            kept.clone().narrow(2, 0, start + new)
+            kept.inplace(|kept| kept.slice_assign([0..batch, start..start + new, 0..width], fresh));
+            kept.clone()
         };
         (put(&mut self.keys, keys), put(&mut self.values, values))
     }

@@ -5,7 +5,7 @@ use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::prelude::*;
 use burn::tensor::module::linear;
 
-use super::parameters::{Drawn, Parameters, norm};
+use super::parameters::{Drawn, Parameters, norm, normalise, transposed};
 use super::{Block, KeyValueCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
 use crate::topology::Chain;
@@ -78,9 +78,9 @@ impl LlamaConfig {
         let head = if self.tied_head {
             None
         } else {
-            let table =
-                Tensor::<B, 2>::from_data(TensorData::new(parameters.table("head", shape)?, shape), device);
-            Some(Linear { weight: Param::from_tensor(table.transpose()), bias: None })
+            let table = transposed(&parameters.table("head", shape)?, shape);
+            let weight = TensorData::new(table, [self.d_model, self.vocabulary]);
+            Some(Linear { weight: Param::from_data(weight, device), bias: None })
         };
         Ok(Llama {
             embedding: Embedding { weight: Param::from_data(embedding, device) },
@@ -147,7 +147,7 @@ impl<B: Backend> Llama<B> {
         let embedded = self.embedding.forward(tokens);
         let output =
             self.layers.iter().fold(embedded, |hidden, layer| layer.forward(hidden, &self.rotary, 0, None));
-        self.norm.forward(output)
+        normalise(&self.norm, output)
     }
 
     /// The head: `[batch, length, d_model]` to `[batch, length, vocabulary]`.
@@ -209,7 +209,7 @@ impl<B: Backend> Llama<B> {
             hidden = layer.forward(hidden, &self.rotary, start, Some(cache.layer(index)));
         }
         cache.advance(length);
-        Ok(self.norm.forward(hidden))
+        Ok(normalise(&self.norm, hidden))
     }
 
     /// Checks that a text fits.

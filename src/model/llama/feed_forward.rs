@@ -2,11 +2,11 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::silu;
 
 use super::LlamaConfig;
 use super::parameters::Parameters;
 use crate::error::Result;
+use crate::kernel::dense::gate;
 use crate::nn::SparseLinear;
 
 /// `(silu(x·W_gate) ⊙ (x·W_up))·W_down` (Shazeer 2020, SwiGLU).
@@ -31,7 +31,6 @@ impl<B: Backend> FeedForward<B> {
     }
 
     pub(super) fn forward(&self, input: Tensor<B, 3>) -> Tensor<B, 3> {
-        let gate = silu(self.gate.forward(input.clone()));
-        self.down.forward(gate * self.up.forward(input))
+        self.down.forward(gate(self.gate.forward(input.clone()), self.up.forward(input)))
     }
 }

@@ -3,6 +3,8 @@
 use burn::module::Module;
 use burn::prelude::*;
 
+use crate::kernel::dense::rotation;
+
 /// Turns the pairs of a query or key by an angle that grows with the position: of a head of width `d`, numbers `i` and
 /// `i + d/2` are turned by `position · θ^(−2i/d)` (Su et al. 2021, RoFormer).
 ///
@@ -36,17 +38,7 @@ impl<B: Backend> Rotary<B> {
     ///
     /// `[batch, length, heads, d_head]`, in and out.
     pub(super) fn turn(&self, heads: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
-        let [_, length, _, width] = heads.dims();
-        let rows = start..start + length;
-        let table = |of: &Tensor<B, 2>| of.clone().slice([rows.clone()]).reshape([1, length, 1, width / 2]);
-        let (cosines, sines) = (table(&self.cosines), table(&self.sines));
-        let first = heads.clone().narrow(3, 0, width / 2);
-        let second = heads.narrow(3, width / 2, width / 2);
-        let turned = [
-            first.clone() * cosines.clone() - second.clone() * sines.clone(),
-            second * cosines + first * sines,
-        ];
-        Tensor::cat(turned.into(), 3)
+        rotation(heads, self.cosines.clone(), self.sines.clone(), start)
     }
 }
 

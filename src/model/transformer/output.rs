@@ -3,6 +3,8 @@
 use burn::prelude::*;
 use burn::train::metric::{AccuracyInput, Adaptor, ItemLazy, LossInput, PerplexityInput};
 
+use crate::train::{StepOutput, TokenFigures};
+
 /// Loss and correct tokens of a batch, still on its device.
 #[derive(Debug, Clone)]
 pub struct TranslationOutput<B: Backend> {
@@ -52,6 +54,37 @@ impl<B: Backend> ItemLazy for TranslationOutput<B> {
             correct: numbers[2] as usize,
             tokens: self.tokens,
         }
+    }
+}
+
+impl<B: Backend> StepOutput for TranslationOutput<B> {
+    fn count(&self) -> usize {
+        self.tokens
+    }
+
+    fn together(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let tokens: usize = parts.iter().map(|part| part.tokens).sum();
+        let mean = |value: fn(&Self) -> &Tensor<B, 1>| {
+            let shares = parts.iter().map(|part| {
+                let share = part.tokens as f64 / tokens.max(1) as f64;
+                value(part).clone() * share
+            });
+            Tensor::cat(shares.collect(), 0).sum()
+        };
+        let (loss, nll) = (mean(|part| &part.loss), mean(|part| &part.nll));
+        let correct = Tensor::cat(parts.into_iter().map(|part| part.correct).collect(), 0).sum();
+        Self { loss, nll, correct, tokens }
+    }
+}
+
+/// For the metrics by tokens, whose loss is then this one's and whose perplexity its exponential: that of the targets
+/// where labels are not smoothed.
+impl Adaptor<TokenFigures> for TranslationScore {
+    fn adapt(&self) -> TokenFigures {
+        TokenFigures { loss: self.loss, tokens: self.tokens, words: 0, correct: Some(self.correct) }
     }
 }
 
