@@ -13,13 +13,12 @@ use std::process::Command;
 
 use burn::backend::flex::FlexDevice;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{Adam, AdamConfig};
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
 use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::topology::{Method, TopologyConfig, stream};
-use burn_cht::train::SparseOptimizer;
+use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -73,13 +72,13 @@ fn main() {
 /// The model with its optimizer.
 struct Translation {
     model: Option<Transformer<B>>,
-    optim: SparseOptimizer<Adam, Transformer<B>, B>,
+    optim: SparseOptimizer<FusedAdam, Transformer<B>, B>,
 }
 
 impl Translation {
     fn new(config: &TransformerConfig) -> Self {
-        let adam: OptimizerAdaptor<Adam, Transformer<B>, B> =
-            AdamConfig::new().with_beta_2(0.998).with_epsilon(1e-9).init();
+        let adam: OptimizerAdaptor<FusedAdam, Transformer<B>, B> =
+            FusedAdamConfig::new().with_beta_2(0.998).with_epsilon(1e-9).init();
         let topology = TopologyConfig::new(Method::Static, usize::MAX);
         Self { model: Some(config.init(&FlexDevice)), optim: SparseOptimizer::new(adam, topology.init()) }
     }

@@ -193,7 +193,7 @@ mod tests {
             for parameter in [gamma, beta] {
                 let [found, expected] =
                     [&found, &expected].map(|gradients| parameter.grad(gradients).unwrap());
-                found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::relative(1e-4));
+                found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-4));
             }
         }
     }

@@ -5,7 +5,9 @@
 //! operations; these are bound by memory, and their tensors outnumber the ones that matter. Each function here is one
 //! pass over its inputs on Flex, forwards and backwards, and plain tensor operations on every other backend.
 
+mod adam;
 mod attention;
+mod cross_entropy;
 mod dropout;
 mod exponential;
 mod gate;
@@ -16,7 +18,9 @@ mod operation;
 mod products;
 mod rotation;
 
+pub(crate) use adam::{AdamStep, adam};
 pub use attention::{Heads, attention, composed_attention};
+pub(crate) use cross_entropy::{CrossEntropy, cross_entropy};
 pub(crate) use dropout::dropped;
 pub use gate::{composed_gate, gate};
 pub(crate) use layer_norm::layer_norm;

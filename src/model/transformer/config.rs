@@ -9,6 +9,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
+use super::residual::layer_norm;
 use super::{Decoder, DecoderLayer, Encoder, EncoderLayer, Generator, PositionTable, Residual, Transformer};
 use crate::error::{Error, Result};
 use crate::nn::dropout::dropout;

@@ -20,9 +20,9 @@ pub(super) fn attend<B: Backend>(
     dropout: &Dropout,
 ) -> Tensor<B, 3> {
     let dims = projections[0].dims();
-    if B::ad_enabled(&projections[0].device())
-        && let Some(context) = dense::attention(projections.each_ref(), n_heads, mask.as_ref(), dropout.prob)
-    {
+    let probability = if B::ad_enabled(&projections[0].device()) { dropout.prob } else { 0.0 };
+    let fused = dense::multi_head_attention(projections.each_ref(), n_heads, mask.as_ref(), probability);
+    if let Some(context) = fused {
         return context;
     }
     let [query, keys, values] = projections.map(|projected| heads(projected, n_heads));
