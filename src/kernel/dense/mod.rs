@@ -17,6 +17,7 @@ mod norm;
 mod operation;
 mod products;
 mod rotation;
+mod row;
 
 pub(crate) use adam::{AdamStep, adam};
 pub use attention::{Heads, attention, composed_attention};
@@ -27,3 +28,4 @@ pub(crate) use layer_norm::layer_norm;
 pub(crate) use multi_head::multi_head_attention;
 pub use norm::{composed_rms_norm, rms_norm};
 pub use rotation::{composed_rotation, rotation};
+pub use row::product;
