@@ -36,6 +36,11 @@ pub(super) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
     ) -> [Option<Vec<f32>>; N];
 }
 
+/// Whether [`run`] has a kernel for the f32 tensors of a backend.
+pub(super) fn serves<B: Backend>() -> bool {
+    super::super::has_kernel::<B>()
+}
+
 /// Runs `task` on every piece, and on this thread if there is only one: waking others takes longer than a piece does.
 pub(super) fn each<T: Send, R: Send>(pieces: Vec<T>, task: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     match pieces.len() {
