@@ -34,6 +34,7 @@ use burn_cht::train::{
     write_atomically,
 };
 use burn_cht::{Error, Result};
+use clap::ArgAction::Set;
 use clap::{Parser, ValueEnum};
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
@@ -85,13 +86,13 @@ struct Settings {
     #[arg(long, default_value_t = 700)]
     vocabulary: usize,
     /// A vocabulary for each language instead of a joint one
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     separate: bool,
     /// Put all text in lower case; BLEU then ignores case
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     lowercase: bool,
     /// Leave out training pairs that are longer than the positions, in place of an error
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     drop_longer: bool,
     /// Encoder layers, and as many decoder layers
     #[arg(long, default_value_t = 2)]
@@ -109,10 +110,10 @@ struct Settings {
     #[arg(long, default_value_t = 256)]
     positions: usize,
     /// Learned positions in place of sines and cosines
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     learned_positions: bool,
     /// Norms after each addition in place of before each sublayer
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     post_norm: bool,
     /// Which of source embedding, target embedding and generator are one
     #[arg(long, value_enum, default_value_t = TyingKind::None)]
@@ -130,16 +131,16 @@ struct Settings {
     #[arg(long, default_value_t = 1)]
     accumulate: usize,
     /// Steps of the optimizer
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 600)]
     steps: usize,
     /// Steps from one validation and checkpoint to the next; divides the steps
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 50)]
     evaluate_every: usize,
     /// Factor of the noam schedule
     #[arg(long, default_value_t = 0.5)]
     factor: f64,
     /// Steps over which the learning rate rises
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 150)]
     warmup: usize,
     /// Stop after so many validations without a new best loss [default: never]
     #[arg(long, value_name = "VALIDATIONS")]
