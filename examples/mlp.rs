@@ -28,7 +28,7 @@ use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
 use common::summary::{Score, Summary};
 use common::topology::{InitKind, Run, TopologyKnobs};
-use common::training::{Components, Loaders, Task, Training, Watch};
+use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
 use serde::Serialize;
 
@@ -87,19 +87,6 @@ struct Settings {
     topology: TopologyKnobs,
 }
 
-/// What `config.json` holds: a resumed run must have the same.
-#[derive(Serialize)]
-struct RunConfig {
-    example: &'static str,
-    method: Method,
-    seed: u64,
-    #[serde(flatten)]
-    settings: Settings,
-    model: MlpConfig,
-    topology: TopologyConfig,
-    backend: String,
-}
-
 /// What a run is judged by.
 const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highest: true, digits: 2 }];
 
@@ -129,14 +116,16 @@ fn run() -> Result<()> {
 
 impl Settings {
     fn check(&self) -> Result<()> {
-        let sparsity = self.topology.sparsity;
-        if !(0.0..1.0).contains(&sparsity) {
-            return Err(Error::argument("sparsity", sparsity, "[0, 1)"));
+        self.topology.check()?;
+        for (name, value) in [("epochs", self.epochs), ("batch", self.batch), ("layers", self.layers)] {
+            if value == 0 {
+                return Err(Error::argument(name, 0, "at least 1"));
+            }
         }
-        if self.epochs == 0 {
-            return Err(Error::argument("epochs", 0, "at least 1"));
+        if !(self.lr_decay > 0.0 && self.lr_decay <= 1.0) {
+            return Err(Error::argument("lr_decay", self.lr_decay, "(0, 1]: a share of the run"));
         }
-        Ok(())
+        self.optimizer.check()
     }
 }
 
@@ -211,17 +200,18 @@ impl OneRun<'_> {
             example: "mlp",
             method: self.job.method,
             seed: self.job.seed,
-            settings: settings.clone(),
-            model: model.clone(),
-            topology: topology.clone(),
-            backend: backend::NAME.into(),
+            steps_per_epoch: None,
+            settings,
+            model: &model,
+            topology: &topology,
+            backend: backend::NAME,
         };
         let steps = self.steps_per_epoch();
         let decay_steps = ((steps * settings.epochs) as f64 * settings.lr_decay).round() as usize;
         let training = Training::<B, _> {
             job: self.job,
             model: model.try_init::<B>(&device)?,
-            topology,
+            topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::linear(settings.lr, settings.final_lr, decay_steps.max(1))?,
             epochs: settings.epochs,

@@ -12,6 +12,8 @@
 #![recursion_limit = "256"]
 
 mod common;
+#[path = "common/tokens.rs"]
+mod tokens;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -30,7 +32,7 @@ use burn_cht::eval::chrf::Chrf;
 use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
 use burn_cht::prelude::*;
 use burn_cht::train::{
-    Accumulating, CarriesMoments, Groups, Kept, LearningRateSchedule, SavedRun, TokenMetric, TokenQuantity,
+    Accumulating, CarriesMoments, Groups, Kept, LearningRateSchedule, SavedRun, TokenQuantity,
     write_atomically,
 };
 use burn_cht::{Error, Result};
@@ -40,9 +42,10 @@ use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{InitKind, Run, TopologyKnobs};
-use common::training::{Components, Loaders, Task, Training, Watch};
+use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
 use serde::{Deserialize, Serialize};
+use tokens::{StepKnobs, token_metrics};
 
 /// Train a sparse Transformer to translate
 ///
@@ -127,25 +130,15 @@ struct Settings {
     /// Most tokens of a batch: its pairs times the longest of them
     #[arg(long, default_value_t = 1024)]
     batch_tokens: usize,
-    /// Batches a step
-    #[arg(long, default_value_t = 1)]
-    accumulate: usize,
-    /// Steps of the optimizer
-    #[arg(long, default_value_t = 600)]
-    steps: usize,
-    /// Steps from one validation and checkpoint to the next; divides the steps
-    #[arg(long, default_value_t = 50)]
-    evaluate_every: usize,
     /// Factor of the noam schedule
     #[arg(long, default_value_t = 0.5)]
     factor: f64,
     /// Steps over which the learning rate rises
     #[arg(long, default_value_t = 150)]
     warmup: usize,
-    /// Stop after so many validations without a new best loss [default: never]
-    #[arg(long, value_name = "VALIDATIONS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patience: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    steps: StepKnobs,
     #[command(flatten)]
     #[serde(flatten)]
     optimizer: OptimizerKnobs,
@@ -155,8 +148,10 @@ struct Settings {
 }
 
 /// What this example sets otherwise than the others.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("methods", "chtss"),
+    ("steps", "600"),
+    ("evaluate_every", "50"),
     ("sparsity", "0.9"),
     ("update_interval", "20"),
     ("gain", "1"),
@@ -174,22 +169,17 @@ enum TyingKind {
     All,
 }
 
-/// What `config.json` holds: a resumed run must have the same.
+/// The settings with what follows from the data.
 #[derive(Serialize)]
-struct RunConfig {
-    example: &'static str,
-    method: Method,
-    seed: u64,
+struct OnData<'a> {
+    dataset: String,
     /// Checksum of `vocabulary.json`.
     vocabulary_checksum: String,
     #[serde(flatten)]
-    settings: Settings,
-    model: TransformerConfig,
-    topology: TopologyConfig,
-    backend: String,
+    settings: &'a Settings,
 }
 
-/// What of it is needed to translate.
+/// What of `config.json` is needed to translate.
 #[derive(Deserialize)]
 struct SavedConfig {
     vocabulary_checksum: String,
@@ -268,18 +258,9 @@ fn run() -> Result<()> {
 
 impl Settings {
     fn check(&self) -> Result<()> {
-        let sparsity = self.topology.sparsity;
-        if !(0.0..1.0).contains(&sparsity) {
-            return Err(Error::argument("sparsity", sparsity, "[0, 1)"));
-        }
-        if self.steps == 0 || self.evaluate_every == 0 || !self.steps.is_multiple_of(self.evaluate_every) {
-            let value = format!("{} of {} steps", self.evaluate_every, self.steps);
-            return Err(Error::argument(
-                "evaluate_every",
-                value,
-                "a divisor of the steps, at least 1 of both",
-            ));
-        }
+        self.topology.check()?;
+        self.optimizer.check()?;
+        self.steps.epochs()?;
         if self.tying == TyingKind::All && self.separate {
             return Err(Error::argument("tying", "all", "none or target with separate vocabularies"));
         }
@@ -288,6 +269,14 @@ impl Settings {
             return Err(Error::argument("source and target", value, "en to de, without --data"));
         }
         Ok(())
+    }
+
+    /// What the text is called: the name of its folder, and the languages.
+    fn dataset(&self) -> String {
+        let folder = self.data.as_ref().and_then(|folder| folder.canonicalize().ok());
+        let name = folder.as_ref().and_then(|folder| folder.file_name());
+        let name = name.map_or("everyday".into(), |name| name.to_string_lossy().into_owned());
+        format!("{name} {}-{}", self.source, self.target)
     }
 }
 
@@ -330,8 +319,8 @@ impl OneRun<'_> {
             .with_seed(self.job.seed);
         let run = Run {
             method,
-            total_steps: settings.steps,
-            steps_per_epoch: settings.evaluate_every,
+            total_steps: settings.steps.steps,
+            steps_per_epoch: settings.steps.evaluate_every,
             seed: self.job.seed,
         };
         let topology = settings.topology.config(&run)?.with_chains(model.chains());
@@ -354,26 +343,31 @@ impl OneRun<'_> {
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
         let (settings, device) = (self.settings, B::Device::default());
         let (model, topology) = self.model()?;
+        let on_data = OnData {
+            dataset: settings.dataset(),
+            vocabulary_checksum: self.vocabularies.checksum(),
+            settings,
+        };
         let config = RunConfig {
             example: "translation",
             method: self.job.method,
             seed: self.job.seed,
-            vocabulary_checksum: self.vocabularies.checksum(),
-            settings: settings.clone(),
-            model: model.clone(),
-            topology: topology.clone(),
-            backend: backend::NAME.into(),
+            steps_per_epoch: Some(settings.steps.evaluate_every),
+            settings: &on_data,
+            model: &model,
+            topology: &topology,
+            backend: backend::NAME,
         };
         let training = Training::<B, _> {
             job: self.job,
             model: Accumulating::new(model.try_init::<B>(&device)?),
-            topology,
+            topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::noam(settings.factor, settings.warmup, settings.d_model)?,
-            epochs: settings.steps / settings.evaluate_every,
-            steps_per_epoch: settings.evaluate_every,
+            epochs: settings.steps.epochs()?,
+            steps_per_epoch: settings.steps.evaluate_every,
             scores: &SCORES,
-            patience: settings.patience,
+            patience: settings.steps.patience,
             device,
         };
         training.run(&config, self)
@@ -388,12 +382,12 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         let settings = self.settings;
         let train = TranslationLoader::<B>::new(self.train.clone(), settings.batch_tokens, device)?
             .shuffled(self.job.seed)
-            .with_batches_per_epoch(settings.evaluate_every * settings.accumulate.max(1))?
+            .with_batches_per_epoch(settings.steps.batches_per_epoch())?
             .with_first_epoch(first_epoch);
         let longest = (0..self.valid.num_pairs()).map(|at| self.valid.length(at)).max().unwrap_or(0);
         let tokens = settings.batch_tokens.max(longest);
         Ok(Loaders {
-            train: Arc::new(Groups::new(Arc::new(train), settings.accumulate)?),
+            train: Arc::new(Groups::new(Arc::new(train), settings.steps.accumulate)?),
             valid: Arc::new(TranslationLoader::<B::InnerBackend>::new(self.valid.clone(), tokens, device)?),
         })
     }
@@ -403,12 +397,11 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         training: SupervisedTraining<Components<B, Trained<B>, O>>,
         watch: &Watch,
     ) -> SupervisedTraining<Components<B, Trained<B>, O>> {
-        training
-            .metric_train_numeric(watch.finite(TokenMetric::new(TokenQuantity::Loss)))
-            .metric_valid_numeric(TokenMetric::new(TokenQuantity::Loss))
-            .metric_valid_numeric(TokenMetric::new(TokenQuantity::Perplexity))
-            .metric_valid_numeric(TokenMetric::new(TokenQuantity::Accuracy))
-            .metric_train_numeric(TokenMetric::new(TokenQuantity::Throughput))
+        token_metrics(
+            training,
+            watch,
+            &[TokenQuantity::Loss, TokenQuantity::Perplexity, TokenQuantity::Accuracy],
+        )
     }
 
     /// Scores of the test sentences, translated by the best model.

@@ -48,7 +48,7 @@ fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exa
     assert!(optimizer.manager().updates() >= 4);
     for (path, weight) in hook::collect(&model) {
         let links = weight.links();
-        assert_eq!(links.nnz(), (0.1 * (links.rows() * links.cols()) as f64).round() as usize, "{path}");
+        assert_eq!(links.nnz(), (links.capacity() + 5) / 10, "{path}");
     }
 
     let sources = vocabularies.source().encode_all(text.source()).unwrap();
@@ -83,12 +83,8 @@ fn batches_taken_together_give_the_loss_and_the_gradient_of_one_batch() {
     let (whole, parts) = (step(&[&[0, 1, 2, 3, 4, 5, 6, 7]]), step(&[&[0, 1, 2], &[3], &[4, 5, 6, 7]]));
     assert_eq!(whole.item.tokens, parts.item.tokens);
     let number = |tensor: burn::tensor::Tensor<Training, 1>| f64::from(tensor.into_scalar());
-    let (expected, found) = (whole.item, parts.item);
-    assert_eq!(number(expected.correct), number(found.correct));
-    for (expected, found) in [(expected.loss, found.loss), (expected.nll, found.nll)] {
-        let (expected, found) = (number(expected), number(found));
-        assert!((expected - found).abs() <= 1e-5 * expected, "{found} instead of {expected}");
-    }
+    let (expected, found) = (number(whole.item.loss), number(parts.item.loss));
+    assert!((expected - found).abs() <= 1e-5 * expected, "{found} instead of {expected}");
     let bias = model.model().generator.bias.id;
     let [expected, found] =
         [whole.grads, parts.grads].map(|gradients| gradients.get::<Flex, 1>(bias).unwrap());

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use burn_cht::prelude::*;
 use burn_cht::{Error, Result};
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::summary::{Summary, print_table};
 
@@ -23,10 +23,10 @@ pub struct Comparison {
     pub resume: bool,
     /// Methods to train, separated by commas:
     /// static, set, rigl, mest, gmp, granet, cht, chts, chtss, dense
-    #[arg(long, alias = "method", value_delimiter = ',', default_value = "chts,dense")]
+    #[arg(long, alias = "method", value_delimiter = ',', action = ArgAction::Set, default_value = "chts,dense")]
     pub methods: Vec<Method>,
     /// Seeds to train each method with, separated by commas
-    #[arg(long, alias = "seed", value_delimiter = ',', default_value = "1")]
+    #[arg(long, alias = "seed", value_delimiter = ',', action = ArgAction::Set, default_value = "1")]
     pub seeds: Vec<u64>,
 }
 

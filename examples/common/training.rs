@@ -45,6 +45,22 @@ pub struct Training<'a, B: AutodiffBackend, M> {
     pub device: B::Device,
 }
 
+/// What `config.json` holds: a resumed run must have the same, but for the backend.
+#[derive(Debug, Serialize)]
+pub struct RunConfig<'a, S, C> {
+    pub example: &'static str,
+    pub method: Method,
+    pub seed: u64,
+    /// Of examples whose settings do not say how many epochs there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_per_epoch: Option<usize>,
+    #[serde(flatten)]
+    pub settings: &'a S,
+    pub model: &'a C,
+    pub topology: &'a TopologyConfig,
+    pub backend: &'static str,
+}
+
 /// What metrics may need of the run.
 pub struct Watch {
     interrupter: Interrupter,
@@ -102,6 +118,9 @@ where
     pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
         let knobs = self.optimizer;
         knobs.check()?;
+        if self.patience == Some(0) {
+            return Err(Error::argument("patience", 0, "at least 1"));
+        }
         match knobs.optimizer {
             OptimizerKind::Sgd => self.run_with(config, task, knobs.sgd()),
             OptimizerKind::Adam => self.run_with(config, task, knobs.adam()),

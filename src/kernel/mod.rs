@@ -18,6 +18,8 @@ mod flex;
 mod forward;
 mod index;
 mod lanes;
+#[cfg(feature = "text")]
+pub(crate) mod mapped;
 mod narrow;
 mod ops;
 mod panel;

@@ -35,12 +35,15 @@ impl<B: Backend> StepOutput for TokenOutput<B> {
         let tokens: usize = parts.iter().map(|part| part.tokens).sum();
         let words = parts.iter().map(|part| part.words).sum();
         let correct: Option<Vec<_>> = parts.iter().map(|part| part.correct.clone()).collect();
-        let losses = parts.into_iter().map(|part| {
-            let share = part.tokens as f64 / tokens.max(1) as f64;
-            part.loss * share
-        });
+        let shares: Vec<f64> = parts.iter().map(|part| part.tokens as f64 / tokens.max(1) as f64).collect();
+        let mean = |values: Vec<Tensor<B, 1>>| {
+            let weighted = values.into_iter().zip(&shares).map(|(value, share)| value * *share);
+            Tensor::cat(weighted.collect(), 0).sum()
+        };
+        let nll: Option<Vec<_>> = parts.iter().map(|part| part.nll.clone()).collect();
         Self {
-            loss: Tensor::cat(losses.collect(), 0).sum(),
+            nll: nll.map(&mean),
+            loss: mean(parts.into_iter().map(|part| part.loss).collect()),
             tokens,
             words,
             correct: correct.map(|counts| Tensor::cat(counts, 0).sum()),

@@ -15,9 +15,10 @@ use super::tokens::TokenFigures;
 pub enum TokenQuantity {
     /// Mean loss per token, in nats.
     Loss,
-    /// `exp(mean loss per token)`. Of a loss with label smoothing it is the exponential of that, not the perplexity.
+    /// `exp(mean −ln p of the targets)`.
     Perplexity,
-    /// `exp(sum of losses / number of words)`, comparable between tokenisers. NaN where words are not counted.
+    /// `exp(sum of −ln p of the targets / number of words)`, comparable between tokenisers. NaN where words are not
+    /// counted.
     WordPerplexity,
     /// Tokens predicted correctly, in percent. NaN where they are not counted.
     Accuracy,
@@ -75,6 +76,7 @@ pub struct TokenMetric {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     loss: f64,
+    nll: f64,
     tokens: usize,
     words: usize,
     correct: Option<usize>,
@@ -94,6 +96,7 @@ impl TokenMetric {
         let tokens = if timed { figures.tokens } else { 0 };
         self.step = Sums {
             loss: figures.loss * figures.tokens as f64,
+            nll: figures.nll * figures.tokens as f64,
             tokens,
             words: figures.words,
             correct: figures.correct,
@@ -101,6 +104,7 @@ impl TokenMetric {
         };
         let epoch = &mut self.epoch;
         epoch.loss += self.step.loss;
+        epoch.nll += self.step.nll;
         epoch.tokens += tokens;
         epoch.words += figures.words;
         epoch.correct = match (epoch.correct, figures.correct) {
@@ -111,11 +115,11 @@ impl TokenMetric {
     }
 
     fn of(&self, sums: &Sums) -> f64 {
-        let per = |count: usize| if count == 0 { f64::NAN } else { sums.loss / count as f64 };
+        let per = |sum: f64, count: usize| if count == 0 { f64::NAN } else { sum / count as f64 };
         match self.quantity {
-            TokenQuantity::Loss => per(sums.tokens),
-            TokenQuantity::Perplexity => per(sums.tokens).exp(),
-            TokenQuantity::WordPerplexity => per(sums.words).exp(),
+            TokenQuantity::Loss => per(sums.loss, sums.tokens),
+            TokenQuantity::Perplexity => per(sums.nll, sums.tokens).exp(),
+            TokenQuantity::WordPerplexity => per(sums.nll, sums.words).exp(),
             TokenQuantity::Accuracy => match sums.correct {
                 Some(correct) if sums.tokens > 0 => 100.0 * correct as f64 / sums.tokens as f64,
                 _ => f64::NAN,
@@ -148,12 +152,11 @@ impl Metric for TokenMetric {
         self.started.get_or_insert_with(Instant::now);
         let unit = self.quantity.unit().map_or(String::new(), |unit| format!(" {unit}"));
         let words = |sums| {
-            let precision = self.quantity.precision();
-            // Burn's wording takes numbers without decimals for tiny ones.
-            if precision == 0 {
-                format!("{:.0}", self.of(sums))
-            } else {
-                format_float(self.of(sums), precision)
+            let (value, precision) = (self.of(sums), self.quantity.precision());
+            match self.quantity {
+                TokenQuantity::Loss => format_float(value, precision),
+                // Burn's wording has 0 % in scientific notation.
+                _ => format!("{value:.precision$}"),
             }
         };
         let formatted = format!("epoch {}{unit} - batch {}{unit}", words(&self.epoch), words(&self.step));
@@ -179,11 +182,11 @@ impl Numeric for TokenMetric {
 mod tests {
     use super::*;
 
-    /// Three batches of different sizes, the second without a count of its correct tokens.
+    /// Three batches of different sizes, with smoothed labels.
     const BATCHES: [TokenFigures; 3] = [
-        TokenFigures { loss: 2.0, tokens: 1, words: 1, correct: Some(1) },
-        TokenFigures { loss: 1.0, tokens: 6, words: 4, correct: Some(3) },
-        TokenFigures { loss: 4.0, tokens: 3, words: 1, correct: Some(0) },
+        TokenFigures { loss: 3.0, nll: 2.0, tokens: 1, words: 1, correct: Some(1) },
+        TokenFigures { loss: 2.0, nll: 1.0, tokens: 6, words: 4, correct: Some(3) },
+        TokenFigures { loss: 5.0, nll: 4.0, tokens: 3, words: 1, correct: Some(0) },
     ];
 
     fn over_an_epoch(quantity: TokenQuantity) -> (f64, f64) {
@@ -197,8 +200,8 @@ mod tests {
 
     #[test]
     fn an_epoch_is_worth_its_tokens_together_and_perplexity_is_the_exponential_of_their_mean() {
-        // (2 · 1 + 1 · 6 + 4 · 3) / 10 = 2, over 6 words 20 / 6.
-        assert_eq!(over_an_epoch(TokenQuantity::Loss), (2.0, 4.0));
+        // (2 · 1 + 1 · 6 + 4 · 3) / 10 = 2, over 6 words 20 / 6; the loss is 1 more for every token.
+        assert_eq!(over_an_epoch(TokenQuantity::Loss), (3.0, 5.0));
         assert_eq!(over_an_epoch(TokenQuantity::Perplexity), (2.0_f64.exp(), 4.0_f64.exp()));
         assert_eq!(over_an_epoch(TokenQuantity::WordPerplexity), ((20.0_f64 / 6.0).exp(), 12.0_f64.exp()));
         assert_eq!(over_an_epoch(TokenQuantity::Accuracy), (40.0, 0.0));
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_nobody_counted_is_not_a_number_and_a_new_epoch_starts_from_nothing() {
-        let figures = TokenFigures { loss: 1.0, tokens: 5, words: 0, correct: None };
+        let figures = TokenFigures { loss: 1.0, nll: 1.0, tokens: 5, words: 0, correct: None };
         for quantity in [TokenQuantity::WordPerplexity, TokenQuantity::Accuracy] {
             let mut metric = TokenMetric::new(quantity);
             metric.take_in(&figures, 0.0);

@@ -26,8 +26,10 @@ use burn::train::metric::Adaptor;
 /// ```
 #[derive(Debug, Clone)]
 pub struct TokenOutput<B: Backend> {
-    /// Mean cross-entropy per predicted token, in nats, `[1]`.
+    /// What is minimised: the mean loss per predicted token, in nats, `[1]`.
     pub loss: Tensor<B, 1>,
+    /// Mean −ln of the targets' probabilities, `[1]`, where `loss` is something else: one with smoothed labels.
+    pub nll: Option<Tensor<B, 1>>,
     /// Number of tokens that were predicted, padding left out.
     pub tokens: usize,
     /// Words that the tokens stand for; 0 where nobody asks for the perplexity per word.
@@ -40,7 +42,14 @@ impl<B: Backend> TokenOutput<B> {
     /// The mean `loss` of `tokens` predicted tokens.
     #[must_use]
     pub fn new(loss: Tensor<B, 1>, tokens: usize) -> Self {
-        Self { loss, tokens, words: 0, correct: None }
+        Self { loss, nll: None, tokens, words: 0, correct: None }
+    }
+
+    /// Says what the mean −ln of the targets' probabilities is, where `loss` is something else.
+    #[must_use]
+    pub fn with_nll(mut self, nll: Tensor<B, 1>) -> Self {
+        self.nll = Some(nll);
+        self
     }
 
     /// Says how many words the tokens stand for.
@@ -79,8 +88,10 @@ impl<B: Backend> TokenOutput<B> {
 /// A [`TokenOutput`] in numbers: the input of the token metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenFigures {
-    /// Mean cross-entropy per predicted token, in nats.
+    /// What is minimised: the mean loss per predicted token, in nats.
     pub loss: f64,
+    /// Mean −ln of the targets' probabilities.
+    pub nll: f64,
     /// Number of tokens that were predicted.
     pub tokens: usize,
     /// Words that the tokens stand for.
@@ -93,19 +104,20 @@ impl<B: Backend> ItemLazy for TokenOutput<B> {
     type ItemSync = TokenFigures;
 
     fn sync(self) -> TokenFigures {
-        let counts = self.correct.is_some();
+        let (smoothed, counted) = (self.nll.is_some(), self.correct.is_some());
         let mut transaction = Transaction::default().register(self.loss);
+        if let Some(nll) = self.nll {
+            transaction = transaction.register(nll);
+        }
         if let Some(correct) = self.correct {
             transaction = transaction.register(correct);
         }
         let read = transaction.execute();
-        let number = |at: usize| read.get(at).and_then(|data| data.iter::<f64>().next());
-        TokenFigures {
-            loss: number(0).unwrap_or(f64::NAN),
-            tokens: self.tokens,
-            words: self.words,
-            correct: number(1).filter(|_| counts).map(|count| count as usize),
-        }
+        let mut numbers = read.iter().map(|data| data.iter::<f64>().next().unwrap_or(f64::NAN));
+        let loss = numbers.next().unwrap_or(f64::NAN);
+        let nll = if smoothed { numbers.next().unwrap_or(f64::NAN) } else { loss };
+        let correct = numbers.next().filter(|_| counted).map(|count| count as usize);
+        TokenFigures { loss, nll, tokens: self.tokens, words: self.words, correct }
     }
 }
 

@@ -10,7 +10,6 @@ mod decoder;
 mod encoder;
 mod generator;
 mod model;
-mod output;
 mod position;
 mod residual;
 #[cfg(all(test, feature = "flex"))]
@@ -22,6 +21,5 @@ pub use decoder::{Decoder, DecoderLayer, DecoderState};
 pub use encoder::{Encoder, EncoderLayer};
 pub use generator::Generator;
 pub use model::Transformer;
-pub use output::{TranslationOutput, TranslationScore};
 pub use position::PositionTable;
 pub use residual::Residual;

@@ -8,9 +8,10 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::generator::{Sums, Words};
-use super::{Decoder, DecoderState, Encoder, Generator, PositionTable, TranslationOutput};
+use super::{Decoder, DecoderState, Encoder, Generator, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
+use crate::train::TokenOutput;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
@@ -66,7 +67,7 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// Loss and correct tokens of a batch, the loss without smoothing.
-    pub fn evaluate(&self, batch: TranslationBatch<B>) -> TranslationOutput<B> {
+    pub fn evaluate(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
         let (hidden, targets) = self.predictions(&batch);
         let tokens = targets.dims()[0];
         output(self.words().score(hidden, targets, 0.0), tokens)
@@ -172,11 +173,11 @@ impl<B: Backend> Transformer<B> {
 
 impl<B: AutodiffBackend> TrainStep for Transformer<B> {
     type Input = TranslationBatch<B>;
-    type Output = TranslationOutput<B>;
+    type Output = TokenOutput<B>;
 
     /// Loss with smoothed labels, and its gradients. Those of the generator are computed here; the rest is
     /// differentiated through `Σ hidden · d loss / d hidden`, whose gradient by `hidden` is the loss's.
-    fn step(&self, batch: TranslationBatch<B>) -> TrainOutput<TranslationOutput<B>> {
+    fn step(&self, batch: TranslationBatch<B>) -> TrainOutput<TokenOutput<B>> {
         let (hidden, targets) = self.predictions(&batch);
         let tokens = targets.dims()[0];
         let Words { weight, bias, tied } = self.words();
@@ -207,14 +208,15 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
 
 impl<B: Backend> InferenceStep for Transformer<B> {
     type Input = TranslationBatch<B>;
-    type Output = TranslationOutput<B>;
+    type Output = TokenOutput<B>;
 
-    fn step(&self, batch: TranslationBatch<B>) -> TranslationOutput<B> {
+    fn step(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
         self.evaluate(batch)
     }
 }
 
-fn output<B: Backend>(sums: Sums<B>, tokens: usize) -> TranslationOutput<B> {
+fn output<B: Backend>(sums: Sums<B>, tokens: usize) -> TokenOutput<B> {
     let share = 1.0 / tokens.max(1) as f64;
-    TranslationOutput { loss: sums.loss * share, nll: sums.nll * share, correct: sums.correct, tokens }
+    let output = TokenOutput::new(sums.loss * share, tokens).with_nll(sums.nll * share);
+    TokenOutput { correct: Some(sums.correct.int()), ..output }
 }

@@ -151,7 +151,15 @@ mod tests {
 
     /// Log-probabilities of two rows of six tokens: `likely` nearly sure, an end of probability e⁻⁷, the others e⁻⁹.
     fn sure_of(likely: u32) -> Vec<f32> {
-        let score = |token| if token == likely { -0.002 } else if token == EOS { -7.0 } else { -9.0 };
+        let score = |token| {
+            if token == likely {
+                -0.002
+            } else if token == EOS {
+                -7.0
+            } else {
+                -9.0
+            }
+        };
         (0..6).map(score).collect::<Vec<_>>().repeat(2)
     }
 
