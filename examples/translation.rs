@@ -36,6 +36,7 @@ use burn_cht::train::{
     write_atomically,
 };
 use burn_cht::{Error, Result};
+use clap::ArgAction::Set;
 use clap::{Parser, ValueEnum};
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
@@ -88,13 +89,13 @@ struct Settings {
     #[arg(long, default_value_t = 700)]
     vocabulary: usize,
     /// A vocabulary for each language instead of a joint one
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     separate: bool,
     /// Put all text in lower case; BLEU then ignores case
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     lowercase: bool,
     /// Leave out training pairs that are longer than the positions, in place of an error
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     drop_longer: bool,
     /// Encoder layers, and as many decoder layers
     #[arg(long, default_value_t = 2)]
@@ -112,10 +113,10 @@ struct Settings {
     #[arg(long, default_value_t = 256)]
     positions: usize,
     /// Learned positions in place of sines and cosines
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     learned_positions: bool,
     /// Norms after each addition in place of before each sublayer
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     post_norm: bool,
     /// Which of source embedding, target embedding and generator are one
     #[arg(long, value_enum, default_value_t = TyingKind::None)]
@@ -133,7 +134,7 @@ struct Settings {
     #[arg(long, default_value_t = 0.5)]
     factor: f64,
     /// Steps over which the learning rate rises
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 150)]
     warmup: usize,
     #[command(flatten)]
     #[serde(flatten)]
@@ -147,8 +148,10 @@ struct Settings {
 }
 
 /// What this example sets otherwise than the others.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("methods", "chtss"),
+    ("steps", "600"),
+    ("evaluate_every", "50"),
     ("sparsity", "0.9"),
     ("update_interval", "20"),
     ("gain", "1"),

@@ -97,12 +97,13 @@ impl Beam {
     }
 
     fn is_done(&self) -> bool {
-        let Some((_, best)) = self.live.first() else { return true };
-        if self.finished.len() >= self.width {
-            return true;
-        }
-        // Probabilities only fall, and no translation is longer than this.
-        let bound = self.penalty.score(*best, self.max_length + 1);
+        let Some((tokens, best)) = self.live.first() else { return true };
+        // Enough improbable ends are no reason to give up a probable beginning. Probabilities only fall, so that one
+        // which scores less already is hardly worth following; and no translation is longer than the longest, so that
+        // none can score more than the best would at that length.
+        let enough = self.finished.len() >= self.width;
+        let length = if enough { tokens.len() } else { self.max_length + 1 };
+        let bound = self.penalty.score(*best, length);
         self.finished.get(self.wanted - 1).is_some_and(|last| last.score >= bound)
     }
 
@@ -141,5 +142,34 @@ impl Beam {
         kept.sort_by(Candidate::order);
         kept.truncate(count);
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Log-probabilities of two rows of six tokens: `likely` nearly sure, an end of probability e⁻⁷, the others e⁻⁹.
+    fn sure_of(likely: u32) -> Vec<f32> {
+        let score = |token| {
+            if token == likely {
+                -0.002
+            } else if token == EOS {
+                -7.0
+            } else {
+                -9.0
+            }
+        };
+        (0..6).map(score).collect::<Vec<_>>().repeat(2)
+    }
+
+    #[test]
+    fn improbable_ends_do_not_end_the_search_while_a_probable_beginning_goes_on() {
+        let mut beam = Beam::new(2, 1, 20, LengthPenalty { alpha: 0.6 });
+        for token in [4, 5, 4, 5, 4] {
+            assert!(beam.advance(&sure_of(token), 6).is_some());
+        }
+        assert_eq!(beam.advance(&sure_of(EOS), 6), None);
+        assert_eq!(beam.finish()[0].tokens, [4, 5, 4, 5, 4]);
     }
 }

@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 ///
 /// Beam search keeps the `beam` most probable beginnings of a sentence. A finished translation `Y`, its end counted,
 /// scores `ln P(Y | X) / lp(Y)` with `lp(Y) = ((5 + |Y|) / 6)^α` (GNMT, eq. 14; OpenNMT's `wu`), so that long ones are
-/// not at a disadvantage. A sentence is done as soon as `beam` translations are finished, or nothing unfinished can
-/// overtake those that are wanted. A beam of 1 takes the most probable token every time (greedy search).
+/// not at a disadvantage. A sentence is done when `beam` translations are finished and nothing unfinished scores better
+/// than those that are wanted, or nothing unfinished can overtake them at any length. A beam of 1 takes the most
+/// probable token every time (greedy search).
 ///
 /// | setting | default | range |
 /// |---|---|---|
