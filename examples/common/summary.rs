@@ -1,6 +1,7 @@
 //! What came of a run: `summary.json`, and a row of the table.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -70,6 +71,8 @@ pub struct Summary {
 pub struct Finished<'a> {
     pub method: Method,
     pub seed: u64,
+    /// The folder of the run.
+    pub dir: &'a Path,
     /// The first is what the best epoch is chosen by.
     pub scores: &'a [Score],
     /// The first epoch that ends with the final density.
@@ -102,11 +105,15 @@ impl Finished<'_> {
             let value = sum / throughput.len() as f64;
             figures.push(Figure { name: "tokens_per_second".into(), value, digits: 0 });
         }
-        // A run that was complete before it was resumed has not taken a step; its history has the same figures.
+        // A run that was complete before it was resumed has not taken a step: what it was then still holds. Without a
+        // summary of it there is the history, whose figures are means over the epoch.
         let report = self.monitor.latest();
-        let quantity = |name: &str, value: fn(&UpdateReport) -> f64| {
+        let before = std::fs::read(self.dir.join("summary.json")).ok();
+        let before = before.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let quantity = |field: &str, name: &str, value: fn(&UpdateReport) -> f64| {
+            let summarised = || before.as_ref()?.get(field)?.as_f64();
             let logged = || history.last(name, &Split::Train).map(|(_, percent)| percent / 100.0);
-            report.as_ref().map(value).or_else(logged).ok_or_else(missing)
+            report.as_ref().map(value).or_else(summarised).or_else(logged).ok_or_else(missing)
         };
         let seconds: f64 = (1..=epochs).filter_map(|epoch| history.seconds(epoch)).sum();
         let mut summary = Summary {
@@ -115,9 +122,9 @@ impl Finished<'_> {
             figures: BTreeMap::new(),
             best_epoch,
             epochs,
-            density: quantity("Density", |report| report.density)?,
-            active_units: quantity("ANP", |report| report.active_units)?,
-            itop: quantity("ITOP", |report| report.itop)?,
+            density: quantity("density", "Density", |report| report.density)?,
+            active_units: quantity("active_units", "ANP", |report| report.active_units)?,
+            itop: quantity("itop", "ITOP", |report| report.itop)?,
             seconds,
             seconds_per_epoch: seconds / epochs.max(1) as f64,
             parameters: model.num_params(),
