@@ -5,7 +5,7 @@
 use burn::backend::{Autodiff, Flex};
 use burn::prelude::*;
 use burn_cht::kernel::dense::{
-    Heads, attention, composed_attention, composed_gate, composed_rms_norm, composed_rotation, gate,
+    Heads, attention, composed_attention, composed_gate, composed_rms_norm, composed_rotation, gate, product,
     rms_norm, rotation,
 };
 use burn_cht::topology::stream;
@@ -121,6 +121,18 @@ fn attention_is_its_definition_for_every_length_and_number_of_heads() {
             composed_attention(query.clone(), key.clone(), value.clone(), heads),
         );
         assert_same(&format!("{batch} × {length} from {start}, {queries}/{keys} heads"), found, expected);
+    }
+}
+
+#[test]
+fn a_row_times_a_matrix_is_a_matrix_product() {
+    for (rows, inputs, outputs) in [(1, 1, 1), (1, 7, 5), (1, 256, 3000), (1, 130, 4097), (3, 8, 9)] {
+        let x = noise("x", [rows, inputs]).inner();
+        let w = noise("w", [inputs, outputs]).inner();
+        let expected = floats(x.clone().matmul(w.clone()));
+        assert_close("plain", &floats(product(x.clone(), w.clone())), &expected);
+        let turned = w.transpose().mul_scalar(1.0).transpose();
+        assert_close("transposed", &floats(product(x, turned)), &expected);
     }
 }
 

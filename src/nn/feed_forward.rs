@@ -7,7 +7,7 @@ use burn::nn::activation::{Activation, ActivationConfig};
 use burn::prelude::*;
 use rand::Rng;
 
-use super::attention::dropout;
+use super::dropout::{dropout, dropped};
 use super::{Layout, SparseLinear, SparseLinearConfig};
 use crate::error::{Error, Result};
 use crate::topology::init::{TopologyInit, WeightInit};
@@ -126,7 +126,7 @@ impl<B: Backend> SparseFeedForward<B> {
     /// - input and output: `[..., d_model]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         let features = self.activation.forward(self.inner.forward(input));
-        self.outer.forward(self.dropout.forward(features))
+        self.outer.forward(dropped(&self.dropout, features))
     }
 }
 

@@ -6,12 +6,12 @@
 
 mod attention;
 mod cache;
+pub(crate) mod dropout;
 mod feed_forward;
 pub mod hook;
 mod linear;
 pub(crate) mod weight;
 
-pub(crate) use attention::dropout;
 pub use attention::{AttentionInput, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig};
 pub use cache::KeyValueCache;
 pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};

@@ -232,8 +232,6 @@ impl Operation<3> for Attention {
         let (out, out_sums) = (Output(output.as_mut_ptr()), Output(sums.as_mut_ptr()));
         let arch = Arch::new();
         self.share(batch * heads.queries, |task| {
-            // By value: the closure must capture the whole of them.
-            let (out, out_sums) = (out, out_sums);
             let (text, head) = (task / heads.queries, task % heads.queries);
             let [query_place, key_place] = self.places(text, head);
             let mut scores = vec![0.0; TILE.min(length) * (heads.start + length)];
@@ -250,14 +248,13 @@ impl Operation<3> for Attention {
                 unsafe {
                     multiply(scores.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed());
                     let tile = &mut scores[..rows * seen];
-                    let sums = std::slice::from_raw_parts_mut(out_sums.0.add(task * length + first), rows);
+                    let sums = std::slice::from_raw_parts_mut(out_sums.at(task * length + first), rows);
                     let visible = heads.start + first + 1;
                     arch.dispatch(Exponentials { tile, seen, visible, sums, weights: &mut weights });
                     let tile = Matrix::of(tile, 0, [rows, seen], seen);
-                    multiply(out.0.add(place), query_stride, false, 1.0, tile, values);
+                    multiply(out.at(place), query_stride, false, 1.0, tile, values);
                     for (row, weight) in weights[..rows].iter().enumerate() {
-                        let row =
-                            std::slice::from_raw_parts_mut(out.0.add(place + row * query_stride), width);
+                        let row = std::slice::from_raw_parts_mut(out.at(place + row * query_stride), width);
                         row.iter_mut().for_each(|number| *number *= weight);
                     }
                 }
@@ -280,7 +277,6 @@ impl Operation<3> for Attention {
         let arch = Arch::new();
         // A task has a key head to itself, and with it all queries that share it.
         self.share(batch * heads.keys, |task| {
-            let (dquery, dkey, dvalue) = (dquery, dkey, dvalue);
             let (text, key_head) = (task / heads.keys, task % heads.keys);
             let room = TILE.min(length) * (heads.start + length);
             let (mut shares, mut slopes) = (vec![0.0; room], vec![0.0; room]);
@@ -309,11 +305,10 @@ impl Operation<3> for Attention {
                         });
                         let shares = Matrix::of(&shares, 0, [rows, seen], seen);
                         let slopes = Matrix::of(&slopes, 0, [rows, seen], seen);
-                        let key_place = dvalue.0.add(key_place);
-                        multiply(key_place, key_stride, true, 1.0, shares.transposed(), outputs);
-                        let place_of_keys = dkey.0.add(self.places(text, head)[1]);
-                        multiply(place_of_keys, key_stride, true, self.scale(), slopes.transposed(), queries);
-                        multiply(dquery.0.add(place), query_stride, false, self.scale(), slopes, keys);
+                        let (dkeys, dvalues) = (dkey.at(key_place), dvalue.at(key_place));
+                        multiply(dvalues, key_stride, true, 1.0, shares.transposed(), outputs);
+                        multiply(dkeys, key_stride, true, self.scale(), slopes.transposed(), queries);
+                        multiply(dquery.at(place), query_stride, false, self.scale(), slopes, keys);
                     }
                 }
             }

@@ -4,10 +4,9 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use burn::tensor::activation::silu;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::exponential::sigmoid;
-use super::operation::{Operation, run};
+use super::operation::{Operation, each, run};
 
 /// Numbers that a thread takes at a time.
 const CHUNK: usize = 16_384;
@@ -42,11 +41,8 @@ impl Operation<2> for Gate {
     fn forward(&self, [gate, x]: [&[f32]; 2]) -> (Vec<f32>, ()) {
         let mut y = vec![0.0; x.len()];
         let arch = Arch::new();
-        (y.par_chunks_mut(CHUNK)).zip(gate.par_chunks(CHUNK).zip(x.par_chunks(CHUNK))).for_each(
-            |(y, (gate, x))| {
-                arch.dispatch(Forward { gate, x, y });
-            },
-        );
+        let pieces = y.chunks_mut(CHUNK).zip(gate.chunks(CHUNK).zip(x.chunks(CHUNK)));
+        each(pieces.collect(), |(y, (gate, x))| arch.dispatch(Forward { gate, x, y }));
         (y, ())
     }
 
@@ -59,11 +55,11 @@ impl Operation<2> for Gate {
     ) -> [Option<Vec<f32>>; 2] {
         let (mut dgate, mut dx) = (vec![0.0; gate.len()], vec![0.0; x.len()]);
         let arch = Arch::new();
-        (dgate.par_chunks_mut(CHUNK).zip(dx.par_chunks_mut(CHUNK)))
-            .zip(gate.par_chunks(CHUNK).zip(x.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)))
-            .for_each(|((dgate, dx), ((gate, x), dy))| {
-                arch.dispatch(Backward { gate, x, dy, dgate, dx });
-            });
+        let inputs = gate.chunks(CHUNK).zip(x.chunks(CHUNK)).zip(dy.chunks(CHUNK));
+        let pieces = dgate.chunks_mut(CHUNK).zip(dx.chunks_mut(CHUNK)).zip(inputs);
+        each(pieces.collect(), |((dgate, dx), ((gate, x), dy))| {
+            arch.dispatch(Backward { gate, x, dy, dgate, dx });
+        });
         [wanted[0].then_some(dgate), wanted[1].then_some(dx)]
     }
 }

@@ -3,10 +3,9 @@
 use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::exponential::sum;
-use super::operation::{Operation, run};
+use super::operation::{Operation, each, run};
 
 /// Rows that a thread takes at a time. Gradients of the gain are added up over these, whatever the threads.
 const ROWS: usize = 64;
@@ -56,7 +55,7 @@ impl Operation<2> for RmsNorm {
         let mut y = vec![0.0; x.len()];
         let chunk = ROWS * self.width;
         let arch = Arch::new();
-        y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
+        each(y.chunks_mut(chunk).zip(x.chunks(chunk)).collect(), |(y, x)| {
             arch.dispatch(Forward { x, gain, y, epsilon: self.epsilon });
         });
         (y, ())
@@ -72,14 +71,12 @@ impl Operation<2> for RmsNorm {
         let mut dx = vec![0.0; x.len()];
         let chunk = ROWS * self.width;
         let arch = Arch::new();
-        let parts: Vec<Vec<f32>> = (dx.par_chunks_mut(chunk))
-            .zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk)))
-            .map(|(dx, (x, dy))| {
-                let mut dgain = vec![0.0; self.width];
-                arch.dispatch(Backward { x, gain, dy, dx, dgain: &mut dgain, epsilon: self.epsilon });
-                dgain
-            })
-            .collect();
+        let pieces = dx.chunks_mut(chunk).zip(x.chunks(chunk).zip(dy.chunks(chunk)));
+        let parts = each(pieces.collect(), |(dx, (x, dy))| {
+            let mut dgain = vec![0.0; self.width];
+            arch.dispatch(Backward { x, gain, dy, dx, dgain: &mut dgain, epsilon: self.epsilon });
+            dgain
+        });
         let dgain = wanted[1].then(|| {
             parts.iter().fold(vec![0.0; self.width], |mut sum, part| {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);

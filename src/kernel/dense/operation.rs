@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
+use rayon::prelude::*;
 #[cfg(feature = "flex")]
 use {
     super::super::flex::{contiguous, floats, same},
@@ -33,6 +34,19 @@ pub(super) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
         output: &[f32],
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N];
+}
+
+/// Whether [`run`] has a kernel for the f32 tensors of a backend.
+pub(super) fn serves<B: Backend>() -> bool {
+    super::super::has_kernel::<B>()
+}
+
+/// Runs `task` on every piece, and on this thread if there is only one: waking others takes longer than a piece does.
+pub(super) fn each<T: Send, R: Send>(pieces: Vec<T>, task: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    match pieces.len() {
+        0 | 1 => pieces.into_iter().map(task).collect(),
+        _ => pieces.into_par_iter().map(task).collect(),
+    }
 }
 
 /// Runs `operation` where there is a kernel for the backend and the tensors are f32; else gives the inputs back.

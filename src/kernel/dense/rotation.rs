@@ -3,9 +3,8 @@
 use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-use super::operation::{Operation, run};
+use super::operation::{Operation, each, run};
 
 /// Positions that a thread takes at a time.
 const POSITIONS: usize = 64;
@@ -79,15 +78,15 @@ impl Rotation {
         let mut y = vec![0.0; x.len()];
         let arch = Arch::new();
         let position = number * width;
-        // A chunk stays within one text, whose positions follow each other.
-        let texts = y.par_chunks_mut(length * position).zip(x.par_chunks(length * position));
-        texts.for_each(|(y, x)| {
-            let chunks = y.par_chunks_mut(POSITIONS * position).zip(x.par_chunks(POSITIONS * position));
-            chunks.enumerate().for_each(|(chunk, (y, x))| {
-                let table = (start + chunk * POSITIONS) * width / 2;
-                let (cosines, sines) = (&cosines[table..], &sines[table..]);
-                arch.dispatch(Turn { x, cosines, sines, y, number, width, back });
-            });
+        // A piece stays within one text, whose positions follow each other.
+        let texts = y.chunks_mut(length * position).zip(x.chunks(length * position));
+        let pieces = texts.flat_map(|(y, x)| {
+            y.chunks_mut(POSITIONS * position).zip(x.chunks(POSITIONS * position)).enumerate()
+        });
+        each(pieces.collect(), |(piece, (y, x))| {
+            let table = (start + piece * POSITIONS) * width / 2;
+            let (cosines, sines) = (&cosines[table..], &sines[table..]);
+            arch.dispatch(Turn { x, cosines, sines, y, number, width, back });
         });
         y
     }

@@ -3,11 +3,11 @@
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::prelude::*;
-use burn::tensor::module::linear;
 
 use super::parameters::{Drawn, Parameters, norm, normalise, transposed};
 use super::{Block, KeyValueCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
+use crate::kernel::dense::product;
 use crate::topology::Chain;
 
 /// Embedding, blocks, norm, head: the logits of the next token at every position.
@@ -154,7 +154,7 @@ impl<B: Backend> Llama<B> {
     pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, length, d_model] = hidden.dims();
         // Rank 2: on higher ranks Burn multiplies batch by batch and sums in the backward pass.
-        let logits = linear(hidden.reshape([batch * length, d_model]), self.head_weight(), None);
+        let logits = product(hidden.reshape([batch * length, d_model]), self.head_weight());
         logits.reshape([batch, length, self.config.vocabulary])
     }
 

@@ -6,59 +6,15 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{IndexingUpdateOp, Int};
-use burn::train::metric::{Adaptor, ItemLazy, LossInput};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::Llama;
 use crate::data::language::SequenceBatch;
+use crate::train::TokenOutput;
 
 /// Logits that are looked at together: 16 MiB of them. All of a batch would be the largest tensor there is, and cost
 /// more to bring in and out of the caches than to compute.
 const LOGITS: usize = 1 << 22;
-
-/// The loss of a batch, and how much text it is the loss of.
-#[derive(Debug, Clone)]
-pub struct LanguageOutput<B: Backend> {
-    /// Mean negative log-likelihood of a predicted token, in nats.
-    pub loss: Tensor<B, 1>,
-    /// Number of predicted tokens.
-    pub tokens: usize,
-    /// Number of words they stand for.
-    pub words: usize,
-}
-
-/// A [`LanguageOutput`] on the host, where metrics read it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LanguageLoss {
-    /// Mean negative log-likelihood of a predicted token, in nats.
-    pub loss: f64,
-    /// Number of predicted tokens.
-    pub tokens: usize,
-    /// Number of words they stand for.
-    pub words: usize,
-}
-
-impl<B: Backend> ItemLazy for LanguageOutput<B> {
-    type ItemSync = LanguageLoss;
-
-    fn sync(self) -> LanguageLoss {
-        LanguageLoss { loss: self.loss.into_scalar().elem(), tokens: self.tokens, words: self.words }
-    }
-}
-
-impl ItemLazy for LanguageLoss {
-    type ItemSync = Self;
-
-    fn sync(self) -> Self {
-        self
-    }
-}
-
-impl<B: Backend> Adaptor<LossInput<B>> for LanguageLoss {
-    fn adapt(&self) -> LossInput<B> {
-        LossInput::new(Tensor::from_floats([self.loss], &Default::default()))
-    }
-}
 
 /// A batch taken apart: one row a position that is read.
 struct Predictions<B: Backend> {
@@ -143,11 +99,11 @@ impl<B: Backend> Llama<B> {
     /// must follow the text, where nothing attends to it.
     ///
     /// With an autodiff backend the loss can be differentiated; a [`TrainStep`] takes less time and memory.
-    pub fn predict(&self, batch: SequenceBatch<B>) -> LanguageOutput<B> {
+    pub fn predict(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {
         let Predictions { read, targets, shares } = Predictions::of(&batch);
         let hidden = self.flat_hidden(read);
         let HeadLoss { loss, .. } = head_loss(hidden, &self.head_weight(), &targets, &shares, false);
-        LanguageOutput { loss, tokens: batch.predicted, words: batch.words }
+        TokenOutput::new(loss, batch.predicted).with_words(batch.words)
     }
 
     fn flat_hidden(&self, read: Tensor<B, 2, Int>) -> Tensor<B, 2> {
@@ -159,9 +115,9 @@ impl<B: Backend> Llama<B> {
 
 impl<B: AutodiffBackend> TrainStep for Llama<B> {
     type Input = SequenceBatch<B>;
-    type Output = LanguageOutput<B>;
+    type Output = TokenOutput<B>;
 
-    fn step(&self, batch: SequenceBatch<B>) -> TrainOutput<LanguageOutput<B>> {
+    fn step(&self, batch: SequenceBatch<B>) -> TrainOutput<TokenOutput<B>> {
         let Predictions { read, targets, shares } = Predictions::of(&batch);
         let hidden = self.flat_hidden(read);
         // The head's gradients are known with its loss, so that its logits need no graph. What is left for autodiff is
@@ -169,7 +125,7 @@ impl<B: AutodiffBackend> TrainStep for Llama<B> {
         let weight = self.head_weight().inner();
         let head = head_loss(hidden.clone().inner(), &weight, &targets.inner(), &shares.inner(), true);
         let loss = Tensor::from_inner(head.loss);
-        let output = LanguageOutput { loss, tokens: batch.predicted, words: batch.words };
+        let output = TokenOutput::new(loss, batch.predicted).with_words(batch.words);
         let Some((slope, of_weight)) = head.gradients else {
             return TrainOutput { grads: GradientsParams::new(), item: output };
         };
@@ -201,9 +157,9 @@ fn add<B: AutodiffBackend>(
 
 impl<B: Backend> InferenceStep for Llama<B> {
     type Input = SequenceBatch<B>;
-    type Output = LanguageOutput<B>;
+    type Output = TokenOutput<B>;
 
-    fn step(&self, batch: SequenceBatch<B>) -> LanguageOutput<B> {
+    fn step(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {
         self.predict(batch)
     }
 }

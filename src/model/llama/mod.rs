@@ -24,6 +24,5 @@ pub use cache::KeyValueCache;
 pub use config::LlamaConfig;
 pub use decoder::Llama;
 pub use feed_forward::FeedForward;
-pub use loss::{LanguageLoss, LanguageOutput};
 pub use rotary::Rotary;
 pub use size::LlamaSize;

@@ -2,18 +2,20 @@
 
 use burn::config::Config;
 use burn::module::Param;
+use burn::nn::Embedding;
 use burn::nn::activation::ActivationConfig;
-use burn::nn::{Embedding, LayerNormConfig};
 use burn::prelude::*;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
+use super::residual::layer_norm;
 use super::{Decoder, DecoderLayer, Encoder, EncoderLayer, Generator, PositionTable, Residual, Transformer};
 use crate::error::{Error, Result};
+use crate::nn::dropout::dropout;
 use crate::nn::{
     Layout, SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention,
-    SparseMultiHeadAttentionConfig, dropout,
+    SparseMultiHeadAttentionConfig,
 };
 use crate::topology::init::{TopologyInit, WeightInit};
 use crate::topology::{Chain, stream};
@@ -192,7 +194,7 @@ impl TransformerConfig {
             })
         };
         let layers = (0..self.encoder_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Encoder { layers, norm: self.norm_first.then(|| LayerNormConfig::new(self.d_model).init(device)) })
+        Ok(Encoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
     }
 
     fn decoder<B: Backend>(&self, device: &B::Device) -> Result<Decoder<B>> {
@@ -208,7 +210,7 @@ impl TransformerConfig {
             })
         };
         let layers = (0..self.decoder_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Decoder { layers, norm: self.norm_first.then(|| LayerNormConfig::new(self.d_model).init(device)) })
+        Ok(Decoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
     }
 
     fn attention<B: Backend>(&self, path: &str, device: &B::Device) -> Result<SparseMultiHeadAttention<B>> {
@@ -236,7 +238,7 @@ impl TransformerConfig {
 
     fn residual<B: Backend>(&self, device: &B::Device) -> Result<Residual<B>> {
         Ok(Residual {
-            norm: LayerNormConfig::new(self.d_model).init(device),
+            norm: layer_norm(self.d_model, device),
             dropout: dropout(self.dropout)?,
             norm_first: self.norm_first,
         })

@@ -6,6 +6,7 @@ use burn::nn::attention::generate_autoregressive_mask;
 use burn::prelude::*;
 
 use super::Residual;
+use super::residual::normalised;
 use crate::nn::{AttentionInput, KeyValueCache, SparseFeedForward, SparseMultiHeadAttention};
 
 /// Self-attention to what is written already, attention to the source, then feed-forward.
@@ -125,7 +126,7 @@ impl<B: Backend> Decoder<B> {
 
     fn normalised(&self, output: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.norm {
-            Some(norm) => norm.forward(output),
+            Some(norm) => normalised(norm, output),
             None => output,
         }
     }

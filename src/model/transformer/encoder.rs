@@ -5,6 +5,7 @@ use burn::nn::LayerNorm;
 use burn::prelude::*;
 
 use super::Residual;
+use super::residual::normalised;
 use crate::nn::{AttentionInput, SparseFeedForward, SparseMultiHeadAttention};
 
 /// Self-attention, then feed-forward.
@@ -45,7 +46,7 @@ impl<B: Backend> Encoder<B> {
             layer.feed_forward_residual.around(attended, |input| layer.feed_forward.forward(input))
         });
         match &self.norm {
-            Some(norm) => norm.forward(output),
+            Some(norm) => normalised(norm, output),
             None => output,
         }
     }

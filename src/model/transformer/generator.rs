@@ -10,6 +10,8 @@ use burn::tensor::IndexingUpdateOp;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 
+use crate::kernel::dense::{self, CrossEntropy};
+
 /// `logits = h·W + b` over the target vocabulary; dense.
 #[derive(Module, Debug)]
 pub struct Generator<B: Backend> {
@@ -68,18 +70,9 @@ impl<B: Backend> Words<B> {
         targets: Tensor<B, 1, Int>,
         smoothing: f64,
     ) -> (Sums<B>, Slopes<B>) {
-        let [tokens, width] = hidden.dims();
-        let vocabulary = self.bias.dims()[0];
-        let columns = targets.clone().reshape([tokens, 1]);
-        let (sums, probabilities) = cross_entropy(self.logits(hidden.clone()), targets, smoothing);
-        // d loss / d logits = p − (1 − ε)·[target] − ε/V, and 1/tokens for the mean, applied where it is cheap.
-        let hit = Tensor::full([tokens, 1], smoothing - 1.0, &hidden.device());
-        let slope = probabilities.sub_scalar(smoothing / vocabulary as f64).scatter(
-            1,
-            columns,
-            hit,
-            IndexingUpdateOp::Add,
-        );
+        let tokens = hidden.dims()[0];
+        let Differentiated { sums, slope, slope_sum } =
+            differentiated(self.logits(hidden.clone()), targets, smoothing);
         let share = 1.0 / tokens as f64;
         let scaled = hidden * share;
         let (by_hidden, by_weight) = if self.tied {
@@ -87,10 +80,44 @@ impl<B: Backend> Words<B> {
         } else {
             (slope.clone().matmul(self.weight.clone().transpose()), scaled.transpose().matmul(slope.clone()))
         };
-        debug_assert_eq!(by_hidden.dims(), [tokens, width]);
-        let by_bias = slope.sum_dim(0).reshape([vocabulary]) * share;
+        let by_bias = slope_sum * share;
         (sums, Slopes { hidden: by_hidden * share, weight: by_weight, bias: by_bias })
     }
+}
+
+/// A loss with its gradient by the logits.
+struct Differentiated<B: Backend> {
+    sums: Sums<B>,
+    /// Of the loss summed over the tokens, `[tokens, vocabulary]`.
+    slope: Tensor<B, 2>,
+    /// The sum of that over the tokens, `[vocabulary]`.
+    slope_sum: Tensor<B, 1>,
+}
+
+/// One pass over the logits where there is a kernel, a few elsewhere.
+fn differentiated<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+    smoothing: f64,
+) -> Differentiated<B> {
+    let [tokens, vocabulary] = logits.dims();
+    let logits = match dense::cross_entropy(logits, &targets, smoothing) {
+        Ok(CrossEntropy { sums: [loss, nll, correct], slope, slope_sum }) => {
+            return Differentiated { sums: Sums { loss, nll, correct }, slope, slope_sum };
+        }
+        Err(logits) => logits,
+    };
+    let columns = targets.clone().reshape([tokens, 1]);
+    let (sums, probabilities) = cross_entropy(logits, targets, smoothing);
+    // d loss / d logits = p − (1 − ε)·[target] − ε/V.
+    let hit = Tensor::full([tokens, 1], smoothing - 1.0, &probabilities.device());
+    let slope = probabilities.sub_scalar(smoothing / vocabulary as f64).scatter(
+        1,
+        columns,
+        hit,
+        IndexingUpdateOp::Add,
+    );
+    Differentiated { sums, slope_sum: slope.clone().sum_dim(0).reshape([vocabulary]), slope }
 }
 
 /// Cross-entropy with targets smoothed to `(1 − ε)·[target] + ε/V`, and the probabilities.

@@ -11,6 +11,7 @@ use super::generator::{Sums, Words};
 use super::{Decoder, DecoderState, Encoder, Generator, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
+use crate::nn::dropout::dropped;
 use crate::train::TokenOutput;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
@@ -150,7 +151,7 @@ impl<B: Backend> Transformer<B> {
     ) -> Tensor<B, 3> {
         let vectors = embedding.forward(tokens);
         let scale = (vectors.dims()[2] as f64).sqrt();
-        self.dropout.forward(positions.add(vectors * scale, first))
+        dropped(&self.dropout, positions.add(vectors * scale, first))
     }
 
     fn target(&self) -> &Embedding<B> {

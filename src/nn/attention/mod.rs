@@ -7,10 +7,11 @@ mod tests;
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
-use burn::nn::{Dropout, DropoutConfig};
+use burn::nn::Dropout;
 use burn::prelude::*;
 use rand::Rng;
 
+use super::dropout::dropout;
 use super::{KeyValueCache, Layout, SparseLinear, SparseLinearConfig};
 use crate::error::{Error, Result};
 use crate::topology::init::{TopologyInit, WeightInit};
@@ -135,14 +136,6 @@ impl SparseMultiHeadAttentionConfig {
     }
 }
 
-/// Burn's dropout layer, its probability checked.
-pub(crate) fn dropout(probability: f64) -> Result<Dropout> {
-    if !(0.0..1.0).contains(&probability) {
-        return Err(Error::argument("dropout", probability, "at least 0 and below 1"));
-    }
-    Ok(DropoutConfig::new(probability).init())
-}
-
 impl<B: Backend> SparseMultiHeadAttention<B> {
     /// Applies the layer.
     ///
@@ -152,8 +145,9 @@ impl<B: Backend> SparseMultiHeadAttention<B> {
     /// - key, value: `[batch, other length, d_model]`
     /// - output: `[batch, length, d_model]`
     pub fn forward(&self, input: AttentionInput<B>) -> Tensor<B, 3> {
-        let [keys, values] = self.project(input.key, input.value);
-        self.attend(input.query, keys, values, input.mask)
+        let projections =
+            [self.query.forward(input.query), self.key.forward(input.key), self.value.forward(input.value)];
+        self.output.forward(product::attend(projections, self.n_heads, input.mask, &self.dropout))
     }
 
     /// Applies the layer to the next positions of a sequence whose earlier positions are in `cache`, and adds these.
@@ -209,13 +203,12 @@ impl<B: Backend> SparseMultiHeadAttention<B> {
     ) -> Tensor<B, 3> {
         let dims = query.dims();
         let query = self.heads(self.query.forward(query));
-        let context = product::attend(query, keys, values, mask, &self.dropout);
+        let context = product::attend_by_head(query, keys, values, mask, &self.dropout);
         self.output.forward(context.swap_dims(1, 2).reshape(dims))
     }
 
     fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
-        let [batch, length, width] = projected.dims();
-        projected.reshape([batch, length, self.n_heads, width / self.n_heads]).swap_dims(1, 2)
+        product::heads(projected, self.n_heads)
     }
 }
 

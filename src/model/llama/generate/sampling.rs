@@ -84,20 +84,21 @@ impl Sampling {
         if let Some(value) = wrong {
             return Err(Error::NotFinite { what: "a logit".into(), step: 0, value: value.into() });
         }
+        if self.temperature == 0.0 {
+            let first = logits.iter().position(|&logit| logit == best).map_or(0, |token| token as u32);
+            return Ok(vec![Choice { token: first, probability: 1.0 }]);
+        }
         let by_logit = |a: &u32, b: &u32| -> Ordering {
             logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b))
         };
         let mut tokens: Vec<u32> = (0..logits.len() as u32).collect();
-        let keep = if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(tokens.len()) };
+        let keep = self.top_k.unwrap_or(tokens.len());
         if keep < tokens.len() {
             tokens.select_nth_unstable_by(keep - 1, by_logit);
             tokens.truncate(keep);
         }
         tokens.sort_unstable_by(by_logit);
-        let weight = |token: &u32| match tokens.len() {
-            1 => 1.0,
-            _ => (f64::from(logits[*token as usize] - best) / self.temperature).exp(),
-        };
+        let weight = |token: &u32| (f64::from(logits[*token as usize] - best) / self.temperature).exp();
         let mut weights: Vec<f64> = tokens.iter().map(weight).collect();
         if let Some(share) = self.top_p {
             let enough = share * weights.iter().sum::<f64>();
