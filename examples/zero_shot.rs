@@ -58,6 +58,9 @@ struct Arguments {
     /// Items of each data file, the first ones [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Most tokens that the model reads at a time, padding included
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    batch: usize,
     /// Begin only an empty context with the token that begins a text, not every one
     #[arg(long)]
     no_beginning: bool,
@@ -76,9 +79,10 @@ struct Written<'a> {
     report: &'a ZeroShotReport,
 }
 
-/// What of a run's `config.json` makes its model.
+/// What of a run's `config.json` makes its model, and tells the tokeniser that it was trained with.
 #[derive(Deserialize)]
 struct SavedConfig {
+    tokenizer_checksum: String,
     model: LlamaConfig,
 }
 
@@ -109,7 +113,7 @@ fn run() -> Result<()> {
         }
     };
     let device = Default::default();
-    let model = model(checkpoint)?;
+    let model = model(checkpoint, &tokenizer)?;
     tokenizer.check_fits(model.config().vocabulary)?;
     println!(
         "{}: {} parameters, context {}; {}",
@@ -118,7 +122,8 @@ fn run() -> Result<()> {
         model.config().context,
         backend::describe()
     );
-    let scorer = Scorer::<Backend, _, _>::new(&model, &tokenizer, !arguments.no_beginning, &device);
+    let scorer = Scorer::<Backend, _, _>::new(&model, &tokenizer, !arguments.no_beginning, &device)
+        .with_batch_tokens(arguments.batch)?;
     let mut report = ZeroShotReport::default();
     for task in &tasks {
         let start = Instant::now();
@@ -147,7 +152,7 @@ fn task(name: &str) -> Result<Task> {
     if name.ends_with(".toml") { Task::read(name) } else { Task::built_in(name) }
 }
 
-fn model(checkpoint: &Path) -> Result<Llama<Backend>> {
+fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
     let device = Default::default();
     if !checkpoint.is_dir() {
         return read_llama2c(checkpoint, Layout::Auto, &device);
@@ -161,6 +166,11 @@ fn model(checkpoint: &Path) -> Result<Llama<Backend>> {
     }
     let saved = SavedRun::open(checkpoint)?;
     let config: SavedConfig = saved.config()?;
+    let checksum: String = tokenizer.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
+    if checksum != config.tokenizer_checksum {
+        let what = format!("tokeniser for {}", checkpoint.display());
+        return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
+    }
     let (model, epoch) = saved.load(config.model.try_init(&device)?, Kept::Best, &device)?;
     println!("the model of epoch {epoch}");
     Ok(model)

@@ -161,6 +161,19 @@ fn thousands_of_requests_go_in_several_batches_and_come_back_in_order() {
 }
 
 #[test]
+fn the_size_of_a_batch_changes_no_score() {
+    let model = Toy { context: 64, remembers: true };
+    let requests: Vec<Request> =
+        (0..60).map(|at| request(&"abcd ".repeat(1 + at % 7), ["a", "bc", "d d"][at % 3])).collect();
+    let scorer = || Scorer::<Flex, _, _>::new(&model, &Letters, true, &Default::default());
+    let usual = scorer().score(&requests).unwrap();
+    for tokens in [1, 37, 1000] {
+        assert_eq!(scorer().with_batch_tokens(tokens).unwrap().score(&requests).unwrap(), usual);
+    }
+    assert!(matches!(scorer().with_batch_tokens(0), Err(Error::Argument { .. })));
+}
+
+#[test]
 fn a_long_context_is_cut_on_the_left_and_counted() {
     // The model remembers the sum of what it reads, so it notices what is cut off.
     let model = Toy { context: 5, remembers: true };
