@@ -161,6 +161,19 @@ fn thousands_of_requests_go_in_several_batches_and_come_back_in_order() {
 }
 
 #[test]
+fn the_size_of_a_batch_changes_no_score() {
+    let model = Toy { context: 64, remembers: true };
+    let requests: Vec<Request> =
+        (0..60).map(|at| request(&"abcd ".repeat(1 + at % 7), ["a", "bc", "d d"][at % 3])).collect();
+    let scorer = || Scorer::<Flex, _, _>::new(&model, &Letters, true, &Default::default());
+    let usual = scorer().score(&requests).unwrap();
+    for tokens in [1, 37, 1000] {
+        assert_eq!(scorer().with_batch_tokens(tokens).unwrap().score(&requests).unwrap(), usual);
+    }
+    assert!(matches!(scorer().with_batch_tokens(0), Err(Error::Argument { .. })));
+}
+
+#[test]
 fn a_long_context_is_cut_on_the_left_and_counted() {
     // The model remembers the sum of what it reads, so it notices what is cut off.
     let model = Toy { context: 5, remembers: true };
@@ -180,33 +193,37 @@ fn a_continuation_longer_than_the_model_is_an_error() {
     assert!(matches!(&error, Error::Argument { allowed, .. } if allowed.contains("at most 3")), "{error}");
 }
 
+/// Gives tokens 1 and 6 for everything.
+struct Foreign {
+    beginning: Option<u32>,
+}
+
+impl Encode for Foreign {
+    fn encode(&self, _: &str) -> Result<Vec<u32>> {
+        Ok(vec![1, 6])
+    }
+
+    fn beginning(&self) -> Option<u32> {
+        self.beginning
+    }
+}
+
 #[test]
 fn a_tokeniser_that_knows_more_than_the_model_is_an_error() {
-    struct Foreign;
-    impl Encode for Foreign {
-        fn encode(&self, _: &str) -> Result<Vec<u32>> {
-            Ok(vec![1, 6])
-        }
-        fn beginning(&self) -> Option<u32> {
-            None
-        }
-    }
     let model = Toy { context: 8, remembers: false };
-    let scorer = Scorer::<Flex, _, _>::new(&model, &Foreign, true, &Default::default());
-    let error = scorer.score(&[request("", "a")]).unwrap_err();
-    assert!(matches!(&error, Error::Argument { name, .. } if name == "context"), "{error}");
-    struct Wide;
-    impl Encode for Wide {
-        fn encode(&self, _: &str) -> Result<Vec<u32>> {
-            Ok(vec![1, 6])
-        }
-        fn beginning(&self) -> Option<u32> {
-            Some(0)
-        }
-    }
-    let scorer = Scorer::<Flex, _, _>::new(&model, &Wide, true, &Default::default());
+    let foreign = Foreign { beginning: Some(0) };
+    let scorer = Scorer::<Flex, _, _>::new(&model, &foreign, true, &Default::default());
     let error = scorer.score(&[request("", "a")]).unwrap_err();
     assert!(matches!(&error, Error::Mismatch { found, .. } if found == "token 6"), "{error}");
+}
+
+#[test]
+fn an_empty_context_needs_a_token_to_begin_with() {
+    let model = Toy { context: 8, remembers: false };
+    let foreign = Foreign { beginning: None };
+    let scorer = Scorer::<Flex, _, _>::new(&model, &foreign, true, &Default::default());
+    let error = scorer.score(&[request("", "a")]).unwrap_err();
+    assert!(matches!(&error, Error::Argument { name, .. } if name == "context"), "{error}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod encode;
 mod evaluate;
 mod filter;
 mod item;
+mod llama;
 mod metric;
 mod model;
 mod record;

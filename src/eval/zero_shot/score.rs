@@ -11,9 +11,9 @@ use super::encode::{Encode, Encoder, Request};
 use super::model::LanguageModel;
 use crate::error::{Error, Result};
 
-/// Tokens of one batch, padding included, unless their logits would take more than [`BATCH_LOGITS`].
+/// Tokens of one batch, padding included, if nothing else is asked for.
 const BATCH_TOKENS: usize = 4096;
-/// Logits of one batch: 256 MB of them.
+/// Most logits of one batch, however many tokens it may have: 256 MB of them.
 const BATCH_LOGITS: usize = 1 << 26;
 
 /// What a model makes of a continuation.
@@ -34,6 +34,7 @@ pub struct Scorer<'a, B: Backend, M: ?Sized, E: ?Sized> {
     model: &'a M,
     encoder: Encoder<'a, E>,
     device: B::Device,
+    batch_tokens: usize,
     backend: PhantomData<B>,
 }
 
@@ -54,7 +55,19 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
     #[must_use]
     pub fn new(model: &'a M, tokenizer: &'a E, beginning: bool, device: &B::Device) -> Self {
         let encoder = Encoder::new(tokenizer, beginning);
-        Self { model, encoder, device: device.clone(), backend: PhantomData }
+        Self { model, encoder, device: device.clone(), batch_tokens: BATCH_TOKENS, backend: PhantomData }
+    }
+
+    /// With at most `tokens` tokens in a batch, padding included, in place of 4,096; an input that is longer is a batch
+    /// by itself. Fewer take less memory, more keep a wide device busy.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `tokens` is 0.
+    pub fn with_batch_tokens(self, tokens: usize) -> Result<Self> {
+        if tokens == 0 {
+            return Err(Error::argument("batch tokens", tokens, "at least 1"));
+        }
+        Ok(Self { batch_tokens: tokens, ..self })
     }
 
     /// The score of each request.
@@ -74,7 +87,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
             order.sort_by_key(|input| Reverse(input.tokens.len()));
             order
         };
-        let tokens = BATCH_TOKENS.min(BATCH_LOGITS / self.model.vocabulary().max(1));
+        let tokens = self.batch_tokens.min(BATCH_LOGITS / self.model.vocabulary().max(1));
         let mut rest = longest_first.as_slice();
         while let Some(longest) = rest.first() {
             let rows = (tokens / longest.tokens.len()).clamp(1, rest.len());

@@ -140,7 +140,7 @@ impl<B: Backend> Llama<B> {
     }
 
     /// The normed residual stream that the head reads, `[batch, length, d_model]` for tokens `[batch, length]`.
-    pub(super) fn hidden(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    pub(crate) fn hidden(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [_, length] = tokens.dims();
         let context = self.config.context;
         assert!(length <= context, "Llama: {length} positions, the context is {context}");
@@ -151,7 +151,7 @@ impl<B: Backend> Llama<B> {
     }
 
     /// The head: `[batch, length, d_model]` to `[batch, length, vocabulary]`.
-    pub(super) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, length, d_model] = hidden.dims();
         // Rank 2: on higher ranks Burn multiplies batch by batch and sums in the backward pass.
         let logits = product(hidden.reshape([batch * length, d_model]), self.head_weight());

@@ -1,0 +1,177 @@
+//! Puts zero-shot tasks to a language model: a run of this project's, a folder of Hugging Face's, or a checkpoint of
+//! llama2.c's.
+//!
+//! ```console
+//! cargo run --release --example zero_shot -- --checkpoint runs/stories/chts-1 --data data --tasks blimp,copa,rte
+//! cargo run --release --example zero_shot -- --checkpoint stories260K.bin --tokenizer tok512.bin --data data --out scores.json
+//! cargo run --release --example zero_shot -- --help
+//! ```
+
+#![recursion_limit = "256"]
+
+#[path = "common/arguments.rs"]
+mod arguments;
+#[expect(dead_code, reason = "nothing is trained here")]
+#[path = "common/backend.rs"]
+mod backend;
+#[expect(dead_code, reason = "no runs are averaged here")]
+#[path = "common/table.rs"]
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn_cht::data::language::Tokenizer;
+use burn_cht::eval::zero_shot::{Scorer, Task, TaskReport, ZeroShotReport, evaluate};
+use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
+use burn_cht::model::llama::{Llama, LlamaConfig};
+use burn_cht::nn::Layout;
+use burn_cht::train::{Kept, SavedRun, write_atomically};
+use burn_cht::{Error, Result};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+
+type Backend = backend::Chosen;
+
+/// Put zero-shot tasks to a language model
+///
+/// Scores are log-likelihoods, computed as lm-evaluation-harness does.
+#[derive(Debug, Clone, Parser)]
+#[command(args_override_self = true)]
+struct Arguments {
+    /// Settings from a TOML file: `name = value` for `--name value`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A run's folder, of which the best model is taken, a folder with config.json and safetensors, or a llama2.c .bin
+    #[arg(long, value_name = "PATH")]
+    checkpoint: PathBuf,
+    /// tokenizer.json, a SentencePiece .model or a llama2.c .bin [default: the one in the checkpoint's folder]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Tasks by their names, or task files ending in .toml
+    #[arg(long, value_delimiter = ',', default_value = "blimp,copa,rte")]
+    tasks: Vec<String>,
+    /// Folder of the tasks' data, with superglue/RTE.val.jsonl and what else src/eval/zero_shot/tasks names
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Items of each data file, the first ones [default: all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Most tokens that the model reads at a time, padding included
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    batch: usize,
+    /// Begin only an empty context with the token that begins a text, not every one
+    #[arg(long)]
+    no_beginning: bool,
+    /// Where the figures go as JSON, those of each file of a task among them
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// The figures, and what they are of.
+#[derive(Serialize)]
+struct Written<'a> {
+    checkpoint: String,
+    limit: Option<usize>,
+    beginning: bool,
+    #[serde(flatten)]
+    report: &'a ZeroShotReport,
+}
+
+/// What of a run's `config.json` makes its model, and tells the tokeniser that it was trained with.
+#[derive(Deserialize)]
+struct SavedConfig {
+    tokenizer_checksum: String,
+    model: LlamaConfig,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Arguments = arguments::parse(&[])?;
+    // All tasks are read before the first is scored, so that a wrong name costs no time.
+    let tasks = arguments.tasks.iter().map(|name| task(name)).collect::<Result<Vec<_>>>()?;
+    let checkpoint = &arguments.checkpoint;
+    let tokenizer = match &arguments.tokenizer {
+        Some(file) => Tokenizer::load(file)?,
+        None if checkpoint.is_dir() => Tokenizer::load(checkpoint)?,
+        None => {
+            return Err(Error::argument(
+                "--tokenizer",
+                "missing",
+                "a file: beside a checkpoint that is a file there is no other",
+            ));
+        }
+    };
+    let device = Default::default();
+    let model = model(checkpoint, &tokenizer)?;
+    tokenizer.check_fits(model.config().vocabulary)?;
+    println!(
+        "{}: {} parameters, context {}; {}",
+        checkpoint.display(),
+        burn::module::Module::num_params(&model),
+        model.config().context,
+        backend::describe()
+    );
+    let scorer = Scorer::<Backend, _, _>::new(&model, &tokenizer, !arguments.no_beginning, &device)
+        .with_batch_tokens(arguments.batch)?;
+    let mut report = ZeroShotReport::default();
+    for task in &tasks {
+        let start = Instant::now();
+        let done = evaluate(task, &arguments.data, arguments.limit, &scorer)?.report;
+        println!("{}: {} items in {:.1} s", done.task, done.items, start.elapsed().as_secs_f64());
+        report.tasks.push(done);
+    }
+    println!();
+    let rows: Vec<Vec<String>> = report.tasks.iter().map(TaskReport::row).collect();
+    table::print(&TaskReport::HEADER, &rows);
+    if let Some(file) = &arguments.out {
+        let written = Written {
+            checkpoint: checkpoint.display().to_string(),
+            limit: arguments.limit,
+            beginning: !arguments.no_beginning,
+            report: &report,
+        };
+        let json =
+            serde_json::to_vec_pretty(&written).map_err(|error| Error::data(file, error.to_string()))?;
+        write_atomically(file, &json)?;
+    }
+    Ok(())
+}
+
+fn task(name: &str) -> Result<Task> {
+    if name.ends_with(".toml") { Task::read(name) } else { Task::built_in(name) }
+}
+
+fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
+    let device = Default::default();
+    if !checkpoint.is_dir() {
+        return read_llama2c(checkpoint, Layout::Auto, &device);
+    }
+    // Both kinds of folder have a config.json.
+    if ["model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|name| checkpoint.join(name).is_file())
+    {
+        return read_hugging_face(checkpoint, Layout::Auto, &device);
+    }
+    let saved = SavedRun::open(checkpoint)?;
+    let config: SavedConfig = saved.config()?;
+    let checksum: String = tokenizer.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
+    if checksum != config.tokenizer_checksum {
+        let what = format!("tokeniser for {}", checkpoint.display());
+        return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
+    }
+    let (model, epoch) = saved.load(config.model.try_init(&device)?, Kept::Best, &device)?;
+    println!("the model of epoch {epoch}");
+    Ok(model)
+}
