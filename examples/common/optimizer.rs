@@ -4,8 +4,9 @@ use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Sgd, SgdConfig};
+use burn::optim::{AdamW, AdamWConfig, Sgd, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
+use burn_cht::train::{FusedAdam, FusedAdamConfig};
 use burn_cht::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -95,12 +96,12 @@ impl OptimizerKnobs {
     }
 
     /// Adam, with weight decay as part of the gradient.
-    pub fn adam<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<Adam, M, B> {
-        AdamConfig::new()
+    pub fn adam<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedAdam, M, B> {
+        FusedAdamConfig::new()
             .with_beta_1(self.beta1() as f32)
             .with_beta_2(self.beta2() as f32)
             .with_epsilon(self.epsilon() as f32)
-            .with_weight_decay(self.decay())
+            .with_weight_decay(self.weight_decay as f32)
             .init()
     }
 

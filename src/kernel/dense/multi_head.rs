@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::dropout::Dropping;
 use super::exponential::{exp, max};
 use super::operation::{Operation, run};
-use super::products::{add_scaled, dot};
+use super::products::{add_rows, dot};
 
 /// `softmax(Q·Kᵀ / √width) · V` in every head, `[batch, length, d_model]`, for projections of query
 /// `[batch, length, d_model]`, key and value `[batch, other length, d_model]` that lie head beside head; `None` where
@@ -170,6 +170,7 @@ impl WithSimd for Forward<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { operation, sentence, query, key, value, output, weights } = self;
         let (scale, others) = (operation.scale(), operation.others);
+        let mut dropped = vec![0f32; others];
         for (row, weights) in weights.chunks_exact_mut(others).enumerate() {
             let (head, position) = (row / operation.length, row % operation.length);
             let own = operation.place(head, position);
@@ -183,10 +184,11 @@ impl WithSimd for Forward<'_> {
             }
             softmax(weights);
             let first = operation.first(sentence, row);
-            for (other, weight) in weights.iter().enumerate() {
-                let weight = weight * operation.dropping.factor(first.wrapping_add(other as u32));
-                add_scaled(&mut output[own.clone()], weight, &value[operation.place(head, other)]);
+            for (other, dropped) in dropped.iter_mut().enumerate() {
+                *dropped = weights[other] * operation.dropping.factor(first.wrapping_add(other as u32));
             }
+            let value = |other: usize| &value[operation.place(head, other)];
+            add_rows(&mut output[own], others, |other| dropped[other], value);
         }
     }
 }
@@ -221,26 +223,43 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { operation, sentence, inputs: [query, key, value], weights, slope, .. } = self;
-        let (scale, others) = (operation.scale(), operation.others);
-        // The loss by the weights of a row.
-        let mut slopes = vec![0f32; others];
-        for (row, weights) in weights.chunks_exact(others).enumerate() {
-            let (head, position) = (row / operation.length, row % operation.length);
-            let own = operation.place(head, position);
-            let slope = &slope[own.clone()];
-            let first = operation.first(sentence, row);
-            for (other, by_weight) in slopes.iter_mut().enumerate() {
-                let factor = operation.dropping.factor(first.wrapping_add(other as u32));
-                let place = operation.place(head, other);
-                *by_weight = dot(slope, &value[place.clone()]) * factor;
-                add_scaled(&mut self.by_value[place], weights[other] * factor, slope);
+        let &MultiHead { heads, length, others, .. } = operation;
+        let scale = operation.scale();
+        let place = |head: usize| move |position: usize| operation.place(head, position);
+        // Of a head, `[length, others]`: the weights after some were dropped, and the loss by the scores.
+        let [mut dropped, mut slopes] = [0, 1].map(|_| vec![0f32; length * others]);
+        for head in 0..heads {
+            let place = place(head);
+            for position in 0..length {
+                let row = head * length + position;
+                let weights = &weights[row * others..][..others];
+                let dropped = &mut dropped[position * others..][..others];
+                let slopes = &mut slopes[position * others..][..others];
+                let first = operation.first(sentence, row);
+                let slope = &slope[place(position)];
+                for other in 0..others {
+                    let factor = operation.dropping.factor(first.wrapping_add(other as u32));
+                    dropped[other] = weights[other] * factor;
+                    slopes[other] = dot(slope, &value[place(other)]) * factor;
+                }
+                let mean = dot(weights, slopes);
+                for other in 0..others {
+                    slopes[other] = weights[other] * (slopes[other] - mean) * scale;
+                }
+                let by_query = &mut self.by_query[place(position)];
+                add_rows(by_query, others, |other| slopes[other], |other| &key[place(other)]);
             }
-            let mean = dot(weights, &slopes);
             for other in 0..others {
-                let by_score = weights[other] * (slopes[other] - mean) * scale;
-                let place = operation.place(head, other);
-                add_scaled(&mut self.by_query[own.clone()], by_score, &key[place.clone()]);
-                add_scaled(&mut self.by_key[place], by_score, &query[own.clone()]);
+                let at = |position: usize| position * others + other;
+                let by_key = &mut self.by_key[place(other)];
+                add_rows(by_key, length, |position| slopes[at(position)], |position| &query[place(position)]);
+                let by_value = &mut self.by_value[place(other)];
+                add_rows(
+                    by_value,
+                    length,
+                    |position| dropped[at(position)],
+                    |position| &slope[place(position)],
+                );
             }
         }
     }

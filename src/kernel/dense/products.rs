@@ -1,4 +1,4 @@
-//! Dot products and scaled additions, in a form that compilers turn into vector instructions.
+//! Dot products and weighted sums of rows, in a form that compilers turn into vector instructions.
 
 /// Independent sums, as many as the widest register has lanes.
 const LANES: usize = 16;
@@ -14,11 +14,44 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    // In halves: one after the other, sixteen additions would wait for each other.
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0] + rest
 }
 
-/// `target += factor · source`.
+/// `target += Σ factor(i) · row(i)` for the `count` rows, each as long as the target.
 #[inline(always)]
-pub(super) fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
-    target.iter_mut().zip(source).for_each(|(target, source)| *target += factor * source);
+pub(super) fn add_rows<'a>(
+    target: &mut [f32],
+    count: usize,
+    factor: impl Fn(usize) -> f32,
+    row: impl Fn(usize) -> &'a [f32],
+) {
+    // A block of the target stays in registers while the rows pass.
+    const BLOCK: usize = 4 * LANES;
+    let width = target.len();
+    let whole = width / BLOCK * BLOCK;
+    for start in (0..whole).step_by(BLOCK) {
+        let mut block = [0f32; BLOCK];
+        for index in 0..count {
+            let factor = factor(index);
+            let row = &row(index)[start..start + BLOCK];
+            for lane in 0..BLOCK {
+                block[lane] += factor * row[lane];
+            }
+        }
+        target[start..start + BLOCK].iter_mut().zip(block).for_each(|(target, sum)| *target += sum);
+    }
+    if whole < width {
+        let target = &mut target[whole..];
+        for index in 0..count {
+            let factor = factor(index);
+            let row = &row(index)[whole..width];
+            target.iter_mut().zip(row).for_each(|(target, row)| *target += factor * row);
+        }
+    }
 }
