@@ -10,35 +10,26 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
-use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, AdamWConfig, SgdConfig};
-use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
-use burn::train::metric::store::Split;
+use burn::train::SupervisedTraining;
 use burn::train::metric::{AccuracyMetric, LossMetric};
-use burn::train::{Interrupter, Learner, SupervisedTraining};
 use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
-use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::topology::UpdateReport;
 use burn_cht::topology::init::FeatureCorrelation;
-use burn_cht::train::{
-    CarriesMoments, EpochHistory, FiniteLossMetric, ProgressLines, RunFolder, SealedRecorder, TopologyMetric,
-    TopologyQuantity,
-};
+use burn_cht::train::{CarriesMoments, LearningRateSchedule};
 use burn_cht::{Error, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use common::comparison::{Comparison, Job};
+use common::optimizer::OptimizerKnobs;
+use common::summary::{Score, Summary};
 use common::topology::{InitKind, Run, TopologyKnobs};
-use common::{arguments, backend, table};
+use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
+use common::{arguments, backend};
 use serde::Serialize;
 
 /// Train a sparse MLP on images
@@ -47,22 +38,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Parser)]
 #[command(args_override_self = true)]
 struct Arguments {
-    /// TOML file with settings of the same names; the command line wins
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder for what the run leaves; several runs get a folder each inside [default: runs/mlp-TIME]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Go on with the runs in --out from their last checkpoints
-    #[arg(long, requires = "out")]
-    resume: bool,
-    /// Methods to train, separated by commas:
-    /// static, set, rigl, mest, gmp, granet, cht, chts, chtss, dense
-    #[arg(long, alias = "method", value_delimiter = ',', default_value = "chts,dense")]
-    methods: Vec<Method>,
-    /// Seeds to train each method with, separated by commas
-    #[arg(long, alias = "seed", value_delimiter = ',', default_value = "1")]
-    seeds: Vec<u64>,
+    #[command(flatten)]
+    comparison: Comparison,
     #[command(flatten)]
     settings: Settings,
 }
@@ -89,9 +66,6 @@ struct Settings {
     /// Images per optimizer step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Optimizer
-    #[arg(long, value_enum, default_value_t = OptimizerKind::Sgd)]
-    optimizer: OptimizerKind,
     /// Learning rate at the start
     #[arg(long, default_value_t = 0.025)]
     lr: f64,
@@ -101,55 +75,20 @@ struct Settings {
     /// Share of the run over which the learning rate falls, linearly
     #[arg(long, default_value_t = 0.9)]
     lr_decay: f64,
-    /// Momentum of SGD
-    #[arg(long, default_value_t = 0.9)]
-    momentum: f64,
-    /// Weight decay
-    #[arg(long, default_value_t = 5e-4)]
-    weight_decay: f64,
+    /// Stop after so many epochs without a new best accuracy [default: never]
+    #[arg(long, value_name = "EPOCHS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patience: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
     topology: TopologyKnobs,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum OptimizerKind {
-    Sgd,
-    Adam,
-    Adamw,
-}
-
-/// What `config.json` holds: a resumed run must have the same.
-#[derive(Serialize)]
-struct RunConfig {
-    example: &'static str,
-    method: Method,
-    seed: u64,
-    #[serde(flatten)]
-    settings: Settings,
-    model: MlpConfig,
-    topology: TopologyConfig,
-    backend: String,
-}
-
-/// What `summary.json` holds, and a row of the table.
-#[derive(Clone, Serialize)]
-struct Summary {
-    method: Method,
-    seed: u64,
-    accuracy_last: f64,
-    accuracy_best: f64,
-    best_epoch: usize,
-    density: f64,
-    active_units: f64,
-    itop: f64,
-    seconds: f64,
-    seconds_per_epoch: f64,
-    parameters: usize,
-    layouts: Vec<String>,
-    backend: String,
-}
+/// What a run is judged by.
+const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highest: true, digits: 2 }];
 
 fn main() -> ExitCode {
     match run() {
@@ -162,41 +101,39 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let arguments: Arguments = arguments::parse()?;
-    let task = arguments.settings.dataset.load(arguments.settings.data.as_deref())?;
+    let Arguments { comparison, settings } = arguments::parse(&[])?;
+    settings.check()?;
+    let task = settings.dataset.load(settings.data.as_deref())?;
     println!(
         "{}: {} training and {} test images; {}",
-        arguments.settings.dataset,
+        settings.dataset,
         task.train.items().len(),
         task.test.items().len(),
         backend::describe()
     );
-    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/mlp-{}", now())));
-    let several = arguments.methods.len() * arguments.seeds.len() > 1;
-    let mut summaries = Vec::new();
-    for &method in &arguments.methods {
-        for &seed in &arguments.seeds {
-            let folder = if several { out.join(format!("{method}-{seed}")) } else { out.clone() };
-            let one = OneRun { settings: &arguments.settings, task: &task, method, seed };
-            println!("\n{method}, seed {seed}, into {}", folder.display());
-            summaries.push(one.train::<backend::Training>(&folder, arguments.resume)?);
-        }
-    }
-    println!();
-    print_table(&arguments.methods, &summaries);
-    Ok(())
+    comparison.run("mlp", |job| OneRun { settings: &settings, task: &task, job }.train::<backend::Training>())
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+impl Settings {
+    fn check(&self) -> Result<()> {
+        self.topology.check()?;
+        for (name, value) in [("epochs", self.epochs), ("batch", self.batch), ("layers", self.layers)] {
+            if value == 0 {
+                return Err(Error::argument(name, 0, "at least 1"));
+            }
+        }
+        if !(self.lr_decay > 0.0 && self.lr_decay <= 1.0) {
+            return Err(Error::argument("lr_decay", self.lr_decay, "(0, 1]: a share of the run"));
+        }
+        self.optimizer.check()
+    }
 }
 
 /// One method with one seed.
 struct OneRun<'a> {
     settings: &'a Settings,
     task: &'a ImageTask,
-    method: Method,
-    seed: u64,
+    job: &'a Job,
 }
 
 impl OneRun<'_> {
@@ -206,10 +143,10 @@ impl OneRun<'_> {
 
     fn topology(&self, chains: Vec<Chain>) -> Result<TopologyConfig> {
         let run = Run {
-            method: self.method,
+            method: self.job.method,
             total_steps: self.steps_per_epoch() * self.settings.epochs,
             steps_per_epoch: self.steps_per_epoch(),
-            seed: self.seed,
+            seed: self.job.seed,
         };
         Ok(self.settings.topology.config(&run)?.with_chains(chains))
     }
@@ -217,7 +154,7 @@ impl OneRun<'_> {
     /// The paper's choices for MLPs: CHT and CHTs start from the correlation of the inputs.
     fn first_links(&self) -> Result<TopologyInit> {
         let knobs = &self.settings.topology;
-        let kind = knobs.init.unwrap_or(match self.method {
+        let kind = knobs.init.unwrap_or(match self.job.method {
             Method::Cht | Method::Chts => InitKind::Csti,
             Method::Chtss => InitKind::Brf,
             _ => InitKind::Er,
@@ -236,13 +173,6 @@ impl OneRun<'_> {
 
     fn model(&self) -> Result<(MlpConfig, TopologyConfig)> {
         let settings = self.settings;
-        let sparsity = settings.topology.sparsity;
-        if !(0.0..1.0).contains(&sparsity) {
-            return Err(Error::argument("sparsity", sparsity, "[0, 1)"));
-        }
-        if settings.epochs == 0 {
-            return Err(Error::argument("epochs", 0, "at least 1"));
-        }
         let width = settings.width.unwrap_or(match settings.dataset {
             ImageSource::Cifar10 => 3072,
             _ => 1568,
@@ -250,194 +180,68 @@ impl OneRun<'_> {
         let hidden = vec![width; settings.layers];
         let model = MlpConfig::new(self.task.train.shape().features(), hidden, self.task.train.num_classes());
         let topology = self.topology(model.chains())?;
-        let density = match self.method {
+        let density = match self.job.method {
             Method::Dense => 1.0,
-            _ => topology.initial_density(1.0 - sparsity)?,
+            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
         };
         let model = model
             .with_density(density)
             .with_topology(self.first_links()?)
             .with_weights(settings.topology.weights())
             .with_layout(settings.topology.layout.layout())
-            .with_seed(self.seed);
+            .with_seed(self.job.seed);
         Ok((model, topology))
     }
 
-    fn train<B: AutodiffBackend>(&self, dir: &Path, resume: bool) -> Result<Summary> {
-        let settings = self.settings;
-        match settings.optimizer {
-            OptimizerKind::Sgd => {
-                let momentum = MomentumConfig::new().with_momentum(settings.momentum).with_dampening(0.0);
-                let sgd = SgdConfig::new()
-                    .with_momentum((settings.momentum > 0.0).then_some(momentum))
-                    .with_weight_decay(Some(WeightDecayConfig::new(settings.weight_decay as f32)));
-                self.train_with::<B, _>(dir, resume, sgd.init())
-            }
-            OptimizerKind::Adam => {
-                let adam = AdamConfig::new()
-                    .with_epsilon(1e-8)
-                    .with_weight_decay(Some(WeightDecayConfig::new(settings.weight_decay as f32)));
-                self.train_with::<B, _>(dir, resume, adam.init())
-            }
-            OptimizerKind::Adamw => {
-                let adamw =
-                    AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(settings.weight_decay as f32);
-                self.train_with::<B, _>(dir, resume, adamw.init())
-            }
-        }
-    }
-
-    fn train_with<B, O>(
-        &self,
-        dir: &Path,
-        resume: bool,
-        optimizer: OptimizerAdaptor<O, Mlp<B>, B>,
-    ) -> Result<Summary>
-    where
-        B: AutodiffBackend,
-        O: CarriesMoments<B::InnerBackend> + 'static,
-    {
-        let device = B::Device::default();
-        let (model_config, topology) = self.model()?;
-        let model = model_config.try_init::<B>(&device)?;
-        let interrupter = Interrupter::new();
-        let mut optimizer =
-            SparseOptimizer::new(optimizer, topology.try_init()?).with_interrupter(interrupter.clone());
-        if !resume {
-            optimizer.bind(&model)?;
-        }
-
+    fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
+        let (settings, device) = (self.settings, B::Device::default());
+        let (model, topology) = self.model()?;
         let config = RunConfig {
             example: "mlp",
-            method: self.method,
-            seed: self.seed,
-            settings: self.settings.clone(),
-            model: model_config,
-            topology: topology.clone(),
-            backend: backend::NAME.into(),
-        };
-        let folder = match resume {
-            true => RunFolder::resume(dir, &config, &["backend"])?,
-            false => RunFolder::create(dir, &config)?,
+            method: self.job.method,
+            seed: self.job.seed,
+            steps_per_epoch: None,
+            settings,
+            model: &model,
+            topology: &topology,
+            backend: backend::NAME,
         };
         let steps = self.steps_per_epoch();
-        let monitor = optimizer.monitor();
-        folder.log_topology(&monitor, &interrupter, steps)?;
-        let history = folder.history(&interrupter)?;
-
-        let settings = self.settings;
-        let train = self.task.train_loader::<B>(settings.batch, self.seed, &device)?;
-        let test = self.task.test_loader::<B::InnerBackend>(250, &device)?;
         let decay_steps = ((steps * settings.epochs) as f64 * settings.lr_decay).round() as usize;
-        let rate =
-            LinearLrSchedulerConfig::new(settings.lr, settings.final_lr, decay_steps.max(1)).init().map_err(
-                |reason| Error::argument("lr", format!("{} to {}", settings.lr, settings.final_lr), reason),
-            )?;
-
-        let finite = FiniteLossMetric::new(interrupter.clone(), folder.resumed_epoch().unwrap_or(0) * steps);
-        let mut training = SupervisedTraining::new(
-            folder.path(),
-            Arc::new(train.with_first_epoch(folder.first_epoch())),
-            Arc::new(test),
-        )
-        .num_epochs(settings.epochs)
-        .with_interrupter(interrupter.clone())
-        .metric_train_numeric(AccuracyMetric::new())
-        .metric_valid_numeric(AccuracyMetric::new())
-        .metric_train_numeric(finite)
-        .metric_valid_numeric(LossMetric::new())
-        .with_metric_logger(history.clone())
-        .with_metric_logger(folder.metric_files(&interrupter))
-        .with_file_checkpointer(SealedRecorder::new())
-        .with_checkpointing_strategy(folder.checkpoints().keep_resumable(&interrupter))
-        .with_application_logger(None);
-        for quantity in TopologyQuantity::ALL {
-            training = training.metric_train_numeric(TopologyMetric::new(quantity, monitor.clone()));
-        }
-        if let Some(epoch) = folder.resumed_epoch() {
-            training = training.checkpoint(epoch);
-        }
-        if !(cfg!(feature = "tui") && std::io::IsTerminal::is_terminal(&std::io::stdout())) {
-            training = training.renderer(ProgressLines::new());
-        }
-        let trained = training.launch(Learner::new(model, optimizer, rate)).model;
-        if interrupter.should_stop() {
-            let reason = interrupter.get_message().unwrap_or_else(|| "no reason given".into());
-            return Err(Error::data(dir, format!("training was stopped: {reason}")));
-        }
-        let summary = self.summarise(&trained, &topology, &history, &monitor)?;
-        folder.write_summary(&summary)?;
-        Ok(summary)
-    }
-
-    fn summarise<B: Backend>(
-        &self,
-        model: &Mlp<B>,
-        topology: &TopologyConfig,
-        history: &EpochHistory,
-        monitor: &TopologyMonitor,
-    ) -> Result<Summary> {
-        // While the density still falls the network is denser than what is claimed for it.
-        let decayed = topology.density_schedule()?.and_then(|schedule| schedule.last_change()).unwrap_or(0);
-        let counted: Vec<(usize, f64)> = history
-            .series("Accuracy", &Split::Valid)
-            .into_iter()
-            .filter(|(epoch, _)| epoch * self.steps_per_epoch() >= decayed)
-            .collect();
-        let missing = || Error::argument("epochs", self.settings.epochs, "enough to reach the final density");
-        let &(_, accuracy_last) = counted.last().ok_or_else(missing)?;
-        let &(best_epoch, accuracy_best) = counted
-            .iter()
-            .reduce(|best, other| if other.1 > best.1 { other } else { best })
-            .ok_or_else(missing)?;
-        // A run that was complete before it was resumed has not taken a step; its history has the same figures.
-        let report = monitor.latest();
-        let quantity = |name: &str, value: fn(&UpdateReport) -> f64| {
-            let logged = || history.last(name, &Split::Train).map(|(_, percent)| percent / 100.0);
-            report.as_ref().map(value).or_else(logged).ok_or_else(missing)
+        let training = Training::<B, _> {
+            job: self.job,
+            model: model.try_init::<B>(&device)?,
+            topology: topology.clone(),
+            optimizer: &settings.optimizer,
+            rate: LearningRateSchedule::linear(settings.lr, settings.final_lr, decay_steps.max(1))?,
+            epochs: settings.epochs,
+            steps_per_epoch: steps,
+            scores: &SCORES,
+            patience: settings.patience,
+            device,
         };
-        let seconds: f64 = (1..=self.settings.epochs).filter_map(|epoch| history.seconds(epoch)).sum();
-        Ok(Summary {
-            method: self.method,
-            seed: self.seed,
-            accuracy_last,
-            accuracy_best,
-            best_epoch,
-            density: quantity("Density", |report| report.density)?,
-            active_units: quantity("ANP", |report| report.active_units)?,
-            itop: quantity("ITOP", |report| report.itop)?,
-            seconds,
-            seconds_per_epoch: seconds / self.settings.epochs as f64,
-            parameters: model.num_params(),
-            layouts: hook::collect(model).iter().map(|(_, weight)| weight.explain_layout()).collect(),
-            backend: backend::describe(),
-        })
+        training.run(&config, self)
     }
 }
 
-/// One row a method, the mean over its seeds.
-fn print_table(methods: &[Method], summaries: &[Summary]) {
-    let header =
-        ["method", "seeds", "accuracy, last epoch", "accuracy, best epoch", "density", "ANP", "ITOP", "s"];
-    let rows: Vec<Vec<String>> = methods
-        .iter()
-        .map(|method| {
-            let of = |value: fn(&Summary) -> f64, digits: usize| {
-                let own = summaries.iter().filter(|summary| summary.method == *method).map(value);
-                table::mean_and_spread(&own.collect::<Vec<_>>(), digits)
-            };
-            let seeds = summaries.iter().filter(|summary| summary.method == *method).count();
-            vec![
-                method.to_string(),
-                seeds.to_string(),
-                of(|summary| summary.accuracy_last, 2),
-                of(|summary| summary.accuracy_best, 2),
-                of(|summary| summary.density, 4),
-                of(|summary| summary.active_units, 3),
-                of(|summary| summary.itop, 3),
-                of(|summary| summary.seconds, 0),
-            ]
+impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
+    fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, Mlp<B>>> {
+        let train = self.task.train_loader::<B>(self.settings.batch, self.job.seed, device)?;
+        Ok(Loaders {
+            train: Arc::new(train.with_first_epoch(first_epoch)),
+            valid: Arc::new(self.task.test_loader::<B::InnerBackend>(250, device)?),
         })
-        .collect();
-    table::print(&header, &rows);
+    }
+
+    fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(
+        &self,
+        training: SupervisedTraining<Components<B, Mlp<B>, O>>,
+        watch: &Watch,
+    ) -> SupervisedTraining<Components<B, Mlp<B>, O>> {
+        training
+            .metric_train_numeric(AccuracyMetric::new())
+            .metric_valid_numeric(AccuracyMetric::new())
+            .metric_train_numeric(watch.finite(LossMetric::new()))
+            .metric_valid_numeric(LossMetric::new())
+    }
 }

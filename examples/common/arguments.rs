@@ -4,23 +4,62 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use burn_cht::{Error, Result};
-use clap::Parser;
+use clap::{Arg, Command, Parser};
 
 /// Parses the command line. With `--config FILE`, every `name = value` of the file stands for `--name value` before
-/// the arguments that were given.
+/// the arguments that were given. `defaults` are an example's own for arguments that examples share, by their names in
+/// the code.
 ///
-/// Exits as clap does on arguments it refuses.
-pub fn parse<P: Parser>() -> Result<P> {
+/// Shows help where it is asked for, and exits.
+pub fn parse<P: Parser>(defaults: &[(&'static str, &'static str)]) -> Result<P> {
     let given: Vec<OsString> = std::env::args_os().collect();
-    let Some(file) = config_file(&given) else { return Ok(P::parse_from(given)) };
+    let or_exit = |parsed: clap::error::Result<P>| parsed.unwrap_or_else(|error| refuse(&error));
+    let Some(file) = config_file(&given) else { return Ok(or_exit(parse_from(defaults, given))) };
     let (program, rest) = given.split_first().map_or((OsString::new(), &[][..]), |(p, r)| (p.clone(), r));
     let from_file = read(Path::new(&file))?;
     // The file alone first, so that what is wrong in it is said of it.
     let alone = std::iter::once(program.clone()).chain(from_file.iter().map(OsString::from));
-    P::try_parse_from(alone)
-        .map_err(|error| Error::data(&file, error.to_string().trim_start_matches("error: ").trim_end()))?;
+    parse_from::<P>(defaults, alone.collect()).map_err(|error| Error::data(&file, in_one_line(&error)))?;
     let all = std::iter::once(program).chain(from_file.into_iter().map(OsString::from));
-    Ok(P::parse_from(all.chain(rest.iter().cloned())))
+    Ok(or_exit(parse_from(defaults, all.chain(rest.iter().cloned()).collect())))
+}
+
+fn parse_from<P: Parser>(
+    defaults: &[(&'static str, &'static str)],
+    arguments: Vec<OsString>,
+) -> clap::error::Result<P> {
+    let with_default = |command: Command, &(name, value): &(&'static str, &'static str)| {
+        command.mut_arg(name, |argument| {
+            // The help must not tell the default of another example beside this one's.
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let help = help.split(" [default:").next().unwrap_or_default().to_string();
+            argument.default_value(value).help(help)
+        })
+    };
+    // A number below 0 is a value to be refused by its range, not an unknown flag.
+    let negative = |argument: Arg| match argument.get_action().takes_values() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    };
+    let command = defaults.iter().fold(P::command(), with_default).mut_args(negative);
+    P::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// Ends the program as every other error does: in one line, with exit code 1. Help is no error.
+fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    eprintln!("error: {}", in_one_line(error));
+    std::process::exit(1)
+}
+
+/// What clap says before it comes to usage and help.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let told = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    told.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_string()
 }
 
 fn config_file(given: &[OsString]) -> Option<OsString> {
@@ -62,7 +101,61 @@ fn word(value: &toml::Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ArgAction;
+
     use super::*;
+
+    #[derive(Debug, Parser, PartialEq)]
+    #[command(args_override_self = true)]
+    struct Knobs {
+        #[arg(long, default_value_t = 0.3)]
+        zeta: f64,
+        /// Steps between updates [default: one epoch]
+        #[arg(long)]
+        interval: Option<usize>,
+        #[arg(long, value_delimiter = ',', num_args = 1, action = ArgAction::Set)]
+        temperature: Option<Vec<f64>>,
+    }
+
+    fn refused(given: &[&str]) -> String {
+        let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
+        in_one_line(&parse_from::<Knobs>(&[], given.collect()).unwrap_err())
+    }
+
+    #[test]
+    fn the_help_tells_the_default_of_the_example_alone() {
+        let given = ["example", "--help"].map(OsString::from).to_vec();
+        let help = parse_from::<Knobs>(&[("interval", "100")], given).unwrap_err().to_string();
+        let line = help.lines().find(|line| line.contains("--interval")).unwrap();
+        assert!(line.ends_with("Steps between updates [default: 100]"), "{help}");
+    }
+
+    #[test]
+    fn what_is_refused_is_told_in_one_line() {
+        assert_eq!(refused(&["--zeta", "x"]), "invalid value 'x' for '--zeta <ZETA>': invalid float literal");
+        assert!(refused(&["--zzz", "1"]).starts_with("unexpected argument '--zzz' found"));
+        assert!(!refused(&["--zzz", "1"]).contains('\n'));
+    }
+
+    #[test]
+    fn numbers_below_zero_are_values_and_of_a_list_the_last_one_given_counts() {
+        let given = ["example", "--zeta", "-0.5", "--temperature", "1,9", "--temperature", "2,3"];
+        let knobs = parse_from::<Knobs>(&[], given.map(OsString::from).to_vec()).unwrap();
+        assert_eq!(knobs, Knobs { zeta: -0.5, interval: None, temperature: Some(vec![2.0, 3.0]) });
+    }
+
+    #[test]
+    fn the_defaults_of_an_example_stand_where_nothing_is_given() {
+        let parse = |given: &[&str]| {
+            let defaults = [("zeta", "0.1"), ("interval", "100"), ("temperature", "1,9")];
+            let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
+            parse_from::<Knobs>(&defaults, given.collect()).unwrap()
+        };
+        let own = Knobs { zeta: 0.1, interval: Some(100), temperature: Some(vec![1.0, 9.0]) };
+        assert_eq!(parse(&[]), own);
+        let given = parse(&["--zeta", "0.5", "--interval", "7", "--temperature", "1,1"]);
+        assert_eq!(given, Knobs { zeta: 0.5, interval: Some(7), temperature: Some(vec![1.0, 1.0]) });
+    }
 
     #[test]
     fn a_file_becomes_arguments_of_the_same_names() {

@@ -1,6 +1,11 @@
-//! What the examples share: backend choice, arguments, and the table at the end.
+//! What the examples share, so that each holds only arguments, a model and data of its own: backend choice, arguments,
+//! the run from a model to a summary, several runs in comparison, and the table at the end.
 
 pub mod arguments;
 pub mod backend;
+pub mod comparison;
+pub mod optimizer;
+pub mod summary;
 pub mod table;
 pub mod topology;
+pub mod training;

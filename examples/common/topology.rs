@@ -7,7 +7,7 @@ use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 use burn_cht::topology::removal::{FractionSchedule, Removal, RemovalScore, TemperatureSchedule};
 use burn_cht::topology::sampling::Selection;
 use burn_cht::{Error, Result};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use serde::Serialize;
 
 /// Everything about the topology that a run can set. What is not given is as the method's preset has it.
@@ -66,13 +66,14 @@ pub struct TopologyKnobs {
     #[arg(long, value_enum)]
     pub removal_selection: Option<SelectionKind>,
     /// Temperature of soft removal, start,end, linear in T
-    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "START,END")]
+    #[arg(long, value_delimiter = ',', num_args = 1, action = ArgAction::Set, value_name = "START,END")]
     pub temperature: Option<Vec<f64>>,
     /// The same in terms of delta, T = delta / (1 - delta), linear in delta
     #[arg(
         long,
         value_delimiter = ',',
         num_args = 1,
+        action = ArgAction::Set,
         value_name = "START,END",
         conflicts_with = "temperature"
     )]
@@ -144,10 +145,8 @@ pub struct Run {
 impl TopologyKnobs {
     /// The configuration of a manager.
     pub fn config(&self, run: &Run) -> Result<TopologyConfig> {
+        self.check()?;
         let preset = run.method.composition(self.zeta);
-        if !(0.0..=1.0).contains(&self.end) {
-            return Err(Error::argument("end", self.end, "[0, 1]: a share of the run"));
-        }
         let end_step = (run.total_steps as f64 * self.end).round() as usize;
         let mut config = TopologyConfig::new(run.method, run.total_steps)
             .with_update_interval(self.update_interval.unwrap_or(run.steps_per_epoch))
@@ -187,6 +186,36 @@ impl TopologyKnobs {
             config = config.with_early_stop(overlap);
         }
         Ok(config)
+    }
+
+    /// Refuses values out of range, whether the method at hand looks at them or not.
+    pub fn check(&self) -> Result<()> {
+        let shares = [
+            ("end", self.end, "[0, 1]: a share of the run"),
+            ("beta", self.beta, "[0, 1]: a probability"),
+            ("receptive_r", self.receptive_r, "[0, 1]"),
+            ("alpha", self.alpha, "[0, 1]: from relative importance to magnitude"),
+            ("early_stop", self.early_stop.unwrap_or(1.0), "(0, 1]: an overlap"),
+        ];
+        if let Some((name, value, allowed)) =
+            shares.into_iter().find(|(_, value, _)| !(0.0..=1.0).contains(value))
+        {
+            return Err(Error::argument(name, value, allowed));
+        }
+        if !(0.0..1.0).contains(&self.sparsity) {
+            return Err(Error::argument("sparsity", self.sparsity, "[0, 1)"));
+        }
+        if !(self.gamma.is_finite() && self.gamma >= 0.0) {
+            return Err(Error::argument("gamma", self.gamma, "finite and not negative"));
+        }
+        let rises =
+            |kind| kind != DensityKind::Constant && self.initial_sparsity.unwrap_or(0.5) > self.sparsity;
+        if self.density_schedule.is_some_and(rises) {
+            let initial = self.initial_sparsity.unwrap_or(0.5);
+            let allowed = format!("at most the final sparsity, {}", self.sparsity);
+            return Err(Error::argument("initial_sparsity", initial, allowed));
+        }
+        Ok(())
     }
 
     fn density(&self, end_step: usize) -> Result<Option<DensitySchedule>> {

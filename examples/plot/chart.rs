@@ -12,6 +12,8 @@ const HEIGHT: i32 = 470;
 const TOP: i32 = 92;
 const BOTTOM: i32 = HEIGHT - 52;
 const LEFT: i32 = 68;
+/// The unit of shares.
+pub(crate) const PERCENT: &str = " %";
 
 /// How values are spread over the height.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,12 +26,14 @@ pub(crate) enum Scale {
     Log,
 }
 
-/// A chart of curves; all values are in percent.
+/// A chart of curves.
 #[derive(Debug, Clone)]
 pub(crate) struct Chart {
     pub(crate) title: String,
     pub(crate) note: String,
-    pub(crate) quantity: &'static str,
+    pub(crate) quantity: String,
+    /// Behind every value, with a space before it.
+    pub(crate) unit: &'static str,
     pub(crate) scale: Scale,
     /// The last finished epoch of all runs.
     pub(crate) epochs: f64,
@@ -81,14 +85,14 @@ impl Chart {
     }
 
     fn draw_axes(&self, area: &Area<'_>, plane: &Plane) -> Drawn {
-        write(area, self.quantity, (16, TOP - 18), font(13, INK, HPos::Left))?;
+        write(area, &self.quantity, (16, TOP - 18), font(13, INK, HPos::Left))?;
         let heights =
             if plane.log { log_ticks(plane.low, plane.high) } else { even_ticks(plane.low, plane.high, 6) };
         for tick in heights {
             let (_, y) = plane.place((0.0, tick));
             let line = vec![(px(LEFT), y), (px(plane.right), y)];
             area.draw(&PathElement::new(line, GRID.stroke_width(px(1) as u32)))?;
-            let text = format!("{} %", (tick * 1e6).round() / 1e6);
+            let text = format!("{}{}", (tick * 1e6).round() / 1e6, self.unit);
             area.draw(&Text::new(text, (px(LEFT - 8), y), font(13, FAINT, HPos::Right)))?;
         }
         for tick in even_ticks(0.0, plane.epochs, 8) {
@@ -112,7 +116,7 @@ impl Chart {
             let swatch = vec![(px(left + 14), px(y)), (px(left + 36), px(y))];
             area.draw(&PathElement::new(swatch, curve.colour.stroke_width(px(3) as u32)))?;
             write(area, &curve.label, (left + 43, y), font(14, INK, HPos::Left))?;
-            let value = format!("{:.*} %", self.digits, last(curve));
+            let value = format!("{:.*}{}", self.digits, last(curve), self.unit);
             write(area, &value, (WIDTH - 16, y), font(14, INK, HPos::Right))?;
         }
         Ok(())
@@ -137,13 +141,18 @@ impl Chart {
                 (low / 1.3, high.max(1e-6) * 1.3)
             }
             Scale::Settled => {
-                let settled = self.curves.iter().flat_map(|curve| {
-                    let from = curve.solid_from.max(0.1 * self.epochs);
-                    curve.points.iter().filter(move |point| point.epoch >= from)
-                });
-                let low = lowest(settled).min(high);
-                let margin = (0.05 * (high - low)).max(0.1);
-                (low - margin, (high + margin).min(100.0))
+                let settled = || {
+                    self.curves.iter().flat_map(|curve| {
+                        let from = curve.solid_from.max(0.1 * self.epochs);
+                        curve.points.iter().filter(move |point| point.epoch >= from)
+                    })
+                };
+                let low = lowest(settled()).min(high);
+                // What rises is highest at the end, what falls before it has settled.
+                let high = settled().map(|point| point.high).reduce(f64::max).unwrap_or(high);
+                let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
+                let top = if self.unit == PERCENT { 100.0 } else { f64::INFINITY };
+                (low - margin, (high + margin).min(top))
             }
         }
     }
@@ -270,8 +279,9 @@ mod tests {
         for scale in [Scale::Settled, Scale::FromZero(None), Scale::Log] {
             let curves = vec![curve(2.0)];
             let (title, note) = ("t".into(), String::new());
-            let svg =
-                Chart { title, note, quantity: "q", scale, epochs: 4.0, digits: 1, curves }.draw().unwrap();
+            let (quantity, unit) = ("q".into(), PERCENT);
+            let svg = Chart { title, note, quantity, unit, scale, epochs: 4.0, digits: 1, curves };
+            let svg = svg.draw().unwrap();
             assert!(svg.starts_with("<svg width=\"860\" height=\"470\" viewBox="), "{}", &svg[..80]);
             assert!(svg.contains("fill=\"#FFFFFF\"") && svg.contains("a &lt; b"));
             assert!(!svg.contains("NaN") && !svg.contains("=\"-"), "{svg}");

@@ -29,23 +29,23 @@ pub(crate) struct Curve {
 }
 
 /// The curves of `groups` that have any point. Those of dense networks are left out unless `with_dense`.
-pub(crate) fn curves(groups: &[Group], with_dense: bool, series: fn(&Run) -> Series) -> Vec<Curve> {
+pub(crate) fn curves(groups: &[Group], with_dense: bool, series: impl Fn(&Run) -> Series) -> Vec<Curve> {
     let drawn = groups.iter().zip(colours(groups)).map(|(group, colour)| Curve {
         label: group.label.clone(),
         colour,
         runs: group.runs.len(),
         points: match group.method {
             Method::Dense if !with_dense => Vec::new(),
-            _ => aggregate(&group.runs.iter().map(series).collect::<Vec<_>>()),
+            _ => aggregate(&group.runs.iter().map(&series).collect::<Vec<_>>()),
         },
         solid_from: 0.0,
     });
     drawn.filter(|curve| !curve.points.is_empty()).collect()
 }
 
-/// Accuracy, dashed while the network is denser than what is claimed for it.
-pub(crate) fn accuracy_curves(groups: &[Group]) -> Result<Vec<Curve>> {
-    let mut curves = curves(groups, true, Run::accuracy);
+/// A validation metric, dashed while the network is denser than what is claimed for it.
+pub(crate) fn validation_curves(groups: &[Group], metric: &str) -> Result<Vec<Curve>> {
+    let mut curves = curves(groups, true, |run| run.validation(metric));
     for curve in &mut curves {
         for group in groups.iter().filter(|group| group.label == curve.label) {
             curve.solid_from = group.runs[0].final_density_from()?;

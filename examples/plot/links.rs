@@ -13,7 +13,7 @@ use burn_cht::topology::Links;
 use burn_cht::topology::init::FeatureCorrelation;
 use burn_cht::train::{Checkpoints, SealedRecorder};
 
-use super::runs::Run;
+use super::runs::{ImageRun, Run};
 
 /// Makes first links anew from what a run's configuration says: they follow from its seed. Those of CSTI follow from
 /// the training images too, of which a configuration holds a checksum.
@@ -30,10 +30,10 @@ impl FirstLinks {
     }
 
     /// The first links of the first layer. What the run logged of them must agree.
-    pub(crate) fn of(&mut self, run: &Run) -> Result<Arc<Links>> {
-        let mut config = only_first_layer(&run.config.model);
-        if let TopologyInit::Correlation(saved) = &run.config.model.topology {
-            let computed = self.correlation(run.config.dataset)?;
+    pub(crate) fn of(&mut self, run: &Run, images: &ImageRun) -> Result<Arc<Links>> {
+        let mut config = only_first_layer(&images.model);
+        if let TopologyInit::Correlation(saved) = &images.model.topology {
+            let computed = self.correlation(images.dataset)?;
             if computed != saved {
                 return Err(Error::Mismatch {
                     what: format!("the training images at hand for {}", run.folder.display()),
@@ -69,11 +69,11 @@ impl FirstLinks {
 }
 
 /// The links of the first layer in the newest checkpoint, with its epoch; `None` if there is no checkpoint.
-pub(crate) fn last_links(run: &Run) -> Result<Option<(usize, Arc<Links>)>> {
+pub(crate) fn last_links(run: &Run, model: &MlpConfig) -> Result<Option<(usize, Arc<Links>)>> {
     let checkpoints = Checkpoints::new(run.folder.join("checkpoint"));
     let Some(epoch) = checkpoints.latest_complete()? else { return Ok(None) };
     let path = checkpoints.dir().join(format!("model-{epoch}"));
-    let links = read(&path, &run.config.model)?;
+    let links = read(&path, model)?;
     Ok(Some((epoch, links)))
 }
 

@@ -1,4 +1,5 @@
-//! Draws what runs of the `mlp` example have left: accuracy and topology over epochs, and the first layer's links.
+//! Draws what runs of the examples have left: validation metrics and topology over epochs, and for images the links of
+//! the first layer.
 //!
 //! ```console
 //! cargo run --release --example mlp -- --methods set,chts,dense --seeds 1,2,3 --out runs/compare
@@ -14,30 +15,30 @@ mod links;
 mod mask;
 mod runs;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn_cht::data::ImageSource;
 use burn_cht::prelude::Method;
 use burn_cht::train::write_atomically;
 use burn_cht::{Error, Result};
 use canvas::Drawn;
-use chart::{Chart, Scale};
+use chart::{Chart, PERCENT, Scale};
 use clap::Parser;
 use curve::Curve;
 use links::FirstLinks;
 use mask::Moment;
-use runs::{Group, Run};
+use runs::{Group, Run, Series};
 
-/// Draw what runs of the mlp example have left, as SVG
+/// Draw what runs of an example have left, as SVG
 ///
 /// Runs that differ in their seed alone become one curve, their mean, with a band from the lowest to the highest.
 /// Runs that are still going are drawn as far as they have come.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Folders of the runs, all of one data set
+    /// Folders of the runs, all of one example and data set
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Folder for the pictures
@@ -76,74 +77,81 @@ fn run() -> Result<()> {
 
 /// The charts that have a curve, by the names of their files.
 fn charts(groups: &[Group]) -> Result<Vec<(String, String)>> {
-    let accuracy = curve::accuracy_curves(groups)?;
-    let dashes = match runs::common_sparsity(groups) {
-        _ if accuracy.iter().all(|curve| curve.solid_from <= 0.0) => String::new(),
-        Some(sparsity) => format!("dashed: still denser than at {} sparsity", percent(sparsity)),
-        None => "dashed: still denser than at the end".into(),
-    };
-    let epochs = groups.iter().flat_map(|group| &group.runs).map(Run::last_epoch).max().unwrap_or(1).max(1);
-    let of = |title: &str, quantity, scale, digits, note: &str, curves: Vec<Curve>| Chart {
+    let runs = || groups.iter().flat_map(|group| &group.runs);
+    let epochs = runs().map(Run::last_epoch).max().unwrap_or(1).max(1);
+    let of = |title: &str, quantity: &str, scale, digits, note: &str, curves: Vec<Curve>| Chart {
         title: format!("{title}: {}", setting(groups)),
         note: [seeds(&curves), note.into()]
             .into_iter()
             .filter(|note| !note.is_empty())
             .collect::<Vec<_>>()
             .join("; "),
-        quantity,
+        quantity: quantity.into(),
+        unit: PERCENT,
         scale,
         epochs: epochs as f64,
         digits,
         curves,
     };
-    let sparse = |series| curve::curves(groups, false, series);
-    let density = sparse(Run::density);
-    let units = sparse(Run::active_units);
-    let overlap = sparse(Run::overlap);
-    let itop = sparse(Run::itop);
+    let mut charts = Vec::new();
+    let metrics: BTreeSet<&str> = runs().flat_map(Run::metrics).collect();
+    for metric in metrics {
+        let curves = curve::validation_curves(groups, metric)?;
+        let dashes = match runs::common_sparsity(groups) {
+            _ if curves.iter().all(|curve| curve.solid_from <= 0.0) => String::new(),
+            Some(sparsity) => format!("dashed: still denser than at {} sparsity", percent(sparsity)),
+            None => "dashed: still denser than at the end".into(),
+        };
+        let name = in_line(metric);
+        let (unit, digits) = match metric {
+            "Accuracy" => (PERCENT, 2),
+            "Loss" => ("", 3),
+            _ => ("", 2),
+        };
+        let chart = of(&format!("Validation {name}"), &name, Scale::Settled, digits, &dashes, curves);
+        charts.push((format!("{}.svg", file_name(metric)), Chart { unit, ..chart }));
+    }
+    let sparse = |series: fn(&Run) -> Series| curve::curves(groups, false, series);
     let whole = Scale::FromZero(Some(100.0));
-    let charts = [
-        ("accuracy.svg", of("Validation accuracy", "accuracy", Scale::Settled, 2, &dashes, accuracy)),
+    let hidden = "all sparse layers; curves that coincide hide each other";
+    let again = "share of an update's regrown links that it had just removed";
+    let ever = "positions that have ever been a link";
+    for (name, chart) in [
+        ("density", of("Density", "links per position", Scale::Log, 2, hidden, sparse(Run::density))),
         (
-            "density.svg",
+            "active-units",
             of(
-                "Density",
-                "links per position",
-                Scale::Log,
-                2,
-                "all sparse layers; curves that coincide hide each other",
-                density,
+                "Active units (ANP)",
+                "active units",
+                whole,
+                1,
+                "mean over each epoch",
+                sparse(Run::active_units),
             ),
         ),
         (
-            "active-units.svg",
-            of("Active units (ANP)", "active units", whole, 1, "mean over each epoch", units),
-        ),
-        (
-            "overlap.svg",
+            "overlap",
             of(
                 "Overlap",
                 "regrown links just removed",
                 Scale::FromZero(None),
                 1,
-                "share of an update's regrown links that it had just removed",
-                overlap,
+                again,
+                sparse(Run::overlap),
             ),
         ),
-        (
-            "itop.svg",
-            of(
-                "ITOP",
-                "positions ever linked",
-                Scale::FromZero(None),
-                1,
-                "positions that have ever been a link",
-                itop,
-            ),
-        ),
-    ];
+        ("itop", of("ITOP", "positions ever linked", Scale::FromZero(None), 1, ever, sparse(Run::itop))),
+    ] {
+        charts.push((format!("{name}.svg"), chart));
+    }
     let drawn = charts.into_iter().filter(|(_, chart)| !chart.curves.is_empty());
-    drawn.map(|(name, chart)| Ok((name.to_string(), named(name, chart.draw())?))).collect()
+    drawn.map(|(name, chart)| Ok((name.clone(), named(&name, chart.draw())?))).collect()
+}
+
+/// The name of a metric in the middle of a sentence: abbreviations stay, words begin small.
+fn in_line(metric: &str) -> String {
+    let is_abbreviation = metric.chars().nth(1).is_some_and(char::is_uppercase);
+    if is_abbreviation { metric.into() } else { metric.to_lowercase() }
 }
 
 /// The first layer of the first seed of every group but dense ones.
@@ -152,18 +160,19 @@ fn masks(groups: &[Group], data: Option<PathBuf>) -> Result<Vec<(String, String)
     let mut pictures = Vec::new();
     for group in groups.iter().filter(|group| group.method != Method::Dense) {
         let run = &group.runs[0];
-        let shape = mask::image_shape(run.config.dataset);
-        if shape.features() != run.config.model.inputs {
-            let inputs = run.config.model.inputs;
+        let Some(images) = &run.images else { continue };
+        let shape = mask::image_shape(images.dataset);
+        if shape.features() != images.model.inputs {
+            let inputs = images.model.inputs;
             let reason = format!("a model of {inputs} inputs for images of {} values", shape.features());
             return Err(Error::data(&run.folder, reason));
         }
-        let Some((epoch, last)) = links::last_links(run)? else {
+        let Some((epoch, last)) = links::last_links(run, &images.model)? else {
             println!("{}: no checkpoint yet, so no picture of its first layer", run.folder.display());
             continue;
         };
         let moments = [
-            Moment { name: "at the start".into(), degrees: first_links.of(run)?.row_degrees() },
+            Moment { name: "at the start".into(), degrees: first_links.of(run, images)?.row_degrees() },
             Moment { name: format!("after epoch {epoch}"), degrees: last.row_degrees() },
         ];
         let title = format!("Links per pixel of the first layer: {}", group.label);
@@ -181,11 +190,12 @@ fn named(name: &str, drawn: Drawn<String>) -> Result<String> {
 
 /// Data set and sparsity, as far as all runs have them in common.
 fn setting(groups: &[Group]) -> String {
-    let dataset = groups.first().map_or("", |group| match group.runs[0].config.dataset {
-        ImageSource::Mnist5k => "MNIST-5k",
-        ImageSource::Mnist => "MNIST",
-        ImageSource::FashionMnist => "Fashion-MNIST",
-        ImageSource::Cifar10 => "CIFAR-10",
+    let dataset = groups.first().map_or("", |group| match group.runs[0].config.dataset.as_str() {
+        "mnist-5k" => "MNIST-5k",
+        "mnist" => "MNIST",
+        "fashion-mnist" => "Fashion-MNIST",
+        "cifar10" => "CIFAR-10",
+        other => other,
     });
     match runs::common_sparsity(groups) {
         Some(sparsity) => format!("{dataset}, {} sparsity", percent(sparsity)),

@@ -1,5 +1,6 @@
 //! What a run's folder holds, and which runs belong together.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,25 +17,45 @@ use serde_json::{Map, Value};
 /// What of `config.json` a plot needs.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RunConfig {
+    pub(crate) example: String,
     pub(crate) method: Method,
     pub(crate) seed: u64,
-    pub(crate) dataset: ImageSource,
-    pub(crate) epochs: usize,
+    pub(crate) dataset: String,
+    /// Given by examples that count their run in epochs.
+    epochs: Option<usize>,
+    /// Given by examples that count their run in steps.
+    steps_per_epoch: Option<usize>,
     pub(crate) sparsity: f64,
-    pub(crate) model: MlpConfig,
     pub(crate) topology: TopologyConfig,
 }
 
-/// One run of the `mlp` example, finished or not.
+/// What else there is of a run of the `mlp` example.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ImageRun {
+    pub(crate) dataset: ImageSource,
+    pub(crate) model: MlpConfig,
+}
+
+/// One run of an example, finished or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) folder: PathBuf,
     pub(crate) config: RunConfig,
+    pub(crate) images: Option<ImageRun>,
     /// `config.json` without what may differ from seed to seed.
     settings: Map<String, Value>,
     history: Vec<EpochMeans>,
     /// The reports of each update, a layer each.
     updates: Vec<Vec<LayerReport>>,
+}
+
+impl RunConfig {
+    /// Steps of the optimizer in an epoch; 0 if the configuration does not say.
+    fn steps_per_epoch(&self) -> f64 {
+        let epochs = self.epochs.filter(|&epochs| epochs > 0);
+        let whole = epochs.map(|epochs| self.topology.total_steps().max(1) as f64 / epochs as f64);
+        whole.or(self.steps_per_epoch.map(|steps| steps as f64)).unwrap_or(0.0)
+    }
 }
 
 /// Values over epochs; updates lie between whole epochs.
@@ -50,11 +71,19 @@ impl Run {
             }
             _ => Error::io(&file)(error),
         })?;
-        let foreign = |error| Error::data(&file, format!("not of a run of the mlp example: {error}"));
+        let foreign = |error| Error::data(&file, format!("not of a run of an example: {error}"));
         let config: RunConfig = serde_json::from_str(&text).map_err(foreign)?;
         let mut settings: Map<String, Value> = serde_json::from_str(&text).map_err(foreign)?;
-        if config.epochs == 0 || config.model.hidden.is_empty() {
-            return Err(Error::data(&file, "a run without epochs or without hidden layers"));
+        if config.steps_per_epoch() == 0.0 {
+            return Err(Error::data(&file, "neither `epochs` nor `steps_per_epoch` of at least 1"));
+        }
+        let images: Option<ImageRun> = match config.example.as_str() {
+            "mlp" => Some(serde_json::from_str(&text).map_err(foreign)?),
+            _ => None,
+        };
+        let layers = images.as_ref().map(|images| images.model.hidden.len());
+        if layers == Some(0) {
+            return Err(Error::data(&file, "a run without hidden layers"));
         }
         settings.remove("seed");
         settings.remove("backend");
@@ -63,14 +92,19 @@ impl Run {
         }
         let history = lines(&folder.join("history.jsonl"))?;
         let path = folder.join("topology.jsonl");
-        let updates = whole_updates(lines(&path)?, config.model.hidden.len())
-            .map_err(|reason| Error::data(&path, reason))?;
-        Ok(Self { folder: folder.to_path_buf(), config, settings, history, updates })
+        let updates = whole_updates(lines(&path)?, layers).map_err(|reason| Error::data(&path, reason))?;
+        Ok(Self { folder: folder.to_path_buf(), config, images, settings, history, updates })
     }
 
-    /// Accuracy on the images that were not trained on, in percent.
-    pub(crate) fn accuracy(&self) -> Series {
-        self.means("valid", "Accuracy")
+    /// The names of the metrics that the run was validated by.
+    pub(crate) fn metrics(&self) -> BTreeSet<&str> {
+        let valid = self.history.iter().filter(|means| means.split == "valid");
+        valid.flat_map(|means| means.means.keys().map(String::as_str)).collect()
+    }
+
+    /// Metric `name` on what was not trained on.
+    pub(crate) fn validation(&self, name: &str) -> Series {
+        self.means("valid", name)
     }
 
     /// ANP in percent, the mean over each epoch.
@@ -112,7 +146,7 @@ impl Run {
     }
 
     fn epoch_of(&self, step: usize) -> f64 {
-        (step * self.config.epochs) as f64 / self.config.topology.total_steps().max(1) as f64
+        step as f64 / self.config.steps_per_epoch()
     }
 
     fn means(&self, split: &str, metric: &str) -> Series {
@@ -122,9 +156,8 @@ impl Run {
 
     /// A mean over the layers, weighted by their positions.
     fn over_positions(&self, quantity: impl Fn(&LayerReport) -> f64) -> Series {
-        let model = &self.config.model;
-        let widths: Vec<usize> = std::iter::once(model.inputs).chain(model.hidden.iter().copied()).collect();
-        let positions: Vec<f64> = widths.windows(2).map(|pair| (pair[0] * pair[1]) as f64).collect();
+        let positions = |layer: &LayerReport| (layer.nnz as f64 / layer.density).round();
+        let positions: Vec<f64> = self.updates.first().into_iter().flatten().map(positions).collect();
         let all: f64 = positions.iter().sum();
         let mean = |layers: &Vec<LayerReport>| {
             let sum: f64 = layers.iter().zip(&positions).map(|(layer, count)| quantity(layer) * count).sum();
@@ -162,8 +195,9 @@ fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
         .collect()
 }
 
-/// The reports by update. A last update of which layers are missing is passed over.
-fn whole_updates(reports: Vec<LayerReport>, layers: usize) -> Result<Vec<Vec<LayerReport>>, String> {
+/// The reports by update. A last update of which layers are missing is passed over. The number of layers is that of
+/// the fullest update where it is not known.
+fn whole_updates(reports: Vec<LayerReport>, layers: Option<usize>) -> Result<Vec<Vec<LayerReport>>, String> {
     let mut updates: Vec<Vec<LayerReport>> = Vec::new();
     for report in reports {
         match updates.last_mut() {
@@ -171,6 +205,7 @@ fn whole_updates(reports: Vec<LayerReport>, layers: usize) -> Result<Vec<Vec<Lay
             _ => updates.push(vec![report]),
         }
     }
+    let layers = layers.or_else(|| updates.iter().map(Vec::len).max()).unwrap_or(0);
     updates.pop_if(|last| last.len() < layers);
     match updates.iter().find(|update| update.len() != layers) {
         Some(update) => Err(format!("update {} has {} lines, not {layers}", update[0].update, update.len())),
@@ -190,17 +225,22 @@ pub(crate) struct Group {
 
 /// Sorts `runs` by method and settings.
 ///
-/// Fails on runs of different data sets and on two runs of one seed.
+/// Fails on runs of different examples or data sets and on two runs of one seed.
 pub(crate) fn group(runs: Vec<Run>) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
-    let dataset = runs.first().map(|run| run.config.dataset);
+    let first = runs.first().map(|run| run.config.clone());
     for run in runs {
-        if let Some(expected) = dataset.filter(|&dataset| dataset != run.config.dataset) {
-            return Err(Error::Mismatch {
-                what: format!("the data set of {}", run.folder.display()),
-                found: run.config.dataset.to_string(),
-                expected: expected.to_string(),
-            });
+        for (what, of) in [
+            ("example", (|config| &config.example) as fn(&RunConfig) -> &String),
+            ("data set", |config| &config.dataset),
+        ] {
+            if let Some(expected) = first.as_ref().map(of).filter(|&expected| expected != of(&run.config)) {
+                return Err(Error::Mismatch {
+                    what: format!("the {what} of {}", run.folder.display()),
+                    found: of(&run.config).clone(),
+                    expected: expected.clone(),
+                });
+            }
         }
         match groups.iter_mut().find(|group| group.runs[0].settings == run.settings) {
             Some(group) => {
@@ -287,8 +327,9 @@ mod tests {
 
     fn line(update: u64, layer: usize, density: f64, regrown: usize, overlap: f64) -> String {
         let step = 5 * update;
+        let nnz = (density * [24.0, 12.0][layer]) as usize;
         let line = json!({
-            "update": update, "step": step, "layer": format!("hidden.{layer}"), "target_nnz": 1, "nnz": 1,
+            "update": update, "step": step, "layer": format!("hidden.{layer}"), "target_nnz": nnz, "nnz": nnz,
             "target_density": 0.1, "density": density, "pruned": 0, "removed": regrown, "percolated": 0,
             "regrown": regrown, "overlap": overlap, "active_inputs": 1, "active_outputs": 1, "itop": density,
             "stopped": false, "milliseconds": 1.0,
@@ -335,7 +376,8 @@ mod tests {
             line(1, 1, 0.75, 1, 0.1),
         ];
         let run = Folder::new(&config(Method::Chts, 1), HISTORY, &lines.concat()).read().unwrap();
-        assert_eq!(run.accuracy(), [(1.0, 60.5)]);
+        assert_eq!(run.metrics(), BTreeSet::from(["Accuracy"]));
+        assert_eq!(run.validation("Accuracy"), [(1.0, 60.5)]);
         assert_eq!(run.active_units(), [(1.0, 80.0)]);
         // 24 and 12 positions.
         let density: [f64; 2] = [100.0 * (12.0 + 3.0) / 36.0, 100.0 * (6.0 + 9.0) / 36.0];
@@ -343,6 +385,22 @@ mod tests {
         assert_eq!(run.itop(), run.density());
         assert_eq!(run.overlap(), [(0.5, 100.0 * (1.5 + 0.1) / 4.0)]);
         assert_eq!(run.first_report(1).unwrap().density, 0.25);
+    }
+
+    #[test]
+    fn a_run_that_is_counted_in_steps_and_has_no_images_is_read_as_well() {
+        let mut config = config(Method::Chts, 1);
+        config["example"] = json!("language_model");
+        config["model"] = json!({"width": 8});
+        let fields = config.as_object_mut().unwrap();
+        fields.remove("epochs");
+        fields.insert("steps_per_epoch".into(), json!(20));
+        let lines = [line(0, 0, 0.5, 0, 0.0), line(0, 1, 0.25, 0, 0.0), line(1, 0, 0.25, 0, 0.0)].concat();
+        let run = Folder::new(&config, HISTORY, &lines).read().unwrap();
+        assert!(run.images.is_none());
+        assert_eq!(run.density(), [(0.0, 100.0 * 15.0 / 36.0), (2.0, 100.0 * 15.0 / 36.0)]);
+        config.as_object_mut().unwrap().remove("steps_per_epoch");
+        assert!(matches!(Folder::new(&config, HISTORY, "").read(), Err(Error::Data { .. })));
     }
 
     #[test]
@@ -363,10 +421,7 @@ mod tests {
         let config = config(Method::Set, 1);
         let missing = line(1, 0, 0.5, 0, 0.0) + &line(2, 0, 0.5, 0, 0.0) + &line(2, 1, 0.5, 0, 0.0);
         for (folder, place) in [
-            (
-                Folder::new(&json!({"width": 3}), HISTORY, ""),
-                "config.json: not of a run of the mlp example: ",
-            ),
+            (Folder::new(&json!({"width": 3}), HISTORY, ""), "config.json: not of a run of an example: "),
             (Folder::new(&config, "{}\n", ""), "history.jsonl: line 1: "),
             (
                 Folder::new(&config, HISTORY, &(line(1, 0, 0.5, 0, 0.0) + "nonsense\n")),

@@ -17,7 +17,7 @@ pub mod language;
 mod loader;
 mod normalisation;
 #[cfg(feature = "text")]
-mod open;
+pub(crate) mod open;
 mod source;
 mod split;
 #[cfg(feature = "text")]

@@ -44,7 +44,7 @@ pub(super) fn path<B: Backend>() -> Option<Path<B>> {
 }
 
 /// Hands `value` on as what the caller knows it to be, having compared the backends' types.
-fn same<T: 'static, U: 'static>(value: T) -> U {
+pub(super) fn same<T: 'static, U: 'static>(value: T) -> U {
     let mut slot = Some(value);
     let same = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take);
     same.expect("one backend has one tensor type")
@@ -63,11 +63,11 @@ fn forward(
     FloatTensor::<Flex>::from_data(TensorData::new(y, [batch, outputs]))
 }
 
-fn contiguous(tensor: &FloatTensor<Flex>) -> FloatTensor<Flex> {
+pub(super) fn contiguous(tensor: &FloatTensor<Flex>) -> FloatTensor<Flex> {
     if tensor.as_slice::<f32>().is_some() { tensor.clone() } else { tensor.to_contiguous() }
 }
 
-fn floats(tensor: &FloatTensor<Flex>) -> &[f32] {
+pub(super) fn floats(tensor: &FloatTensor<Flex>) -> &[f32] {
     tensor.as_slice().expect("made contiguous, and f32 alone takes this path")
 }
 

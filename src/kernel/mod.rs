@@ -3,7 +3,7 @@
 //! [`sparse_linear`] is the differentiable operation on any backend, [`Kernel`] what it runs on Flex, [`Index`] the
 //! topology as the kernels read it. Inside: `parallel` shares the work among threads, `panel` brings activations into
 //! the order of the registers, `forward` and `backward` are the inner loops, `narrow` serves a batch of one, `lanes`
-//! holds what `pulp` does not offer.
+//! holds what `pulp` does not offer. [`dense`] has what surrounds sparse layers in a transformer.
 //!
 //! At 1 % density the loops are bound by the second-level cache: a link costs one line for 16 rows of the batch. The
 //! design follows from that: the two gradients share their loads, and panels are sized to stay in that cache.
@@ -12,11 +12,14 @@
 #![allow(clippy::needless_range_loop)]
 
 mod backward;
+pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
 mod forward;
 mod index;
 mod lanes;
+#[cfg(feature = "text")]
+pub(crate) mod mapped;
 mod narrow;
 mod ops;
 mod panel;

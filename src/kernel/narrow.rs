@@ -43,6 +43,41 @@ impl<I: Id> WithSimd for NarrowForward<'_, I> {
     }
 }
 
+/// `y = x · W + bias` for one row, input by input: bit for bit what [`NarrowForward`] gives, which adds up the links of an
+/// output in the same order.
+pub(super) struct NarrowScatter<'a, I> {
+    pub(super) shape: [usize; 2],
+    pub(super) x: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) offsets: &'a [u32],
+    pub(super) ids: &'a [I],
+    pub(super) y: Output,
+}
+
+impl<I: Id> WithSimd for NarrowScatter<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [inputs, outputs] = self.shape;
+        // SAFETY: `y` has room for all outputs (checked by the driver) and this thread alone writes it.
+        unsafe {
+            match self.bias {
+                Some(bias) => bias[..outputs].iter().enumerate().for_each(|(o, &b)| self.y.0.add(o).write(b)),
+                None => self.y.0.write_bytes(0, outputs),
+            }
+        }
+        for (input, &x) in self.x[..inputs].iter().enumerate() {
+            let links = self.offsets[input] as usize..self.offsets[input + 1] as usize;
+            for (id, value) in self.ids[links.clone()].iter().zip(&self.values[links]) {
+                // SAFETY: `ids` holds numbers below `outputs` (built so by `Index`), all of which were just written.
+                unsafe { *self.y.0.add(id.at()) += value * x };
+            }
+        }
+    }
+}
+
 /// The gradients of some inputs and their links.
 pub(super) struct NarrowBackward<'a, I> {
     pub(super) shape: [usize; 2],

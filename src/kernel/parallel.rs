@@ -128,6 +128,13 @@ pub(super) fn rows(count: usize, lanes: usize, part: usize, parts: usize) -> Ran
 #[derive(Clone, Copy)]
 pub(super) struct Output(pub(super) *mut f32);
 
+impl Output {
+    /// The place `offset` numbers on. By value, so that a closure captures the whole of `self`.
+    pub(super) fn at(self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
 // SAFETY: the pointer is only an address; whoever writes through it promises that no place is written by two threads.
 unsafe impl Send for Output {}
 // SAFETY: as above.

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
-use burn::train::metric::store::EventStoreClient;
+use burn::train::metric::store::{EventStoreClient, Split};
 
+use super::criterion::Criterion;
+use super::history::EpochHistory;
 use super::seal::{EXTENSION, SealedRecorder};
 use crate::error::{Error, Result};
 
@@ -64,7 +66,7 @@ impl Checkpoints {
     /// `interrupter` was told to stop: the learner saves those too, a model with a loss of NaN among them.
     #[must_use]
     pub fn keep_resumable(&self, interrupter: &Interrupter) -> KeepResumable {
-        KeepResumable { checkpoints: self.clone(), interrupter: interrupter.clone() }
+        KeepResumable { checkpoints: self.clone(), interrupter: interrupter.clone(), best: None }
     }
 
     /// Epochs of which any file is there.
@@ -81,8 +83,13 @@ impl Checkpoints {
         Ok(epochs)
     }
 
-    fn is_complete(&self, epoch: usize) -> bool {
+    pub(super) fn is_complete(&self, epoch: usize) -> bool {
         PARTS.iter().all(|part| self.file(part, epoch).is_file())
+    }
+
+    /// The file with the model of `epoch`.
+    pub(super) fn model_file(&self, epoch: usize) -> PathBuf {
+        self.file("model", epoch)
     }
 
     fn file(&self, part: &str, epoch: usize) -> PathBuf {
@@ -95,11 +102,12 @@ fn epoch_of(name: &str) -> Option<usize> {
     if PARTS.contains(&part) { epoch.parse().ok() } else { None }
 }
 
-/// Saves every epoch and keeps the newest complete one; see [`Checkpoints::keep_resumable`].
+/// Saves every epoch and keeps the newest complete one, and the best if asked to; see [`Checkpoints::keep_resumable`].
 #[derive(Clone)]
 pub struct KeepResumable {
     checkpoints: Checkpoints,
     interrupter: Interrupter,
+    best: Option<(Criterion, EpochHistory)>,
 }
 
 impl CheckpointingStrategy for KeepResumable {
@@ -114,13 +122,30 @@ impl CheckpointingStrategy for KeepResumable {
 }
 
 impl KeepResumable {
-    /// Epochs older than the newest complete one. A folder that cannot be read has none: keeping too much is safe.
+    /// Keeps the best complete epoch by `criterion` as well, of those in `history`, which knows what was before a
+    /// resumption.
+    #[must_use]
+    pub fn and_best(mut self, criterion: &Criterion, history: &EpochHistory) -> Self {
+        self.best = Some((criterion.clone(), history.clone()));
+        self
+    }
+
+    /// Epochs older than the newest complete one, but for the best. Where a folder cannot be read, or the metrics of
+    /// a complete epoch are still computed on their thread, there are none: keeping too much is safe.
     fn superseded(&self) -> Vec<usize> {
         let epochs = self.checkpoints.epochs().unwrap_or_default();
-        match epochs.iter().rev().find(|&&epoch| self.checkpoints.is_complete(epoch)) {
-            Some(&newest) => epochs.range(..newest).copied().collect(),
-            None => Vec::new(),
+        let mut complete = epochs.iter().copied().filter(|&epoch| self.checkpoints.is_complete(epoch));
+        let Some(newest) = complete.next_back() else { return Vec::new() };
+        let mut superseded: Vec<usize> = epochs.range(..newest).copied().collect();
+        if let Some((criterion, history)) = &self.best {
+            if !history.has(newest, &Split::Valid) {
+                return Vec::new();
+            }
+            let ranked = criterion.ranked(criterion.series(history));
+            let best = ranked.into_iter().find(|(epoch, _)| self.checkpoints.is_complete(*epoch));
+            superseded.retain(|&epoch| best.is_none_or(|(best, _)| best != epoch));
         }
+        superseded
     }
 }
 
@@ -172,5 +197,38 @@ mod tests {
         assert_eq!(strategy.superseded(), [0_usize; 0]);
         fs::write(folder.path().join("scheduler-11.sealed"), b"").unwrap();
         assert_eq!(strategy.superseded(), [2, 10]);
+    }
+
+    /// `history.jsonl` in `folder`, of epochs with these losses.
+    fn history(folder: &tempfile::TempDir, losses: &[(usize, f64)]) -> EpochHistory {
+        let line = |(epoch, loss): &(usize, f64)| {
+            format!(
+                r#"{{"epoch":{epoch},"split":"valid","batches":1,"seconds":1,"means":{{"Loss":{loss}}}}}"#
+            ) + "\n"
+        };
+        let path = folder.path().join("history.jsonl");
+        fs::write(&path, losses.iter().map(line).collect::<String>()).unwrap();
+        EpochHistory::open(&path, usize::MAX, &Interrupter::new()).unwrap()
+    }
+
+    #[test]
+    fn the_best_complete_epoch_that_counts_is_kept_beside_the_newest() {
+        let part = |part: &str, epoch| format!("{part}-{epoch}.sealed");
+        let whole = |epoch| PARTS.map(|name| part(name, epoch));
+        let mut files: Vec<String> = [2, 3, 4, 5].into_iter().flat_map(whole).collect();
+        files.push(part("model", 6));
+        let folder = folder_with(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        let strategy = |criterion, losses: &[(usize, f64)]| {
+            let keep = Checkpoints::new(folder.path()).keep_resumable(&Interrupter::new());
+            keep.and_best(&criterion, &history(&folder, losses)).superseded()
+        };
+        let losses = [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.3), (5, 0.5), (6, 0.0)];
+        let loss = Criterion::lowest("Loss");
+        // Epoch 1 is gone and epoch 6 not whole yet.
+        assert_eq!(strategy(loss.clone(), &losses), [3, 4]);
+        assert_eq!(strategy(loss.clone().from_epoch(3), &losses), [2, 3]);
+        assert_eq!(strategy(Criterion::highest("Loss"), &losses), [2, 3, 4]);
+        assert_eq!(strategy(Criterion::lowest("BLEU"), &losses), [2, 3, 4]);
+        assert_eq!(strategy(loss, &losses[..4]), [0_usize; 0], "the newest has no value yet");
     }
 }

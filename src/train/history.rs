@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use burn::train::Interrupter;
 use burn::train::logger::MetricLogger;
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::lines::JsonLines;
 use crate::error::Result;
+
+/// How long metrics that are still computed are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One epoch of one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,7 +40,7 @@ pub struct EpochMeans {
 /// loggers.
 #[derive(Clone)]
 pub struct EpochHistory {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
 struct Shared {
@@ -47,6 +50,12 @@ struct Shared {
     since: Instant,
     lines: JsonLines,
     interrupter: Interrupter,
+}
+
+impl Shared {
+    fn has(&self, epoch: usize, split: &str) -> bool {
+        self.finished.iter().any(|means| means.epoch == epoch && means.split == split)
+    }
 }
 
 #[derive(Default)]
@@ -67,7 +76,7 @@ impl EpochHistory {
             lines,
             interrupter: interrupter.clone(),
         };
-        Ok(Self { shared: Arc::new(Mutex::new(shared)) })
+        Ok(Self { shared: Arc::new((Mutex::new(shared), Condvar::new())) })
     }
 
     /// Everything, in the order in which it happened.
@@ -117,8 +126,22 @@ impl EpochHistory {
         parts.reduce(|sum, seconds| sum + seconds)
     }
 
+    /// Whether `epoch` of `split` is finished.
+    pub(super) fn has(&self, epoch: usize, split: &Split) -> bool {
+        self.lock().has(epoch, &split.to_string())
+    }
+
+    /// Waits until `epoch` of `split` is finished here: the learner goes on while its metrics are still computed on
+    /// another thread. Gives up when that thread has not been heard of for a minute.
+    pub(super) fn wait_for(&self, epoch: usize, split: &Split) {
+        let split = split.to_string();
+        let waits = |shared: &mut Shared| !shared.has(epoch, &split);
+        let waited = self.shared.1.wait_timeout_while(self.lock(), PATIENCE, waits);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,6 +184,8 @@ impl MetricLogger for EpochHistory {
             shared.interrupter.stop(Some(&error.to_string()));
         }
         shared.finished.push(finished);
+        drop(shared);
+        self.shared.1.notify_all();
     }
 }
 

@@ -24,22 +24,9 @@ impl JsonLines {
         path: &Path,
         keep: impl Fn(&T) -> bool,
     ) -> Result<(Self, Vec<T>)> {
-        let old = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(Error::data(path, "not a text file"));
-            }
-            old => old.map_err(Error::io(path))?,
-        };
-        let (mut kept, mut values) = (String::new(), Vec::new());
-        for (index, line) in old.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n')) {
-            let value = serde_json::from_str(line)
-                .map_err(|error| Error::data(path, format!("line {}: {error}", index + 1)))?;
-            if keep(&value) {
-                kept.push_str(line);
-                values.push(value);
-            }
-        }
+        let old = text(path)?;
+        let (kept, values): (Vec<&str>, Vec<T>) = parse(path, &old, keep)?.into_iter().unzip();
+        let kept = kept.concat();
         if kept != old {
             write_atomically(path, kept.as_bytes())?;
         }
@@ -57,6 +44,36 @@ impl JsonLines {
         }
         self.file.write_all(&lines).map_err(Error::io(&self.path))
     }
+}
+
+/// The values of the file at `path` that `keep` wants; none if it is not there. Nothing is written.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, keep: impl Fn(&T) -> bool) -> Result<Vec<T>> {
+    Ok(parse(path, &text(path)?, keep)?.into_iter().map(|(_, value)| value).collect())
+}
+
+fn text(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Error::data(path, "not a text file")),
+        text => text.map_err(Error::io(path)),
+    }
+}
+
+/// Whole lines with their values, those that `keep` wants.
+fn parse<'a, T: DeserializeOwned>(
+    path: &Path,
+    text: &'a str,
+    keep: impl Fn(&T) -> bool,
+) -> Result<Vec<(&'a str, T)>> {
+    let mut kept = Vec::new();
+    for (index, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n')) {
+        let value = serde_json::from_str(line)
+            .map_err(|error| Error::data(path, format!("line {}: {error}", index + 1)))?;
+        if keep(&value) {
+            kept.push((line, value));
+        }
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -84,6 +101,7 @@ mod tests {
         assert!(values.is_empty());
         lines.append(&[1, 2]).unwrap();
         lines.append(&[3, 4]).unwrap();
+        assert_eq!(read(&path, |value: &u32| *value > 1).unwrap(), [2, 3, 4]);
         let (mut lines, values) = reopen(&path, |value| value % 2 == 0);
         assert_eq!(values, [2, 4]);
         lines.append(&[5]).unwrap();

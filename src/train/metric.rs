@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::backend::Backend;
 use burn::train::Interrupter;
 use burn::train::metric::state::{FormatOptions, NumericMetricState};
 use burn::train::metric::{
-    LossInput, LossMetric, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
-    NumericEntry, SerializedEntry,
+    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
+    SerializedEntry,
 };
 
 use crate::error::Error;
@@ -99,29 +98,34 @@ impl Numeric for TopologyMetric {
     }
 }
 
-/// Burn's loss metric, which also stops the run when a loss is NaN or infinite, and says at which step.
+/// A loss metric that also stops the run when a loss is NaN or infinite, and says at which step.
 ///
 /// Losses are looked at where the learner evaluates its metrics, so that training never waits for the device.
 #[derive(Clone)]
-pub struct FiniteLossMetric<B: Backend> {
-    loss: LossMetric<B>,
+pub struct FiniteLossMetric<M> {
+    loss: M,
     interrupter: Interrupter,
     step: usize,
 }
 
-impl<B: Backend> FiniteLossMetric<B> {
-    /// Stops the run through `interrupter`. `first_step` is the number of steps done before (0 but for a resumed run).
+impl<M: Metric + Numeric> FiniteLossMetric<M> {
+    /// Shows what `loss` shows (Burn's `LossMetric`, a [`TokenMetric`](super::TokenMetric)) and stops the run through
+    /// `interrupter`. `first_step` is the number of steps done before (0 but for a resumed run).
     #[must_use]
-    pub fn new(interrupter: Interrupter, first_step: usize) -> Self {
-        Self { loss: LossMetric::new(), interrupter, step: first_step }
+    pub fn new(loss: M, interrupter: Interrupter, first_step: usize) -> Self {
+        Self { loss, interrupter, step: first_step }
     }
 }
 
-impl<B: Backend> Metric for FiniteLossMetric<B> {
-    type Input = LossInput<B>;
+impl<M: Metric + Numeric> Metric for FiniteLossMetric<M> {
+    type Input = M::Input;
 
     fn name(&self) -> MetricName {
         self.loss.name()
+    }
+
+    fn description(&self) -> Option<String> {
+        self.loss.description()
     }
 
     fn attributes(&self) -> MetricAttributes {
@@ -144,7 +148,7 @@ impl<B: Backend> Metric for FiniteLossMetric<B> {
     }
 }
 
-impl<B: Backend> Numeric for FiniteLossMetric<B> {
+impl<M: Metric + Numeric> Numeric for FiniteLossMetric<M> {
     fn value(&self) -> NumericEntry {
         self.loss.value()
     }

@@ -11,6 +11,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 
 use super::carry;
+use super::clip::clip;
 use super::moments::CarriesMoments;
 use super::record::TopologyRecord;
 use crate::error::{Error, Result};
@@ -63,6 +64,7 @@ where
     pending: Option<TopologyRecord>,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
+    max_gradient_norm: Option<f64>,
 }
 
 impl<O, M, B> SparseOptimizer<O, M, B>
@@ -81,7 +83,27 @@ where
             pending: None,
             failure: None,
             interrupter: None,
+            max_gradient_norm: None,
         }
+    }
+
+    /// Scales the gradients of a step, all by one factor, so that their L2 norm as one vector is at most `norm`:
+    /// `min(1, norm / (‖g‖ + 1e-6))`. Burn's own clipping looks at one tensor at a time, which changes the direction
+    /// of the step. Gradients off the mask do not count.
+    ///
+    /// A norm that is NaN or infinite is an error of the step that names it, on a CPU backend; on other devices, where
+    /// nothing is read back for this, it reaches the weights as NaN and the loss of the next step tells. Gradients of
+    /// several devices are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] unless `norm` is positive and finite.
+    pub fn with_max_gradient_norm(mut self, norm: f64) -> Result<Self> {
+        if !(norm.is_finite() && norm > 0.0) {
+            return Err(Error::argument("largest norm of the gradients", norm, "a positive number"));
+        }
+        self.max_gradient_norm = Some(norm);
+        Ok(self)
     }
 
     /// Has an error of the `Optimizer` trait's methods, which cannot return one, stop a learner through `interrupter`
@@ -135,8 +157,8 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`] at the first step and of [`TopologyManager::update`], with the model as far
-    /// as it got.
+    /// Those of [`TopologyManager::bind`] at the first step and of [`TopologyManager::update`], and those that
+    /// [`with_max_gradient_norm`](Self::with_max_gradient_norm) names, with the model as far as it got.
     pub fn try_step(
         &mut self,
         lr: LearningRate,
@@ -151,6 +173,9 @@ where
         let link_gradients = self.mask_gradients(&found, &mut grads);
         // Optimizers work in place where they hold the only reference.
         drop(found);
+        if let Err(error) = self.clip(&model, &mut grads) {
+            return Err(Box::new((model, error)));
+        }
 
         let lr = lr * self.manager.learning_rate_factor();
         let model = match grads {
@@ -165,6 +190,22 @@ where
             Ok(rewired) => Ok(self.ask_for_gradients(hook::replace(model, rewired))),
             Err(error) => Err(Box::new((model, error))),
         }
+    }
+
+    fn clip(&self, model: &M, grads: &mut GradAdaptor) -> Result<()> {
+        let Some(max_norm) = self.max_gradient_norm else { return Ok(()) };
+        let GradAdaptor::Single(grads) = grads else {
+            return Err(Error::argument(
+                "gradients",
+                "those of several devices",
+                "those of one device, where they are clipped by their norm",
+            ));
+        };
+        clip::<B, M>(model, grads, max_norm).map_err(|value| Error::NotFinite {
+            what: "the norm of the gradients".into(),
+            step: self.manager.step() + 1,
+            value,
+        })
     }
 
     /// Has the coming backward pass of compressed layers leave the dense gradient, if the next update wants it.

@@ -14,6 +14,8 @@ use burn::train::renderer::{
 
 /// How often the live line of a terminal is written at most.
 const LIVE_INTERVAL: Duration = Duration::from_millis(200);
+/// How long nothing is printed at most where there is no live line.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The length of the live line, so that it never wraps and can be overwritten.
 const LIVE_WIDTH: usize = 79;
 
@@ -26,8 +28,9 @@ type Outcome = Result<(), Box<dyn core::error::Error>>;
 /// ```
 ///
 /// Shown is every numeric metric that is registered, as the metric itself words its value over the epoch. On a
-/// terminal a line that is updated in place shows how far the epoch is. What cannot be written is not shown: a closed
-/// pipe stops no training.
+/// terminal a line that is updated in place shows how far the epoch is and how long the run will still take; elsewhere
+/// an epoch that takes long has such a line every minute. An epoch is what the loader says it is: the steps from one
+/// evaluation to the next of a language model. What cannot be written is not shown: a closed pipe stops no training.
 pub struct ProgressLines {
     out: Box<dyn Write + Send + Sync>,
     live: bool,
@@ -40,6 +43,8 @@ pub struct ProgressLines {
     started: Instant,
     since: Instant,
     last_live: Option<Instant>,
+    last_sign: Instant,
+    silence: Duration,
 }
 
 /// Names and values of metrics, in the order in which they were first seen.
@@ -76,6 +81,8 @@ impl ProgressLines {
             started: Instant::now(),
             since: Instant::now(),
             last_live: None,
+            last_sign: Instant::now(),
+            silence: SILENCE,
         }
     }
 
@@ -88,6 +95,16 @@ impl ProgressLines {
     fn print(&mut self, text: &str) {
         let clear = if self.last_live.take().is_some() { "\r\x1b[K" } else { "" };
         writeln!(self.out, "{clear}{text}").and_then(|()| self.out.flush()).ok();
+        self.last_sign = Instant::now();
+    }
+
+    /// How long the run will still take when `progress` of this epoch is done, at the pace so far.
+    fn left(&self, epoch: usize, epochs: usize, progress: Option<&Progress>) -> Option<Duration> {
+        let progress = progress?;
+        let begun = progress.items_processed as f64 / progress.items_total.max(1) as f64;
+        let done = self.shown as f64 + begun.min(1.0);
+        let to_come = (epochs + 1).saturating_sub(epoch) as f64 - begun.min(1.0);
+        (done > 0.0).then(|| self.started.elapsed().mul_f64(to_come / done))
     }
 
     fn print_live(&mut self, text: impl FnOnce() -> String) {
@@ -164,8 +181,14 @@ impl MetricsRendererTraining for ProgressLines {
         let cut_short = item.progress.as_ref().is_some_and(|progress| !is_done(progress));
         let train = self.train.clone();
         self.pending = Some(Line { epoch, epochs, train, valid: Values::default(), cut_short });
+        let progress = item.progress.as_ref();
+        let left = self.left(epoch, epochs, progress);
+        let left = left.map_or(String::new(), |left| format!(", {} left", words(left)));
         let train = self.train.listed();
-        self.print_live(|| format!("epoch {epoch}/{epochs} {} {train}", percent(item.progress.as_ref())));
+        if !self.live && self.last_sign.elapsed() >= self.silence {
+            self.print(&format!("epoch {epoch}/{epochs} {}{left} | train {train}", percent(progress)));
+        }
+        self.print_live(|| format!("epoch {epoch}/{epochs} {}{left} {train}", percent(progress)));
     }
 
     fn render_valid(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
@@ -377,6 +400,37 @@ mod tests {
         assert!(text.starts_with("\r\x1b[Kepoch 1/12   0 % loss 0.10"), "{text:?}");
         assert!(text.contains("\r\x1b[Kepoch  1/12 | train loss 0.18"), "{text:?}");
         assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_long_epoch_without_a_live_line_gives_a_sign_of_life_with_the_time_left() {
+        let paper = Paper::default();
+        let mut lines = lines_on(&paper, false);
+        lines.silence = Duration::ZERO;
+        train(&mut lines, 1, 0);
+        train(&mut lines, 1, 4);
+        let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let printed: Vec<&str> = text.lines().collect();
+        assert_eq!(printed[0], "epoch 1/12   0 % | train loss 0.10, ANP 85.30 %");
+        assert!(printed[1].starts_with("epoch 1/12  40 %, "), "{text}");
+        assert!(printed[1].ends_with(" left | train loss 0.14, ANP 85.30 %"), "{text}");
+    }
+
+    #[test]
+    fn the_time_left_follows_from_the_pace_so_far() {
+        let mut lines = lines_on(&Paper::default(), false);
+        lines.started = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+        let left = |lines: &ProgressLines, epoch, done: Option<usize>| {
+            let progress = done.map(|done| Progress::new(done, 10));
+            lines.left(epoch, 12, progress.as_ref()).map(|left| left.as_secs_f64().round())
+        };
+        // Half of the first of twelve epochs took 100 s.
+        assert_eq!(left(&lines, 1, Some(5)), Some(2300.0));
+        assert_eq!(left(&lines, 1, Some(0)), None);
+        assert_eq!(left(&lines, 1, None), None);
+        // A run that was resumed after epoch 8 has shown two epochs and is half through the eleventh.
+        lines.shown = 2;
+        assert_eq!(left(&lines, 11, Some(5)), Some(60.0));
     }
 
     #[test]

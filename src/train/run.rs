@@ -8,18 +8,20 @@ use burn::train::Interrupter;
 use serde::Serialize;
 
 use super::atomic::write_atomically;
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, KeepResumable};
+use super::criterion::Criterion;
 use super::history::EpochHistory;
 use super::metric_files::MetricFiles;
 use super::{settings, topology_log};
 use crate::error::{Error, Result};
 use crate::topology::TopologyMonitor;
 
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const CRITERION: &str = "criterion.json";
 const SUMMARY: &str = "summary.json";
 const TOPOLOGY: &str = "topology.jsonl";
-const HISTORY: &str = "history.jsonl";
-const CHECKPOINTS: &str = "checkpoint";
+pub(super) const HISTORY: &str = "history.jsonl";
+pub(super) const CHECKPOINTS: &str = "checkpoint";
 const LOCK: &str = ".lock";
 
 /// The folder of a training run.
@@ -31,6 +33,7 @@ const LOCK: &str = ".lock";
 /// | `history.jsonl` | a line per finished epoch and split ([`EpochMeans`](super::EpochMeans)) |
 /// | `train/`, `valid/` | the learner's metric logs, a value per batch |
 /// | `checkpoint/` | the learner's checkpoints, sealed |
+/// | `criterion.json` | by what the best of them is told, where one is kept ([`Criterion`](super::Criterion)) |
 /// | `summary.json` | what came of it, written at the end |
 ///
 /// The folder is locked while a `RunFolder` lives: a second process (or a second value in this one) is refused.
@@ -140,6 +143,23 @@ impl RunFolder {
     #[must_use]
     pub fn checkpoints(&self) -> Checkpoints {
         Checkpoints::new(self.path.join(CHECKPOINTS))
+    }
+
+    /// A strategy that keeps the newest complete checkpoint and the best by `criterion`; see
+    /// [`Checkpoints::keep_resumable`]. The criterion is written to `criterion.json`, so that
+    /// [`SavedRun`](super::SavedRun) finds the best one later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the criterion cannot be written.
+    pub fn keep_best(
+        &self,
+        criterion: &Criterion,
+        history: &EpochHistory,
+        interrupter: &Interrupter,
+    ) -> Result<KeepResumable> {
+        write_atomically(self.path.join(CRITERION), settings::to_json(criterion)?.as_bytes())?;
+        Ok(self.checkpoints().keep_resumable(interrupter).and_best(criterion, history))
     }
 
     /// Has every update of the topology written to `topology.jsonl`, a line per layer. Lines that a resumed run will

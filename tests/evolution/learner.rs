@@ -52,7 +52,7 @@ fn train(
     )
     .num_epochs(epochs)
     .with_interrupter(interrupter.clone())
-    .metric_train_numeric(FiniteLossMetric::<Flex>::new(interrupter.clone(), 0))
+    .metric_train_numeric(FiniteLossMetric::new(LossMetric::<Flex>::new(), interrupter.clone(), 0))
     .metric_valid_numeric(LossMetric::<Flex>::new())
     .metric_train_numeric(metric(TopologyQuantity::Density))
     .metric_train_numeric(metric(TopologyQuantity::ActiveUnits))

@@ -187,3 +187,64 @@ fn validation_between_steps_changes_nothing() {
     };
     assert_eq!(bits(&run(true).values()), bits(&run(false).values()));
 }
+
+#[test]
+fn one_factor_brings_the_norm_of_all_gradients_at_links_to_its_limit_in_both_layouts() {
+    for layout in LAYOUTS {
+        let gradients = |limit: Option<f64>| {
+            let setup = setup(Method::Set, layout);
+            let (adaptor, log) = spy(sgd_config().build::<Flex>());
+            let mut optim = setup.optim(adaptor);
+            if let Some(limit) = limit {
+                optim = optim.with_max_gradient_norm(limit).unwrap();
+            }
+            Training { net: setup.net(), optim, widths: setup.widths, done: 0 }.step();
+            take(&log).into_iter().map(|seen| seen.grad).collect::<Vec<_>>()
+        };
+        let free = gradients(None);
+        // Two sparse layers and the head, each with its bias.
+        assert_eq!(free.len(), 6, "{layout:?}");
+        let squares = free.iter().flatten().map(|&value| f64::from(value).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        assert_eq!(gradients(Some(1.001 * norm)), free, "{layout:?}: nothing to clip");
+        let clipped = gradients(Some(0.25 * norm));
+        for (clipped, free) in clipped.iter().flatten().zip(free.iter().flatten()) {
+            assert!((f64::from(*clipped) - 0.25 * f64::from(*free)).abs() <= 1e-4 * norm, "{layout:?}");
+        }
+        // The first layer's gradient reaches the positions without a link only before it is masked.
+        assert_eq!(setup(Method::Set, layout).net().encoder.layers[0].nnz(), 38, "{layout:?}");
+        let nonzero = clipped[0].iter().filter(|&&value| value != 0.0).count();
+        assert!(nonzero <= 38, "{layout:?}: {nonzero}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_stops_the_clipped_step_before_it_reaches_a_weight() {
+    for layout in LAYOUTS {
+        let setup = setup(Method::Chts, layout);
+        let mut run = setup.train(sgd());
+        run.optim = run.optim.clone().with_max_gradient_norm(1.0).unwrap();
+        run.steps(2);
+        let grads = grads(&run.net, 3, f32::NAN);
+        let (net, error) = *run.optim.try_step(0.05, run.net.clone(), grads).unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, Error::NotFinite { step: 3, .. }), "{message}");
+        assert!(message.starts_with("the norm of the gradients is NaN at step 3"), "{message}");
+        assert_eq!(bits(&net.values()), bits(&run.net.values()));
+    }
+}
+
+#[test]
+fn clipping_by_the_norm_refuses_gradients_of_several_devices_and_limits_that_are_none() {
+    let device = <Flex as burn::tensor::backend::BackendTypes>::Device::default();
+    let setup = setup(Method::Set, Layout::Masked);
+    let net = setup.net();
+    for limit in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(setup.optim(sgd()).with_max_gradient_norm(limit).is_err(), "{limit}");
+    }
+    let mut optim = setup.optim(sgd()).with_max_gradient_norm(1.0).unwrap();
+    let mut several = MultiGradientsParams::default();
+    several.grads.push((grads(&net, 1, 1.0), device.id()));
+    let failed = optim.try_step(0.05, net, several).unwrap_err();
+    assert!(matches!(failed.1, Error::Argument { .. }), "{}", failed.1);
+}

@@ -181,7 +181,11 @@ where
     let history = run.history(&interrupter).unwrap();
     let first_step = run.resumed_epoch().unwrap_or(0) * STEPS_PER_EPOCH;
     let mut training = SupervisedTraining::new(run.path(), train, valid)
-        .metric_train_numeric(FiniteLossMetric::<Flex>::new(interrupter.clone(), first_step))
+        .metric_train_numeric(FiniteLossMetric::new(
+            LossMetric::<Flex>::new(),
+            interrupter.clone(),
+            first_step,
+        ))
         .metric_valid_numeric(LossMetric::<Flex>::new())
         .metrics((AccuracyMetric::<Flex>::new(),))
         .metric_train_numeric(TopologyMetric::new(TopologyQuantity::Density, optim.monitor()))

@@ -1,1 +1,29 @@
-//! Zero-shot tasks scored by the log-likelihood of continuations.
+//! Zero-shot tasks for language models, scored by log-likelihood as lm-evaluation-harness does it.
+//!
+//! A [`Task`] is read from a small TOML file: where its records lie, how a record becomes a prompt and its choices
+//! ([`Template`]), which choice is right, what is measured. [`Task::built_in`] knows the usual ones. [`Scorer`] asks
+//! a [`LanguageModel`] for the log-likelihood of every choice after its prompt, and [`evaluate`] turns that into a
+//! [`TaskReport`]: accuracy with its standard error, length-normalised accuracies, F1, MCC, perplexity, and beside
+//! them how often each label was right and how often it was given, without which such figures mislead.
+
+mod encode;
+mod evaluate;
+mod filter;
+mod item;
+mod metric;
+mod model;
+mod record;
+mod report;
+mod score;
+mod task;
+mod task_file;
+mod template;
+
+pub use encode::{Encode, Encoded, Encoder, Request};
+pub use evaluate::{Evaluation, Outcome, evaluate};
+pub use metric::{Estimate, f1, matthews_correlation};
+pub use model::LanguageModel;
+pub use report::{GroupReport, LabelShare, TaskReport, ZeroShotReport};
+pub use score::{Score, Scorer};
+pub use task::{Metric, Task};
+pub use template::Template;

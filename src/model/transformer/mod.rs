@@ -1,1 +1,25 @@
 //! The paper's second task: an encoder-decoder Transformer for translation.
+//!
+//! [`TransformerConfig`] describes one, [`Transformer`] is it, with [`forward`](Transformer::forward) for logits, the
+//! steps of `burn-train`, and [`translate`](Transformer::translate). Attention and feed-forward layers are sparse;
+//! embeddings, norms and the generator (the layer that scores the vocabulary) are dense, as in the paper.
+
+mod config;
+mod decode;
+mod decoder;
+mod encoder;
+mod generator;
+mod model;
+mod position;
+mod residual;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+
+pub use config::{Positions, TransformerConfig, Tying};
+pub use decode::{DecodeConfig, Hypothesis};
+pub use decoder::{Decoder, DecoderLayer, DecoderState};
+pub use encoder::{Encoder, EncoderLayer};
+pub use generator::Generator;
+pub use model::Transformer;
+pub use position::PositionTable;
+pub use residual::Residual;

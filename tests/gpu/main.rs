@@ -62,6 +62,8 @@ macro_rules! adapter_or_skip {
     };
 }
 
+mod models;
+
 /// Links drawn one by one, so that degrees differ.
 fn random_links(shape: [usize; 2], density: f64, seed: u64) -> Links {
     let mut rng = stream(seed, "mask", 0);

@@ -1,0 +1,179 @@
+//! The whole training step of the paper's translation model, sparse and dense, in one run.
+//!
+//! `cargo bench --bench translation` prints a table: 6+6 layers of width 512 and 1024, vocabularies of 10,000, 64 pairs
+//! of 16 tokens; forward, label-smoothed loss, backward and Adam, topology updates left out. Sparsities take turns, so
+//! that whatever else the machine does slows all of them. `--memory` says what training adds to the process at its
+//! peak; `--json FILE` leaves the numbers for `benches/peers/translation.py`.
+
+mod training;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use burn::backend::flex::FlexDevice;
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::prelude::*;
+use burn::train::TrainStep;
+use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
+use burn_cht::model::transformer::{Transformer, TransformerConfig};
+use burn_cht::topology::{Method, TopologyConfig, stream};
+use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer};
+use clap::Parser;
+use rand::RngExt;
+use serde_json::{Value, json};
+use training::{B, Times};
+
+/// Names, for a child process, the sparsity whose memory it reports.
+const MEMORY_OF: &str = "BURN_CHT_TRANSLATION_MEMORY";
+
+const VOCABULARY: usize = 10_000;
+const SENTENCES: usize = 64;
+const LENGTH: usize = 16;
+
+#[derive(Parser)]
+struct Args {
+    /// Percent of positions without a link; 0 is the dense network.
+    #[arg(long, value_delimiter = ',', default_value = "95,90,0")]
+    sparsity: Vec<f64>,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Steps that every sparsity takes.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// Peak memory of training, instead.
+    #[arg(long)]
+    memory: bool,
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// What `cargo bench` passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    if let Ok(sparsity) = std::env::var(MEMORY_OF) {
+        return report_memory(sparsity.parse().expect("a percentage"));
+    }
+    let args = Args::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    let mut found = json!({ "threads": args.threads });
+    if args.memory {
+        found["memory"] = memory(&args);
+    } else {
+        found["steps"] = steps(&args);
+    }
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&found).expect("numbers and names");
+        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+/// The model with its optimizer.
+struct Translation {
+    model: Option<Transformer<B>>,
+    optim: SparseOptimizer<FusedAdam, Transformer<B>, B>,
+}
+
+impl Translation {
+    fn new(config: &TransformerConfig) -> Self {
+        let adam: OptimizerAdaptor<FusedAdam, Transformer<B>, B> =
+            FusedAdamConfig::new().with_beta_2(0.998).with_epsilon(1e-9).init();
+        let topology = TopologyConfig::new(Method::Static, usize::MAX);
+        Self { model: Some(config.init(&FlexDevice)), optim: SparseOptimizer::new(adam, topology.init()) }
+    }
+
+    fn step(&mut self, batch: &TranslationBatch<B>) {
+        let model = self.model.take().expect("put back after every step");
+        let output = TrainStep::step(&model, batch.clone());
+        let stepped = self.optim.try_step(1e-4, model, output.grads);
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+    }
+}
+
+fn config(sparsity: f64) -> TransformerConfig {
+    TransformerConfig::new(VOCABULARY, VOCABULARY).with_density(1.0 - sparsity / 100.0).with_seed(1)
+}
+
+/// Random words, no padding: 1024 tokens to predict.
+fn batch() -> TranslationBatch<B> {
+    let mut rng = stream(1, "words", 0);
+    let mut sentences = |length: usize, begin: bool| {
+        let mut tokens: Vec<i64> =
+            (0..SENTENCES * length).map(|_| rng.random_range(4..VOCABULARY as i64)).collect();
+        for sentence in tokens.chunks_exact_mut(length) {
+            sentence[length - 1] = i64::from(EOS);
+            if begin {
+                sentence[0] = i64::from(BOS);
+            }
+        }
+        let shape = [SENTENCES, length];
+        let padding = Tensor::from_data(TensorData::new(vec![false; SENTENCES * length], shape), &FlexDevice);
+        (Tensor::from_data(TensorData::new(tokens, shape), &FlexDevice), padding)
+    };
+    let (source, source_padding) = sentences(LENGTH, false);
+    let (target, target_padding) = sentences(LENGTH + 1, true);
+    TranslationBatch { source, source_padding, target, target_padding, tokens: SENTENCES * LENGTH }
+}
+
+/// Times every row of the table.
+fn steps(args: &Args) -> Value {
+    let batch = batch();
+    let mut trainings: Vec<Translation> =
+        args.sparsity.iter().map(|&sparsity| Translation::new(&config(sparsity))).collect();
+    let mut times: Vec<Times> = args.sparsity.iter().map(|_| Times::default()).collect();
+    for training in &mut trainings {
+        (0..2).for_each(|_| training.step(&batch));
+    }
+    for _ in 0..args.rounds {
+        for (training, times) in trainings.iter_mut().zip(&mut times) {
+            times.measure(|| training.step(&batch));
+        }
+    }
+    let tokens = (SENTENCES * LENGTH) as f64;
+    println!("A training step, {} threads: median (minimum).\n", args.threads);
+    println!("| sparsity | ms | target tokens a second |\n|---|---|---|");
+    let cells = args.sparsity.iter().zip(&times).map(|(sparsity, times)| {
+        let (median, minimum) = (times.median(), times.minimum());
+        println!("| {sparsity} % | {median:.0} ({minimum:.0}) | {:.0} |", 1e3 * tokens / median);
+        json!({ "sparsity": sparsity, "median_ms": median, "minimum_ms": minimum })
+    });
+    Value::Array(cells.collect())
+}
+
+/// Peak memory of trainings, each in a process of its own.
+fn memory(args: &Args) -> Value {
+    println!("MiB that training adds to the process at its peak.\n");
+    println!("| sparsity | MiB |\n|---|---|");
+    let program = std::env::current_exe().expect("this program has a path");
+    let cells = args.sparsity.iter().map(|sparsity| {
+        let mut child = Command::new(&program);
+        child.env(MEMORY_OF, sparsity.to_string()).env("RAYON_NUM_THREADS", args.threads.to_string());
+        let output = child.output().expect("this program starts again");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mebibytes: f64 = text.trim().parse().unwrap_or_else(|_| panic!("a child reported `{text}`"));
+        println!("| {sparsity} % | {mebibytes:.0} |");
+        json!({ "sparsity": sparsity, "peak_mib": mebibytes })
+    });
+    Value::Array(cells.collect())
+}
+
+/// The child's side: trains for some steps and prints the peak of the memory used above what code and threads take.
+fn report_memory(sparsity: f64) {
+    rayon::broadcast(|_| ());
+    let batch = batch();
+    let small = config(90.0).with_d_model(64).with_d_ff(64).with_encoder_layers(1).with_decoder_layers(1);
+    Translation::new(&small).step(&batch);
+    fs::write("/proc/self/clear_refs", "5").expect("a process may reset its own peak");
+    let base = resident("VmRSS:");
+    let mut training = Translation::new(&config(sparsity));
+    (0..5).for_each(|_| training.step(&batch));
+    println!("{}", (resident("VmHWM:") - base) / 1024.0);
+}
+
+/// A line of `/proc/self/status`, in KiB.
+fn resident(name: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux tells a process of its memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("one of the lines");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}

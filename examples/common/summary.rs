@@ -1,0 +1,178 @@
+//! What came of a run: `summary.json`, and a row of the table.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::train::metric::store::Split;
+use burn_cht::Result;
+use burn_cht::nn::hook;
+use burn_cht::prelude::*;
+use burn_cht::topology::UpdateReport;
+use burn_cht::train::{Criterion, EpochHistory};
+use serde::Serialize;
+
+use super::{backend, table};
+
+/// A validation metric that a run is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Score {
+    /// Its name in the summary and the table.
+    pub name: &'static str,
+    /// Its name as a metric.
+    pub metric: &'static str,
+    pub highest: bool,
+    /// Digits behind the point.
+    pub digits: usize,
+}
+
+impl Score {
+    /// What makes an epoch the best.
+    pub fn criterion(&self) -> Criterion {
+        if self.highest { Criterion::highest(self.metric) } else { Criterion::lowest(self.metric) }
+    }
+}
+
+/// A number that is a column of the table.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// Its name, words joined by `_`.
+    pub name: String,
+    pub value: f64,
+    /// Digits behind the point.
+    pub digits: usize,
+}
+
+/// What `summary.json` holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    pub method: Method,
+    pub seed: u64,
+    /// `NAME_last` and `NAME_best` of every score, and what the example itself has measured.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, f64>,
+    pub best_epoch: usize,
+    pub epochs: usize,
+    pub density: f64,
+    pub active_units: f64,
+    pub itop: f64,
+    pub seconds: f64,
+    pub seconds_per_epoch: f64,
+    pub parameters: usize,
+    pub layouts: Vec<String>,
+    pub backend: String,
+    /// Figures with their digits in the order of the table.
+    #[serde(skip)]
+    columns: Vec<(String, usize)>,
+}
+
+/// What a summary is made from.
+pub struct Finished<'a> {
+    pub method: Method,
+    pub seed: u64,
+    /// The first is what the best epoch is chosen by.
+    pub scores: &'a [Score],
+    /// The first epoch that ends with the final density.
+    pub first_epoch: usize,
+    pub history: &'a EpochHistory,
+    pub monitor: &'a TopologyMonitor,
+}
+
+impl Finished<'_> {
+    /// The summary of a run that ended with `model`.
+    pub fn summary<B: Backend, M: Module<B>>(&self, model: &M) -> Result<Summary> {
+        let history = self.history;
+        let epochs = history.finished().iter().map(|means| means.epoch).max().unwrap_or(0);
+        let missing = || Error::argument("epochs", epochs, "enough to reach the final density");
+        let (mut figures, mut best_epoch) = (Vec::new(), 0);
+        for (index, score) in self.scores.iter().enumerate() {
+            let criterion = score.criterion().from_epoch(self.first_epoch);
+            let (_, last) = criterion.last(history).ok_or_else(missing)?;
+            let (epoch, best) = criterion.best(history).ok_or_else(missing)?;
+            if index == 0 {
+                best_epoch = epoch;
+            }
+            for (which, value) in [("last", last), ("best", best)] {
+                figures.push(Figure { name: format!("{}_{which}", score.name), value, digits: score.digits });
+            }
+        }
+        let throughput = history.series("Throughput", &Split::Train);
+        if !throughput.is_empty() {
+            let sum: f64 = throughput.iter().map(|(_, rate)| rate).sum();
+            let value = sum / throughput.len() as f64;
+            figures.push(Figure { name: "tokens_per_second".into(), value, digits: 0 });
+        }
+        // A run that was complete before it was resumed has not taken a step; its history has the same figures.
+        let report = self.monitor.latest();
+        let quantity = |name: &str, value: fn(&UpdateReport) -> f64| {
+            let logged = || history.last(name, &Split::Train).map(|(_, percent)| percent / 100.0);
+            report.as_ref().map(value).or_else(logged).ok_or_else(missing)
+        };
+        let seconds: f64 = (1..=epochs).filter_map(|epoch| history.seconds(epoch)).sum();
+        let mut summary = Summary {
+            method: self.method,
+            seed: self.seed,
+            figures: BTreeMap::new(),
+            best_epoch,
+            epochs,
+            density: quantity("Density", |report| report.density)?,
+            active_units: quantity("ANP", |report| report.active_units)?,
+            itop: quantity("ITOP", |report| report.itop)?,
+            seconds,
+            seconds_per_epoch: seconds / epochs.max(1) as f64,
+            parameters: model.num_params(),
+            layouts: hook::collect(model).iter().map(|(_, weight)| weight.explain_layout()).collect(),
+            backend: backend::describe(),
+            columns: Vec::new(),
+        };
+        summary.add(figures);
+        Ok(summary)
+    }
+}
+
+impl Summary {
+    /// Adds figures, to the summary and to the table.
+    pub fn add(&mut self, figures: Vec<Figure>) {
+        for Figure { name, value, digits } in figures {
+            self.columns.push((name.clone(), digits));
+            self.figures.insert(name, value);
+        }
+    }
+}
+
+/// One row a method, the mean over its seeds.
+pub fn print_table(methods: &[Method], summaries: &[Summary]) {
+    let columns = summaries.first().map_or(&[][..], |summary| &summary.columns);
+    let mut header = vec!["method".to_string(), "seeds".into()];
+    header.extend(columns.iter().map(|(name, _)| heading(name)));
+    header.extend(["density", "ANP", "ITOP", "s"].map(String::from));
+    let rows: Vec<Vec<String>> = methods
+        .iter()
+        .map(|method| {
+            let own: Vec<&Summary> = summaries.iter().filter(|summary| summary.method == *method).collect();
+            let of = |value: &dyn Fn(&Summary) -> f64, digits: usize| {
+                table::mean_and_spread(&own.iter().map(|summary| value(summary)).collect::<Vec<_>>(), digits)
+            };
+            let figure = |name: &str, digits| {
+                of(&|summary| summary.figures.get(name).copied().unwrap_or(f64::NAN), digits)
+            };
+            let mut row = vec![method.to_string(), own.len().to_string()];
+            row.extend(columns.iter().map(|(name, digits)| figure(name, *digits)));
+            row.push(of(&|summary| summary.density, 4));
+            row.push(of(&|summary| summary.active_units, 3));
+            row.push(of(&|summary| summary.itop, 3));
+            row.push(of(&|summary| summary.seconds, 0));
+            row
+        })
+        .collect();
+    table::print(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows);
+}
+
+/// `accuracy_best` as a heading.
+fn heading(name: &str) -> String {
+    match (name.strip_suffix("_last"), name.strip_suffix("_best")) {
+        (Some(score), _) => format!("{}, last epoch", score.replace('_', " ")),
+        (_, Some(score)) => format!("{}, best epoch", score.replace('_', " ")),
+        _ => name.replace('_', " "),
+    }
+}

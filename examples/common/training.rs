@@ -1,0 +1,213 @@
+//! One run: from a model and its data to a summary, through the learner.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::module::AutodiffModule;
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::metric::{Metric, Numeric};
+use burn::train::{
+    InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
+};
+use burn_cht::prelude::*;
+use burn_cht::train::{
+    CarriesMoments, FiniteLossMetric, LearningRateSchedule, Patience, ProgressLines, RunFolder,
+    SealedRecorder, TopologyMetric, TopologyQuantity,
+};
+use burn_cht::{Error, Result};
+use serde::Serialize;
+
+use super::comparison::Job;
+use super::optimizer::{OptimizerKind, OptimizerKnobs};
+use super::summary::{Figure, Finished, Score, Summary};
+
+/// The types of a learner with the optimizer `O`.
+pub type Components<B, M, O> = LearningComponentsMarker<B, LearningRateSchedule, M, SparseOptimizer<O, M, B>>;
+
+/// What trains in one run.
+pub struct Training<'a, B: AutodiffBackend, M> {
+    pub job: &'a Job,
+    pub model: M,
+    pub topology: TopologyConfig,
+    pub optimizer: &'a OptimizerKnobs,
+    pub rate: LearningRateSchedule,
+    pub epochs: usize,
+    /// Steps of the optimizer in an epoch.
+    pub steps_per_epoch: usize,
+    /// What the run is judged by; by the first one the best checkpoint is chosen.
+    pub scores: &'a [Score],
+    /// Stop after so many epochs without a new best.
+    pub patience: Option<usize>,
+    pub device: B::Device,
+}
+
+/// What `config.json` holds: a resumed run must have the same, but for the backend.
+#[derive(Debug, Serialize)]
+pub struct RunConfig<'a, S, C> {
+    pub example: &'static str,
+    pub method: Method,
+    pub seed: u64,
+    /// Of examples whose settings do not say how many epochs there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_per_epoch: Option<usize>,
+    #[serde(flatten)]
+    pub settings: &'a S,
+    pub model: &'a C,
+    pub topology: &'a TopologyConfig,
+    pub backend: &'static str,
+}
+
+/// What metrics may need of the run.
+pub struct Watch {
+    interrupter: Interrupter,
+    first_step: usize,
+}
+
+impl Watch {
+    /// `loss`, stopping the run when it is NaN or infinite.
+    pub fn finite<L: Metric + Numeric>(&self, loss: L) -> FiniteLossMetric<L> {
+        FiniteLossMetric::new(loss, self.interrupter.clone(), self.first_step)
+    }
+}
+
+/// The loaders of a run, and the metrics beside those of the topology.
+pub trait Task<B, M>
+where
+    B: AutodiffBackend,
+    M: TrainStep + AutodiffModule<B> + Display + 'static,
+    M::InnerModule: InferenceStep,
+{
+    /// Training batches, starting with those of epoch `first_epoch`, and validation batches.
+    fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, M>>;
+
+    /// Registers the metrics, with a loss that is [`Watch::finite`] among those of training.
+    fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(
+        &self,
+        training: SupervisedTraining<Components<B, M, O>>,
+        watch: &Watch,
+    ) -> SupervisedTraining<Components<B, M, O>>;
+
+    /// What else is to be known of a run that has ended with `model`; its checkpoints are in `dir`.
+    fn measure(&self, _model: &M::InnerModule, _dir: &Path) -> Result<Vec<Figure>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Batches to train on and to validate with.
+pub struct Loaders<B: AutodiffBackend, M>
+where
+    M: TrainStep + AutodiffModule<B>,
+    M::InnerModule: InferenceStep,
+{
+    pub train: Arc<dyn DataLoader<B, M::Input>>,
+    pub valid: Arc<dyn DataLoader<B::InnerBackend, <M::InnerModule as InferenceStep>::Input>>,
+}
+
+impl<B, M> Training<'_, B, M>
+where
+    B: AutodiffBackend,
+    M: TrainStep + AutodiffModule<B> + Display + 'static,
+    M::InnerModule: InferenceStep,
+{
+    /// Trains with the optimizer that was asked for, and leaves the summary in the run's folder. `config` is what a resumed run must have in common with this one,
+    /// but for its field `backend`.
+    pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
+        let knobs = self.optimizer;
+        knobs.check()?;
+        if self.patience == Some(0) {
+            return Err(Error::argument("patience", 0, "at least 1"));
+        }
+        match knobs.optimizer {
+            OptimizerKind::Sgd => self.run_with(config, task, knobs.sgd()),
+            OptimizerKind::Adam => self.run_with(config, task, knobs.adam()),
+            OptimizerKind::Adamw => self.run_with(config, task, knobs.adamw()),
+        }
+    }
+
+    fn run_with<O: CarriesMoments<B::InnerBackend> + 'static>(
+        self,
+        config: &impl Serialize,
+        task: &impl Task<B, M>,
+        optimizer: OptimizerAdaptor<O, M, B>,
+    ) -> Result<Summary> {
+        let Job { method, seed, folder: dir, resume } = self.job.clone();
+        let interrupter = Interrupter::new();
+        let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
+        let mut optimizer =
+            SparseOptimizer::new(optimizer, self.topology.try_init()?).with_interrupter(interrupter.clone());
+        if let Some(norm) = self.optimizer.clip {
+            optimizer = optimizer.with_max_gradient_norm(norm)?;
+        }
+        if !resume {
+            optimizer.bind(&self.model)?;
+        }
+        let folder = match resume {
+            true => RunFolder::resume(&dir, config, &["backend"])?,
+            false => RunFolder::create(&dir, config)?,
+        };
+        let monitor = optimizer.monitor();
+        folder.log_topology(&monitor, &interrupter, self.steps_per_epoch)?;
+        let history = folder.history(&interrupter)?;
+        let criterion = self.scores[0].criterion().from_epoch(first_counted);
+        let keep = folder.keep_best(&criterion, &history, &interrupter)?;
+        let patience = self.patience.map(|epochs| Patience::new(criterion, epochs, &history));
+
+        let Loaders { train, valid } = task.loaders(folder.first_epoch(), &self.device)?;
+        let mut training = SupervisedTraining::new(folder.path(), train, valid)
+            .num_epochs(self.epochs_left(&folder, patience.as_ref()))
+            .with_interrupter(interrupter.clone())
+            .with_metric_logger(history.clone())
+            .with_metric_logger(folder.metric_files(&interrupter))
+            .with_file_checkpointer(SealedRecorder::new())
+            .with_checkpointing_strategy(keep)
+            .with_application_logger(None);
+        let first_step = folder.resumed_epoch().unwrap_or(0) * self.steps_per_epoch;
+        let watch = Watch { interrupter: interrupter.clone(), first_step };
+        training = task.metrics(training, &watch);
+        for quantity in TopologyQuantity::ALL {
+            training = training.metric_train_numeric(TopologyMetric::new(quantity, monitor.clone()));
+        }
+        if let Some(patience) = patience {
+            training = training.early_stopping(patience);
+        }
+        if let Some(epoch) = folder.resumed_epoch() {
+            training = training.checkpoint(epoch);
+        }
+        if !(cfg!(feature = "tui") && std::io::stdout().is_terminal()) {
+            training = training.renderer(ProgressLines::new());
+        }
+        let model = training.launch(Learner::new(self.model, optimizer, self.rate)).model;
+        if interrupter.should_stop() {
+            let reason = interrupter.get_message().unwrap_or_else(|| "no reason given".into());
+            return Err(Error::data(dir, format!("training was stopped: {reason}")));
+        }
+        let finished = Finished {
+            method,
+            seed,
+            scores: self.scores,
+            first_epoch: first_counted,
+            history: &history,
+            monitor: &monitor,
+        };
+        let mut summary = finished.summary(&model)?;
+        summary.add(task.measure(&model, folder.path())?);
+        folder.write_summary(&summary)?;
+        Ok(summary)
+    }
+
+    /// The last epoch to train: the one that a run ended with before, if that had lost its patience.
+    fn epochs_left(&self, folder: &RunFolder, patience: Option<&Patience>) -> usize {
+        let exhausted = patience.is_some_and(Patience::is_exhausted);
+        folder.resumed_epoch().filter(|_| exhausted).unwrap_or(self.epochs)
+    }
+}
+
+/// While the density still falls the network is denser than what is claimed for it: nothing measured before counts.
+fn first_epoch_at_final_density(topology: &TopologyConfig, steps_per_epoch: usize) -> Result<usize> {
+    let decayed = topology.density_schedule()?.and_then(|schedule| schedule.last_change()).unwrap_or(0);
+    Ok(decayed.div_ceil(steps_per_epoch.max(1)).max(1))
+}

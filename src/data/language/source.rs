@@ -1,0 +1,190 @@
+//! The texts that the examples know by name.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
+
+use super::{Arrangement, Texts, Tokenizer};
+use crate::data::open::open;
+use crate::error::{Error, Result};
+
+const KING_JAMES: &[u8] = include_bytes!("../../../datasets/king-james/genesis-mark.txt.gz");
+
+/// A tokeniser is learned from so many bytes of the text at most.
+const LEARNED_FROM: usize = 100 << 20;
+
+/// A text to model, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum LanguageSource {
+    /// `king-james`: Genesis and Mark, part of the library.
+    #[default]
+    KingJames,
+    /// `wikitext-2`: `train.txt`, `valid.txt`, `test.txt`, words with `<unk>`.
+    WikiText2,
+    /// `tinyshakespeare`: `input.txt`.
+    TinyShakespeare,
+    /// `files`: any others, plain text, JSON lines or Parquet.
+    Files,
+}
+
+/// A text to train on and one to validate with.
+#[derive(Debug, Clone)]
+pub struct LanguageTask {
+    /// To train on.
+    pub train: Texts,
+    /// To validate with.
+    pub validation: Texts,
+}
+
+impl LanguageTask {
+    /// Learns a BPE of `size` tokens ([`Tokenizer::train_bpe`]) from the text to train on, from its first 100 MiB if it
+    /// is longer.
+    ///
+    /// # Errors
+    ///
+    /// What reading the text gives, and [`Tokenizer::train_bpe`].
+    pub fn train_bpe(&self, size: usize) -> Result<Tokenizer> {
+        let mut learned_from = 0;
+        let mut texts = Vec::new();
+        for piece in self.train.pieces(Arrangement::Packed) {
+            let text = piece?.text;
+            learned_from += text.len();
+            texts.push(text);
+            if learned_from > LEARNED_FROM {
+                break;
+            }
+        }
+        Tokenizer::train_bpe(texts.into_iter(), size)
+    }
+}
+
+impl LanguageSource {
+    /// Every text.
+    pub const ALL: [Self; 4] = [Self::KingJames, Self::WikiText2, Self::TinyShakespeare, Self::Files];
+
+    /// The name on command lines and in configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KingJames => "king-james",
+            Self::WikiText2 => "wikitext-2",
+            Self::TinyShakespeare => "tinyshakespeare",
+            Self::Files => "files",
+        }
+    }
+
+    /// Finds the text in `folder`, by default `datasets/NAME` under the working directory; `king-james` needs none.
+    ///
+    /// `files` takes a folder with files whose names begin with `train` and `valid` (any number of each, in the order of
+    /// their names), or a single file of plain text. `field` names the field or column of JSON lines and Parquet. Of a
+    /// single text, as of `king-james` and `tinyshakespeare`, the last tenth is for validation, from the beginning of a
+    /// line.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] that says what is expected where files are missing; [`Error::Io`].
+    pub fn find(self, folder: Option<&Path>, field: &str) -> Result<LanguageTask> {
+        let folder = folder.map_or_else(|| Path::new("datasets").join(self.name()), Path::to_path_buf);
+        match self {
+            Self::KingJames => {
+                let mut text = String::new();
+                GzDecoder::new(KING_JAMES).read_to_string(&mut text).map_err(Error::io("king-james"))?;
+                Ok(split(&text))
+            }
+            Self::WikiText2 => {
+                let file = |name| existing(&folder, name).map(|path| Texts::Files(vec![path], field.into()));
+                Ok(LanguageTask { train: file("train.txt")?, validation: file("valid.txt")? })
+            }
+            Self::TinyShakespeare => single(&existing(&folder, "input.txt")?),
+            Self::Files if folder.is_file() => single(&folder),
+            Self::Files => {
+                let named = |start: &str| {
+                    let mut paths = Vec::new();
+                    for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
+                        let path = entry.map_err(Error::io(&folder))?.path();
+                        let fits = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(start);
+                        if path.is_file() && path.file_name().is_some_and(fits) {
+                            paths.push(path);
+                        }
+                    }
+                    if paths.is_empty() {
+                        return Err(Error::data(
+                            &folder,
+                            format!("no file here whose name begins with `{start}`"),
+                        ));
+                    }
+                    paths.sort();
+                    Ok(Texts::Files(paths, field.into()))
+                };
+                Ok(LanguageTask { train: named("train")?, validation: named("valid")? })
+            }
+        }
+    }
+}
+
+/// The file, or the compressed file if only that is there.
+fn existing(folder: &Path, name: &str) -> Result<PathBuf> {
+    let names = [name.to_owned(), format!("{name}.gz"), format!("{name}.zst")];
+    let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Error::data(folder, format!("there is no {name} here, nor {name}.gz or {name}.zst")))
+}
+
+/// A single file of plain text.
+fn single(path: &Path) -> Result<LanguageTask> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(Error::io(path))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Error::data(path, format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to()))
+    })?;
+    if text.is_empty() {
+        return Err(Error::data(path, "there is no text in it"));
+    }
+    Ok(split(&text))
+}
+
+/// Nine tenths and the rest, which begins a line if there is one to begin.
+fn split(text: &str) -> LanguageTask {
+    let tenth = text.floor_char_boundary(text.len() - text.len() / 10);
+    let at = text[tenth..].find('\n').map_or(tenth, |end| tenth + end + 1);
+    let at = if at == text.len() { tenth } else { at };
+    let memory = |name, text: &str| Texts::Memory(name, Arc::from(text));
+    LanguageTask {
+        train: memory("first nine tenths", &text[..at]),
+        validation: memory("last tenth", &text[at..]),
+    }
+}
+
+impl fmt::Display for LanguageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for LanguageSource {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL.into_iter().find(|source| source.name() == name);
+        known.ok_or_else(|| Error::argument("dataset", name, Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl TryFrom<String> for LanguageSource {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<LanguageSource> for String {
+    fn from(source: LanguageSource) -> Self {
+        source.name().into()
+    }
+}

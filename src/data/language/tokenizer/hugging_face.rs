@@ -1,0 +1,169 @@
+//! Hugging Face's `tokenizer.json`, and the byte-level tokenisers made here in that form.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
+
+use crate::error::{Error, Result};
+
+/// The tokens that begin and end a text in the tokenisers made here.
+const BOS: &str = "<s>";
+const EOS: &str = "</s>";
+/// These two and the bytes.
+pub(super) const BYTES: usize = 258;
+
+/// What begins or ends a text in well-known tokenisers, asked for in this order where no `tokenizer_config.json` tells.
+const USUAL_BOS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
+const USUAL_EOS: [&str; 4] = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"];
+
+/// A tokeniser of the crate `tokenizers`.
+#[derive(Debug)]
+pub(super) struct HuggingFace {
+    tokenizer: tokenizers::Tokenizer,
+    vocabulary_size: usize,
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl HuggingFace {
+    /// Reads a `tokenizer.json` and the `tokenizer_config.json` that may lie beside it.
+    pub(super) fn parse(path: &Path, json: &[u8], config: Option<(&Path, &[u8])>) -> Result<Self> {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| Error::data(path, format!("no tokenizer.json: {error}")))?;
+        // What a text is cut or filled up to is the sequences' business.
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| Error::data(path, format!("its truncation cannot be switched off: {error}")))?;
+        let ids = tokenizer.get_vocab(true);
+        let Some(greatest) = ids.values().max() else {
+            return Err(Error::data(path, "a tokeniser without tokens"));
+        };
+        let usual = |names: &[&str]| names.iter().find_map(|name| ids.get(*name).copied());
+        let (bos, eos) = match config {
+            None => (usual(&USUAL_BOS), usual(&USUAL_EOS)),
+            Some((path, config)) => {
+                let config: Value = serde_json::from_slice(config)
+                    .map_err(|error| Error::data(path, format!("no JSON: {error}")))?;
+                let named = |key: &str| {
+                    let token = &config[key];
+                    let Some(name) = token.as_str().or_else(|| token["content"].as_str()) else {
+                        return Ok(None);
+                    };
+                    let missing =
+                        || Error::data(path, format!("`{key}` is {name:?}, no token of the tokeniser"));
+                    ids.get(name).copied().map(Some).ok_or_else(missing)
+                };
+                (named("bos_token")?, named("eos_token")?)
+            }
+        };
+        Ok(Self { vocabulary_size: *greatest as usize + 1, bos, eos, tokenizer })
+    }
+
+    /// `tokenizer_config.json` for this tokeniser.
+    pub(super) fn config(&self) -> Vec<u8> {
+        let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.id_to_token(id));
+        let config = serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": name(self.bos),
+            "eos_token": name(self.eos),
+        });
+        config.to_string().into_bytes()
+    }
+
+    pub(super) fn vocabulary_size(&self) -> usize {
+        self.vocabulary_size
+    }
+
+    pub(super) fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    pub(super) fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    pub(super) fn knows(&self, id: u32) -> bool {
+        self.tokenizer.id_to_token(id).is_some()
+    }
+
+    pub(super) fn encode(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
+        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+    }
+
+    /// The text of these tokens, those that begin and end a text left out.
+    pub(super) fn decode(&self, ids: &[u32]) -> tokenizers::Result<String> {
+        self.tokenizer.decode(ids, true)
+    }
+}
+
+/// `tokenizer.json` of the tokeniser whose tokens are the bytes: `<s>` is 0, `</s>` is 1, byte b is b + 2.
+pub(super) fn bytes() -> Result<Vec<u8>> {
+    let specials = [BOS, EOS].map(str::to_owned).into_iter();
+    let names = (0..=255).map(|byte| byte_name(byte).to_string());
+    let vocabulary = specials.chain(names).zip(0_u32..).collect::<Vocab>();
+    let model =
+        BPE::builder().vocab_and_merges(vocabulary, Vec::new()).build().map_err(|error| refused(&*error))?;
+    let mut tokenizer = byte_level(model);
+    tokenizer.add_special_tokens(&special_tokens());
+    tokenizer.to_string(false).map(String::into_bytes).map_err(|error| refused(&*error))
+}
+
+/// `tokenizer.json` of a byte-level BPE of `size` tokens (fewer if the texts repeat too little for that many),
+/// learned from `texts`.
+pub(super) fn train<S: AsRef<str> + Send>(
+    texts: impl Iterator<Item = S> + Send,
+    size: usize,
+) -> Result<Vec<u8>> {
+    if size < BYTES {
+        return Err(Error::argument(
+            "vocabulary size",
+            size,
+            format!("at least {BYTES}: the bytes, {BOS} and {EOS}"),
+        ));
+    }
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(size)
+        .min_frequency(2)
+        .show_progress(false)
+        .special_tokens(special_tokens())
+        .initial_alphabet((0..=255).map(byte_name).collect())
+        .build();
+    let mut tokenizer = byte_level(BPE::default());
+    tokenizer.train(&mut trainer, texts).map_err(|error| refused(&*error))?;
+    tokenizer.to_string(false).map(String::into_bytes).map_err(|error| refused(&*error))
+}
+
+type ByteLevelBpe =
+    TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+fn byte_level(model: BPE) -> ByteLevelBpe {
+    let mut tokenizer = ByteLevelBpe::new(model);
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, false, true)));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    tokenizer
+}
+
+fn special_tokens() -> Vec<AddedToken> {
+    [BOS, EOS].map(|token| AddedToken::from(token, true)).to_vec()
+}
+
+/// The character that stands for a byte in byte-level tokenisers: itself if it is printable, otherwise the next one
+/// from U+0100 on.
+fn byte_name(byte: u8) -> char {
+    let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|&other| !printable(other)).count() as u32;
+    char::from_u32(0x100 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+fn refused(error: &(dyn std::error::Error + Send + Sync)) -> Error {
+    Error::argument("tokeniser", error, "one that the crate `tokenizers` can build")
+}

@@ -1,0 +1,58 @@
+//! What is learned and how it is tested.
+
+use std::path::{Path, PathBuf};
+
+use super::parallel::ParallelText;
+use crate::error::{Error, Result};
+
+const ENDINGS: [&str; 3] = ["", ".gz", ".zst"];
+
+/// Parallel text to train on, to choose by and to test on.
+#[derive(Debug, Clone)]
+pub struct TranslationTask {
+    /// Pairs to train on; vocabularies are learned from these alone.
+    pub train: ParallelText,
+    /// Pairs by which training is followed and the best checkpoint chosen.
+    pub valid: ParallelText,
+    /// Pairs to be scored on at the end.
+    pub test: ParallelText,
+}
+
+impl TranslationTask {
+    /// Names that the files of a part may have, before a dot and the language: those of Multi30k and of others.
+    const VALID: [&str; 3] = ["val", "valid", "dev"];
+    const TEST: [&str; 2] = ["test_2016_flickr", "test"];
+
+    /// The small English and German corpus that is part of the library.
+    ///
+    /// # Errors
+    ///
+    /// None that can be provoked.
+    pub fn embedded() -> Result<Self> {
+        super::embedded::everyday()
+    }
+
+    /// The files of `folder` in the languages `source` and `target`, the endings of their names (`en`, `de`): `train`,
+    /// `val` (or `valid`, `dev`) and `test_2016_flickr` (or `test`), a dot and the language, perhaps with `.gz` or `.zst`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] that names the folder and the missing file; those of [`ParallelText::from_files`].
+    pub fn load(folder: impl AsRef<Path>, source: &str, target: &str) -> Result<Self> {
+        let folder = folder.as_ref();
+        let part = |names: &[&str]| {
+            let file = |language: &str| find(folder, names, language);
+            ParallelText::from_files(file(source)?, file(target)?)
+        };
+        Ok(Self { train: part(&["train"])?, valid: part(&Self::VALID)?, test: part(&Self::TEST)? })
+    }
+}
+
+/// The first of `NAME.LANGUAGE`, plain or compressed, that is in the folder.
+fn find(folder: &Path, names: &[&str], language: &str) -> Result<PathBuf> {
+    let candidates = names.iter().flat_map(|name| ENDINGS.map(|ending| format!("{name}.{language}{ending}")));
+    candidates.map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+        let names = names.iter().map(|name| format!("{name}.{language}")).collect::<Vec<_>>().join(", ");
+        Error::data(folder, format!("no {names} here, plain or with .gz or .zst: see datasets/README.md"))
+    })
+}

@@ -1,1 +1,0 @@
-//! BLEU as sacreBLEU computes it.

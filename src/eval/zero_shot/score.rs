@@ -1,0 +1,164 @@
+//! Log-likelihoods of continuations, in batches.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+
+use burn::prelude::*;
+use burn::tensor::activation::log_softmax;
+
+use super::encode::{Encode, Encoder, Request};
+use super::model::LanguageModel;
+use crate::error::{Error, Result};
+
+/// Tokens of one batch, padding included, unless their logits would take more than [`BATCH_LOGITS`].
+const BATCH_TOKENS: usize = 4096;
+/// Logits of one batch: 256 MB of them.
+const BATCH_LOGITS: usize = 1 << 26;
+
+/// What a model makes of a continuation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Σ ln p(token | everything before it) over the tokens of the continuation.
+    pub log_likelihood: f64,
+    /// Tokens of the continuation.
+    pub tokens: usize,
+    /// Whether each of these tokens was the likeliest: whether greedy decoding gives this continuation.
+    pub greedy: bool,
+    /// Tokens cut off from the left of the context, because the model could not have read them all.
+    pub truncated: usize,
+}
+
+/// Scores continuations with a model and its tokeniser.
+pub struct Scorer<'a, B: Backend, M: ?Sized, E: ?Sized> {
+    model: &'a M,
+    encoder: Encoder<'a, E>,
+    device: B::Device,
+    backend: PhantomData<B>,
+}
+
+/// Tokens that the model is to read, and what is asked about them.
+struct Input {
+    tokens: Vec<u32>,
+    questions: Vec<Question>,
+}
+
+/// The last tokens of an input, shifted by one: what is to be predicted.
+struct Question {
+    request: usize,
+    targets: Vec<u32>,
+}
+
+impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a, B, M, E> {
+    /// A scorer that begins every context as `beginning` says, see [`Encoder::new`].
+    #[must_use]
+    pub fn new(model: &'a M, tokenizer: &'a E, beginning: bool, device: &B::Device) -> Self {
+        let encoder = Encoder::new(tokenizer, beginning);
+        Self { model, encoder, device: device.clone(), backend: PhantomData }
+    }
+
+    /// The score of each request.
+    ///
+    /// The model reads all tokens but the last, and of these the last `context` if there are more. Requests that let
+    /// it read the same share one reading, so that equal requests score equal to the last bit. Inputs are batched by
+    /// length and filled up on the right, where a causal model does not look.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a continuation is longer than the model's context or its log-likelihood is not a
+    /// number; [`Error::Mismatch`] when the tokeniser gives a token that the model does not know; what the
+    /// [`Encoder`] refuses.
+    pub fn score(&self, requests: &[Request]) -> Result<Vec<Score>> {
+        let (inputs, mut scores) = self.inputs(requests)?;
+        let longest_first = {
+            let mut order: Vec<&Input> = inputs.iter().collect();
+            order.sort_by_key(|input| Reverse(input.tokens.len()));
+            order
+        };
+        let tokens = BATCH_TOKENS.min(BATCH_LOGITS / self.model.vocabulary().max(1));
+        let mut rest = longest_first.as_slice();
+        while let Some(longest) = rest.first() {
+            let rows = (tokens / longest.tokens.len()).clamp(1, rest.len());
+            let (batch, later) = rest.split_at(rows);
+            self.ask(batch, requests, &mut scores)?;
+            rest = later;
+        }
+        Ok(scores)
+    }
+
+    fn inputs(&self, requests: &[Request]) -> Result<(Vec<Input>, Vec<Score>)> {
+        let context = self.model.context();
+        let mut inputs: Vec<Input> = Vec::new();
+        let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
+        let mut scores = Vec::with_capacity(requests.len());
+        for (request, text) in requests.iter().enumerate() {
+            let encoded = self.encoder.encode(text)?;
+            self.check(&encoded.tokens)?;
+            let targets = encoded.tokens[encoded.continuation..].to_vec();
+            if targets.len() > context {
+                return Err(Error::argument(
+                    "continuation",
+                    format!("{} tokens, {:?}", targets.len(), text.continuation),
+                    format!("at most {context} tokens, the model's context"),
+                ));
+            }
+            let read = &encoded.tokens[..encoded.tokens.len() - 1];
+            let truncated = read.len().saturating_sub(context);
+            let read = &read[truncated..];
+            scores.push(Score { log_likelihood: 0.0, tokens: targets.len(), greedy: true, truncated });
+            let at = *known.entry(read.to_vec()).or_insert_with(|| {
+                inputs.push(Input { tokens: read.to_vec(), questions: Vec::new() });
+                inputs.len() - 1
+            });
+            inputs[at].questions.push(Question { request, targets });
+        }
+        Ok((inputs, scores))
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.model.vocabulary();
+        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            None => Ok(()),
+            Some(token) => Err(Error::Mismatch {
+                what: "the tokeniser's vocabulary".into(),
+                found: format!("token {token}"),
+                expected: format!("tokens 0 to {}, those of the model", vocabulary.saturating_sub(1)),
+            }),
+        }
+    }
+
+    fn ask(&self, batch: &[&Input], requests: &[Request], scores: &mut [Score]) -> Result<()> {
+        let length = batch.iter().map(|input| input.tokens.len()).max().unwrap_or(0);
+        let mut tokens = Vec::with_capacity(batch.len() * length);
+        let (mut positions, mut targets, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, input) in batch.iter().enumerate() {
+            tokens.extend(input.tokens.iter().map(|&token| i64::from(token)));
+            tokens.resize((row + 1) * length, 0);
+            for question in &input.questions {
+                let end = row * length + input.tokens.len();
+                positions.extend((end - question.targets.len()..end).map(|position| position as i64));
+                targets.extend(question.targets.iter().map(|&target| i64::from(target)));
+                owners.extend(std::iter::repeat_n(question.request, question.targets.len()));
+            }
+        }
+        let asked = positions.len();
+        let tokens =
+            Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, [batch.len(), length]), &self.device);
+        let positions = Tensor::<B, 1, Int>::from_data(TensorData::new(positions, [asked]), &self.device);
+        let expected =
+            Tensor::<B, 2, Int>::from_data(TensorData::new(targets.clone(), [asked, 1]), &self.device);
+
+        let likelihoods = log_softmax(self.model.logits_at(tokens, positions), 1);
+        let likeliest = likelihoods.clone().argmax(1).into_data();
+        let likelihoods = likelihoods.gather(1, expected).into_data();
+        let answers = likelihoods.iter::<f64>().zip(likeliest.iter::<i64>()).zip(targets);
+        for (owner, ((likelihood, likeliest), target)) in owners.into_iter().zip(answers) {
+            if likelihood.is_nan() {
+                let name = format!("log-likelihood of {:?}", requests[owner].continuation);
+                return Err(Error::argument(name, likelihood, "a number: the model's logits are not finite"));
+            }
+            scores[owner].log_likelihood += likelihood;
+            scores[owner].greedy &= likeliest == target;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The fields of a task file, as TOML has them.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::filter::Maps;
+use super::task::Metric;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskFile {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) data: DataFile,
+    pub(super) prompt: Option<String>,
+    pub(super) prompts: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) prompt_filters: Vec<String>,
+    pub(super) choices: Option<Vec<String>>,
+    pub(super) choices_from: Option<String>,
+    #[serde(default)]
+    pub(super) choice_filters: Vec<String>,
+    pub(super) continuation: Option<String>,
+    #[serde(default = "space")]
+    pub(super) delimiter: String,
+    pub(super) target: Option<Target>,
+    pub(super) metrics: Vec<Metric>,
+    #[serde(default)]
+    pub(super) maps: Maps,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DataFile {
+    pub(super) file: String,
+    #[serde(default)]
+    pub(super) unroll: Vec<String>,
+}
+
+/// Which choice is right: always the same, or the one that a field names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) always: Option<usize>,
+    pub(super) field: Option<String>,
+    pub(super) values: Option<Vec<Vec<Spelling>>>,
+    pub(super) among: Option<String>,
+}
+
+/// One way in which a data file may write a label.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Spelling {
+    Truth(bool),
+    Number(i64),
+    Text(String),
+}
+
+fn space() -> String {
+    " ".to_owned()
+}
+
+impl TaskFile {
+    /// Reads a task file's text; `path` is what errors call it.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| Error::data(path, error.to_string().trim_end()))
+    }
+}
+
+impl Spelling {
+    pub(super) fn spells(&self, value: &serde_json::Value) -> bool {
+        match self {
+            Self::Truth(truth) => value.as_bool() == Some(*truth),
+            Self::Number(number) => value.as_i64() == Some(*number),
+            Self::Text(text) => value.as_str() == Some(text),
+        }
+    }
+}

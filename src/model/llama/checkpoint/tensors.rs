@@ -1,0 +1,114 @@
+//! Tensors in safetensors files, in one or spread over several.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::Dtype;
+use safetensors::{SafeTensors, View};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::train::write_atomically;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The tensors of a folder: a single file, or those that an index names.
+pub(super) struct Folder {
+    files: HashMap<PathBuf, Vec<u8>>,
+    /// The file of every tensor, if an index says so.
+    index: Option<Index>,
+    folder: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Folder {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        let mut opened = Self { files: HashMap::new(), index: None, folder: folder.to_path_buf() };
+        let path = folder.join(INDEX);
+        if !folder.join(SINGLE).exists() && path.exists() {
+            let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+            let index: Index =
+                serde_json::from_str(&text).map_err(|error| Error::data(&path, error.to_string()))?;
+            let leaves = |file: &&String| Path::new(file).components().count() != 1 || file.contains("..");
+            if let Some(file) = index.weight_map.values().find(leaves) {
+                return Err(Error::data(&path, format!("`{file}` is not the name of a file in its folder")));
+            }
+            opened.index = Some(index);
+        }
+        Ok(opened)
+    }
+
+    /// The tensor `name` in single precision, checked to have the shape expected.
+    pub(super) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let file = match &self.index {
+            None => SINGLE,
+            Some(index) => index.weight_map.get(name).ok_or_else(|| {
+                Error::data(self.folder.join(INDEX), format!("no file is named for tensor `{name}`"))
+            })?,
+        };
+        let path = self.folder.join(file);
+        if !self.files.contains_key(&path) {
+            let bytes = fs::read(&path).map_err(Error::io(&path))?;
+            self.files.insert(path.clone(), bytes);
+        }
+        let wrong = |reason: String| Error::data(&path, reason);
+        let tensors = SafeTensors::deserialize(&self.files[&path])
+            .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
+        let tensor = tensors.tensor(name).map_err(|_| wrong(format!("there is no tensor `{name}`")))?;
+        if tensor.shape() != shape {
+            let found = tensor.shape();
+            return Err(wrong(format!("tensor `{name}` has shape {found:?}; {shape:?} is expected")));
+        }
+        let halves = || tensor.data().chunks_exact(2).map(|two| [two[0], two[1]]);
+        match tensor.dtype() {
+            Dtype::F32 => {
+                let fours = tensor.data().chunks_exact(4);
+                Ok(fours.map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect())
+            }
+            Dtype::F16 => Ok(halves().map(|two| f16::from_le_bytes(two).to_f32()).collect()),
+            Dtype::BF16 => Ok(halves().map(|two| bf16::from_le_bytes(two).to_f32()).collect()),
+            other => Err(wrong(format!("tensor `{name}` is {other:?}; F32, F16 or BF16 can be read"))),
+        }
+    }
+}
+
+/// A tensor to be written.
+pub(super) struct Tensor {
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Vec<f32>,
+}
+
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.values.len()
+    }
+}
+
+/// Writes the tensors as the folder's single file.
+pub(super) fn write(folder: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let path = folder.join(SINGLE);
+    // Transformers reads no file that does not name its framework.
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| Error::data(&path, error.to_string()))?;
+    write_atomically(path, &bytes)
+}

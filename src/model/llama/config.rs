@@ -1,0 +1,162 @@
+//! What a model is made of.
+
+use burn::config::Config;
+
+use crate::error::{Error, Result};
+use crate::nn::Layout;
+use crate::topology::init::{TopologyInit, WeightInit};
+
+/// Configuration of a [`Llama`](super::Llama).
+///
+/// | setting | default | range |
+/// |---|---|---|
+/// | `kv_heads` | as many as heads | a divisor of `heads` |
+/// | `context` | 256 | at least 1 |
+/// | `rope_theta` | 10,000 | positive |
+/// | `norm_epsilon` | 1e-5 | positive |
+/// | `tied_head` | false | |
+/// | `density` | 1 | (0, 1] |
+/// | `topology` | receptive field | see [`TopologyInit`] |
+/// | `weights` | normal, 0.02 | see [`WeightInit`] |
+/// | `layout` | `Auto` | see [`Layout`] |
+/// | `seed` | 0 | any |
+#[derive(Config, Debug, PartialEq)]
+pub struct LlamaConfig {
+    /// Number of tokens that can be told apart.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Inner width of the feed-forward parts.
+    pub hidden: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Number of query heads; each is `d_model / heads` wide, an even number.
+    pub heads: usize,
+    /// Number of key and value heads, each shared by `heads / kv_heads` query heads. `None`: as many as query heads.
+    #[config(default = "None")]
+    pub kv_heads: Option<usize>,
+    /// The longest sequence that can be read.
+    #[config(default = 256)]
+    pub context: usize,
+    /// Base of the rotary frequencies.
+    #[config(default = 10_000.0)]
+    pub rope_theta: f64,
+    /// ε of the norms.
+    #[config(default = 1e-5)]
+    pub norm_epsilon: f64,
+    /// Whether the head's weight is the embedding.
+    #[config(default = false)]
+    pub tied_head: bool,
+    /// Links per position of every projection. 1 makes the dense reference.
+    #[config(default = 1.0)]
+    pub density: f64,
+    /// Where the first links are.
+    #[config(default = "TopologyInit::default()")]
+    pub topology: TopologyInit,
+    /// How the first weights of the projections are drawn; as LLaMA's do, whatever the density.
+    #[config(default = "WeightInit::Normal { std: 0.02 }")]
+    pub weights: WeightInit,
+    /// How the projections are stored.
+    #[config(default = "Layout::Auto")]
+    pub layout: Layout,
+    /// Seed of links and weights, dense ones too; the same on every backend.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl LlamaConfig {
+    /// Number of key and value heads.
+    #[must_use]
+    pub fn num_kv_heads(&self) -> usize {
+        self.kv_heads.unwrap_or(self.heads)
+    }
+
+    /// Width of a head.
+    #[must_use]
+    pub fn d_head(&self) -> usize {
+        self.d_model / self.heads.max(1)
+    }
+
+    /// Width of the keys of all heads, which is that of the values.
+    #[must_use]
+    pub fn d_key(&self) -> usize {
+        self.d_head() * self.num_kv_heads()
+    }
+
+    /// Number of parameters of the dense model, as published sizes count them: a tied head counts once.
+    ///
+    /// `vocabulary · d · (2, tied 1) + layers · (2 d² + 2 d · d_key + 3 d · hidden + 2 d) + d`
+    #[must_use]
+    pub fn num_parameters(&self) -> usize {
+        let tables = if self.tied_head { 1 } else { 2 };
+        tables * self.vocabulary * self.d_model
+            + self.layers * (self.num_projected() + 2 * self.d_model)
+            + self.d_model
+    }
+
+    /// Positions of the projections of one block: what density is counted against.
+    #[must_use]
+    pub fn num_projected(&self) -> usize {
+        self.d_model * (2 * self.d_model + 2 * self.d_key() + 3 * self.hidden)
+    }
+
+    /// Checks every setting but those of links and weights, which their layers check.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] that names the setting.
+    pub fn validate(&self) -> Result<()> {
+        let counts = [
+            ("vocabulary", self.vocabulary),
+            ("d_model", self.d_model),
+            ("hidden", self.hidden),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.num_kv_heads()),
+            ("context", self.context),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(Error::argument(*name, 0, "at least 1"));
+        }
+        if !self.d_model.is_multiple_of(2 * self.heads) {
+            let allowed = format!("a divisor of d_model {} that leaves heads of an even width", self.d_model);
+            return Err(Error::argument("heads", self.heads, allowed));
+        }
+        if !self.heads.is_multiple_of(self.num_kv_heads()) {
+            let allowed = format!("a divisor of the {} heads", self.heads);
+            return Err(Error::argument("kv_heads", self.num_kv_heads(), allowed));
+        }
+        for (name, value) in [("rope_theta", self.rope_theta), ("norm_epsilon", self.norm_epsilon)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::argument(name, value, "positive and finite"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_out_of_range_is_named() {
+        let good = LlamaConfig::new(10, 8, 12, 2, 2);
+        assert!(good.validate().is_ok());
+        let refused = [
+            ("vocabulary", LlamaConfig { vocabulary: 0, ..good.clone() }),
+            ("layers", LlamaConfig { layers: 0, ..good.clone() }),
+            ("heads", LlamaConfig { heads: 3, ..good.clone() }),
+            ("heads", LlamaConfig { heads: 8, ..good.clone() }),
+            ("kv_heads", good.clone().with_kv_heads(Some(0))),
+            ("kv_heads", LlamaConfig { heads: 4, kv_heads: Some(3), ..good.clone() }),
+            ("context", good.clone().with_context(0)),
+            ("rope_theta", good.clone().with_rope_theta(f64::NAN)),
+            ("norm_epsilon", good.clone().with_norm_epsilon(0.0)),
+        ];
+        for (expected, config) in refused {
+            let Err(Error::Argument { name, .. }) = config.validate() else { panic!("{expected} passed") };
+            assert_eq!(name, expected);
+        }
+    }
+}

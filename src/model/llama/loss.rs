@@ -1,0 +1,165 @@
+//! What a batch of text costs, and a training step.
+
+use burn::module::Param;
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::activation::softmax;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{IndexingUpdateOp, Int};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+
+use super::Llama;
+use crate::data::language::SequenceBatch;
+use crate::train::TokenOutput;
+
+/// Logits that are looked at together: 16 MiB of them. All of a batch would be the largest tensor there is, and cost
+/// more to bring in and out of the caches than to compute.
+const LOGITS: usize = 1 << 22;
+
+/// A batch taken apart: one row a position that is read.
+struct Predictions<B: Backend> {
+    read: Tensor<B, 2, Int>,
+    /// `[positions, 1]`
+    targets: Tensor<B, 2, Int>,
+    /// What each position counts, `[positions, 1]`: 1 / number of predicted tokens, 0 for padding.
+    shares: Tensor<B, 2>,
+}
+
+impl<B: Backend> Predictions<B> {
+    fn of(batch: &SequenceBatch<B>) -> Self {
+        let [sequences, length] = batch.tokens.dims();
+        let count = sequences * (length - 1);
+        let targets = batch.tokens.clone().narrow(1, 1, length - 1).reshape([count, 1]);
+        let share = 1.0 / batch.predicted.max(1) as f64;
+        let shares = Tensor::full([count, 1], share, &batch.tokens.device());
+        let shares = match &batch.padding {
+            Some(padding) => {
+                shares.mask_fill(padding.clone().narrow(1, 1, length - 1).reshape([count, 1]), 0.0)
+            }
+            None => shares,
+        };
+        Self { read: batch.tokens.clone().narrow(1, 0, length - 1), targets, shares }
+    }
+}
+
+/// The loss of a head, and where it leads: gradients of its input `[positions, d_model]` and of its weight
+/// `[d_model, vocabulary]`, if asked for.
+struct HeadLoss<B: Backend> {
+    loss: Tensor<B, 1>,
+    gradients: Option<(Tensor<B, 2>, Tensor<B, 2>)>,
+}
+
+/// The cross-entropy of `softmax(hidden · weight)`, some positions at a time.
+///
+/// With `p` the softmax and `t` the target: loss `Σ share · (ln Σ exp(logits) − logits[t])`; gradient of the logits
+/// `share · (p − 1[t])`.
+fn head_loss<B: Backend>(
+    hidden: Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    targets: &Tensor<B, 2, Int>,
+    shares: &Tensor<B, 2>,
+    with_gradients: bool,
+) -> HeadLoss<B> {
+    let [count, d_model] = hidden.dims();
+    let [_, vocabulary] = weight.dims();
+    let rows = (LOGITS / vocabulary).clamp(1, count);
+    let mut loss = Tensor::zeros([1], &hidden.device());
+    let mut hidden_gradients = Vec::new();
+    let mut weight_gradient: Option<Tensor<B, 2>> = None;
+    for start in (0..count).step_by(rows) {
+        let rows = rows.min(count - start);
+        let of_rows = |tensor: &Tensor<B, 2>| tensor.clone().narrow(0, start, rows);
+        let (hidden, shares) = (of_rows(&hidden), of_rows(shares));
+        let targets = targets.clone().narrow(0, start, rows);
+        let logits = hidden.clone().matmul(weight.clone());
+        let largest = logits.clone().max_dim(1);
+        let target = logits.clone().gather(1, targets.clone());
+        let likelihoods = softmax(logits, 1);
+        // The largest logit has likelihood e^largest / Σ e^logit, which is at least 1 / vocabulary.
+        let log_sum = largest - likelihoods.clone().max_dim(1).log();
+        loss = loss + ((log_sum - target) * shares.clone()).sum();
+        if with_gradients {
+            let minus_one = Tensor::full([rows, 1], -1.0, &likelihoods.device());
+            let slopes = likelihoods.scatter(1, targets, minus_one, IndexingUpdateOp::Add);
+            let part = (hidden * shares.clone()).transpose().matmul(slopes.clone());
+            weight_gradient = Some(match weight_gradient {
+                Some(sum) => sum + part,
+                None => part,
+            });
+            hidden_gradients.push(slopes.matmul(weight.clone().transpose()) * shares);
+        }
+    }
+    let gradients = weight_gradient.map(|weight| (Tensor::cat(hidden_gradients, 0), weight));
+    debug_assert!(gradients.as_ref().is_none_or(|(hidden, _)| hidden.dims() == [count, d_model]));
+    HeadLoss { loss, gradients }
+}
+
+impl<B: Backend> Llama<B> {
+    /// The loss of predicting every token of `batch` but each sequence's first. Padding is predicted by nobody; it
+    /// must follow the text, where nothing attends to it.
+    ///
+    /// With an autodiff backend the loss can be differentiated; a [`TrainStep`] takes less time and memory.
+    pub fn predict(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {
+        let Predictions { read, targets, shares } = Predictions::of(&batch);
+        let hidden = self.flat_hidden(read);
+        let HeadLoss { loss, .. } = head_loss(hidden, &self.head_weight(), &targets, &shares, false);
+        TokenOutput::new(loss, batch.predicted).with_words(batch.words)
+    }
+
+    fn flat_hidden(&self, read: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+        let hidden = self.hidden(read);
+        let [sequences, length, d_model] = hidden.dims();
+        hidden.reshape([sequences * length, d_model])
+    }
+}
+
+impl<B: AutodiffBackend> TrainStep for Llama<B> {
+    type Input = SequenceBatch<B>;
+    type Output = TokenOutput<B>;
+
+    fn step(&self, batch: SequenceBatch<B>) -> TrainOutput<TokenOutput<B>> {
+        let Predictions { read, targets, shares } = Predictions::of(&batch);
+        let hidden = self.flat_hidden(read);
+        // The head's gradients are known with its loss, so that its logits need no graph. What is left for autodiff is
+        // a function of the same slope: its sum with the gradient.
+        let weight = self.head_weight().inner();
+        let head = head_loss(hidden.clone().inner(), &weight, &targets.inner(), &shares.inner(), true);
+        let loss = Tensor::from_inner(head.loss);
+        let output = TokenOutput::new(loss, batch.predicted).with_words(batch.words);
+        let Some((slope, of_weight)) = head.gradients else {
+            return TrainOutput { grads: GradientsParams::new(), item: output };
+        };
+        let gradients = (hidden * Tensor::from_inner(slope)).sum().backward();
+        let mut gradients = GradientsParams::from_grads(gradients, self);
+        let (table, of_table) = match &self.head {
+            Some(head) => (&head.weight, of_weight),
+            None => (&self.embedding.weight, of_weight.transpose()),
+        };
+        add(&mut gradients, table, of_table);
+        TrainOutput { grads: gradients, item: output }
+    }
+}
+
+/// Adds to the gradient of a parameter that is trained.
+fn add<B: AutodiffBackend>(
+    gradients: &mut GradientsParams,
+    parameter: &Param<Tensor<B, 2>>,
+    gradient: Tensor<B::InnerBackend, 2>,
+) {
+    if parameter.is_require_grad() {
+        let sum = match gradients.remove::<B::InnerBackend, 2>(parameter.id) {
+            Some(other) => other + gradient,
+            None => gradient,
+        };
+        gradients.register(parameter.id, sum);
+    }
+}
+
+impl<B: Backend> InferenceStep for Llama<B> {
+    type Input = SequenceBatch<B>;
+    type Output = TokenOutput<B>;
+
+    fn step(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {
+        self.predict(batch)
+    }
+}

@@ -1,0 +1,37 @@
+//! A sparse start from a dense model.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+
+use super::Llama;
+use crate::error::{Error, Result};
+use crate::nn::hook;
+use crate::topology::init::nnz_at;
+use crate::topology::removal::{Removal, RemovalScore};
+use crate::topology::stream;
+
+impl<B: Backend> Llama<B> {
+    /// The model with the best links of every projection alone, `density` of its positions; what remains keeps its
+    /// weight. Ties are broken by draws from the configuration's seed. Under [`Layout::Auto`](crate::nn::Layout) the
+    /// layout is decided anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a density outside of (0, 1] or a score that needs gradients, which a model at rest does
+    /// not have; [`Error::Capacity`] if a projection has fewer links than that, or would have none.
+    pub fn pruned(self, density: f64, score: RemovalScore) -> Result<Self> {
+        if score.needs_gradients() {
+            return Err(Error::argument("score", format!("{score:?}"), "one of weights alone"));
+        }
+        let removal = Removal::hard(score);
+        let weights = hook::collect(&self).into_iter().map(|(path, weight)| {
+            let keep = nnz_at(weight.shape(), density)?;
+            let mut rng = stream(self.config().seed, &format!("{path} pruned"), 0);
+            let links = removal.keep(weight.links(), &weight.link_values(), None, keep, 0.0, &mut rng)?;
+            weight.rewire(Arc::new(links), &[])
+        });
+        let weights = weights.collect::<Result<_>>()?;
+        Ok(hook::replace(self, weights))
+    }
+}

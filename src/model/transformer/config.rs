@@ -1,0 +1,284 @@
+//! What a Transformer is made of.
+
+use burn::config::Config;
+use burn::module::Param;
+use burn::nn::Embedding;
+use burn::nn::activation::ActivationConfig;
+use burn::prelude::*;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+use super::residual::layer_norm;
+use super::{Decoder, DecoderLayer, Encoder, EncoderLayer, Generator, PositionTable, Residual, Transformer};
+use crate::error::{Error, Result};
+use crate::nn::dropout::dropout;
+use crate::nn::{
+    Layout, SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention,
+    SparseMultiHeadAttentionConfig,
+};
+use crate::topology::init::{TopologyInit, WeightInit};
+use crate::topology::{Chain, stream};
+
+/// How a model knows where in its sentence a token stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// Sines and cosines of several wavelengths ("Attention Is All You Need", §3.5).
+    #[default]
+    Sinusoidal,
+    /// A trained vector a position, one table for the encoder and one for the decoder.
+    Learned,
+}
+
+/// Which of the three matrices that hold a vector a word are one and the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tying {
+    /// None: source embedding, target embedding and generator are trained apart.
+    #[default]
+    None,
+    /// The generator scores words by the target embedding.
+    Target,
+    /// All three are one, for a vocabulary that both languages share.
+    All,
+}
+
+/// Configuration of a [`Transformer`]. The defaults are the paper's model for Multi30k at 90 % sparsity (P App. I).
+#[derive(Config, Debug)]
+pub struct TransformerConfig {
+    /// Number of tokens of the source language, special ones included.
+    pub source_vocabulary: usize,
+    /// Number of tokens of the target language, special ones included.
+    pub target_vocabulary: usize,
+    /// Width of the residual stream; even for sinusoidal positions.
+    #[config(default = 512)]
+    pub d_model: usize,
+    /// Width of the feed-forward layers.
+    #[config(default = 1024)]
+    pub d_ff: usize,
+    /// Number of encoder layers, at least 1.
+    #[config(default = 6)]
+    pub encoder_layers: usize,
+    /// Number of decoder layers, at least 1.
+    #[config(default = 6)]
+    pub decoder_layers: usize,
+    /// Number of heads, a divisor of `d_model`.
+    #[config(default = 8)]
+    pub n_heads: usize,
+    /// In [0, 1): of attention weights, of what the feed-forward layers compute, and of what every layer adds.
+    #[config(default = 0.1)]
+    pub dropout: f64,
+    /// Whether a layer norm stands before each sublayer and at the end of both stacks (OpenNMT's way, easier to
+    /// train), or after each addition ("Attention Is All You Need").
+    #[config(default = true)]
+    pub norm_first: bool,
+    /// What the feed-forward layers apply.
+    #[config(default = "ActivationConfig::Relu")]
+    pub activation: ActivationConfig,
+    /// How positions are told.
+    #[config(default = "Positions::Sinusoidal")]
+    pub positions: Positions,
+    /// Number of positions there are, special tokens included: the longest sentence of either side.
+    #[config(default = 512)]
+    pub max_length: usize,
+    /// Which matrices are shared.
+    #[config(default = "Tying::None")]
+    pub tying: Tying,
+    /// In [0, 1): the share of every target's probability that is spread over the whole vocabulary in training.
+    #[config(default = 0.1)]
+    pub label_smoothing: f64,
+    /// Links per position of every sparse layer. 1 makes the dense reference.
+    #[config(default = 0.1)]
+    pub density: f64,
+    /// Where the first links are.
+    #[config(default = "TopologyInit::default()")]
+    pub topology: TopologyInit,
+    /// How the first weights of sparse layers are drawn.
+    #[config(default = "WeightInit::Swi { gain: 1.0 }")]
+    pub weights: WeightInit,
+    /// How sparse weights are stored.
+    #[config(default = "Layout::Auto")]
+    pub layout: Layout,
+    /// Seed of links and weights; the same on every backend.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl TransformerConfig {
+    /// Initialises the model.
+    ///
+    /// # Panics
+    ///
+    /// As Burn's own models do, on a configuration that [`try_init`](Self::try_init) refuses.
+    #[must_use]
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Transformer<B> {
+        self.try_init(device).unwrap_or_else(|error| panic!("Transformer: {error}"))
+    }
+
+    /// Initialises the model. Every draw is from the seed and none from the backend's generator.
+    ///
+    /// # Errors
+    ///
+    /// Settings outside of the ranges given with them, and whatever
+    /// [`SparseLinearConfig::try_init`](crate::nn::SparseLinearConfig::try_init) refuses.
+    pub fn try_init<B: Backend>(&self, device: &B::Device) -> Result<Transformer<B>> {
+        self.validate()?;
+        let dropout = dropout(self.dropout)?;
+        let tied = self.tying != Tying::None;
+        Ok(Transformer {
+            source: self.embedding("source", self.source_vocabulary, device),
+            target: (self.tying != Tying::All)
+                .then(|| self.embedding("target", self.target_vocabulary, device)),
+            source_positions: self.position_table("source", device)?,
+            target_positions: self.position_table("target", device)?,
+            dropout,
+            encoder: self.encoder(device)?,
+            decoder: self.decoder(device)?,
+            generator: Generator {
+                weight: (!tied).then(|| self.generator_weight(device)),
+                bias: Param::from_tensor(Tensor::zeros([self.target_vocabulary], device)),
+            },
+            label_smoothing: self.label_smoothing,
+        })
+    }
+
+    /// How the sparse layers meet (ALGORITHM §6): query and key in a product, value feeding output, the inner
+    /// feed-forward layer feeding the outer. Nothing is chained across the residual stream.
+    #[must_use]
+    pub fn chains(&self) -> Vec<Chain> {
+        vec![
+            Chain::product("**.query", "**.key"),
+            Chain::feeds("**.value", "**.output"),
+            Chain::feeds("**.inner", "**.outer"),
+        ]
+    }
+
+    fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("source_vocabulary", self.source_vocabulary),
+            ("target_vocabulary", self.target_vocabulary),
+            ("d_model", self.d_model),
+            ("d_ff", self.d_ff),
+            ("encoder_layers", self.encoder_layers),
+            ("decoder_layers", self.decoder_layers),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(Error::argument(*name, 0, "at least 1"));
+        }
+        if self.max_length < 2 {
+            return Err(Error::argument("max_length", self.max_length, "at least 2"));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(Error::argument("label_smoothing", self.label_smoothing, "at least 0 and below 1"));
+        }
+        if self.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
+            return Err(Error::argument("d_model", self.d_model, "even, for sinusoidal positions"));
+        }
+        if self.tying == Tying::All && self.source_vocabulary != self.target_vocabulary {
+            let allowed =
+                format!("the source's {} tokens, one vocabulary being tied", self.source_vocabulary);
+            return Err(Error::argument("target_vocabulary", self.target_vocabulary, allowed));
+        }
+        Ok(())
+    }
+
+    fn encoder<B: Backend>(&self, device: &B::Device) -> Result<Encoder<B>> {
+        let layer = |index| {
+            let path = format!("encoder.layers.{index}");
+            Ok(EncoderLayer {
+                attention: self.attention(&format!("{path}.attention"), device)?,
+                attention_residual: self.residual(device)?,
+                feed_forward: self.feed_forward(&format!("{path}.feed_forward"), device)?,
+                feed_forward_residual: self.residual(device)?,
+            })
+        };
+        let layers = (0..self.encoder_layers).map(layer).collect::<Result<_>>()?;
+        Ok(Encoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
+    }
+
+    fn decoder<B: Backend>(&self, device: &B::Device) -> Result<Decoder<B>> {
+        let layer = |index| {
+            let path = format!("decoder.layers.{index}");
+            Ok(DecoderLayer {
+                self_attention: self.attention(&format!("{path}.self_attention"), device)?,
+                self_attention_residual: self.residual(device)?,
+                cross_attention: self.attention(&format!("{path}.cross_attention"), device)?,
+                cross_attention_residual: self.residual(device)?,
+                feed_forward: self.feed_forward(&format!("{path}.feed_forward"), device)?,
+                feed_forward_residual: self.residual(device)?,
+            })
+        };
+        let layers = (0..self.decoder_layers).map(layer).collect::<Result<_>>()?;
+        Ok(Decoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
+    }
+
+    fn attention<B: Backend>(&self, path: &str, device: &B::Device) -> Result<SparseMultiHeadAttention<B>> {
+        SparseMultiHeadAttentionConfig::new(self.d_model, self.n_heads)
+            .with_dropout(self.dropout)
+            .with_density(self.density)
+            .with_topology(self.topology.clone())
+            .with_weights(self.weights)
+            .with_layout(self.layout)
+            .with_seed(stream(self.seed, path, 0).next_u64())
+            .try_init(device)
+    }
+
+    fn feed_forward<B: Backend>(&self, path: &str, device: &B::Device) -> Result<SparseFeedForward<B>> {
+        SparseFeedForwardConfig::new(self.d_model, self.d_ff)
+            .with_dropout(self.dropout)
+            .with_activation(self.activation.clone())
+            .with_density(self.density)
+            .with_topology(self.topology.clone())
+            .with_weights(self.weights)
+            .with_layout(self.layout)
+            .with_seed(stream(self.seed, path, 0).next_u64())
+            .try_init(device)
+    }
+
+    fn residual<B: Backend>(&self, device: &B::Device) -> Result<Residual<B>> {
+        Ok(Residual {
+            norm: layer_norm(self.d_model, device),
+            dropout: dropout(self.dropout)?,
+            norm_first: self.norm_first,
+        })
+    }
+
+    fn position_table<B: Backend>(&self, side: &str, device: &B::Device) -> Result<PositionTable<B>> {
+        Ok(match self.positions {
+            Positions::Sinusoidal => PositionTable::sinusoidal(self.max_length, self.d_model, device),
+            Positions::Learned => {
+                let path = format!("{side}_positions");
+                PositionTable::Learned(self.normal(&path, [self.max_length, self.d_model], 0.02, device))
+            }
+        })
+    }
+
+    /// Normal with variance 1/d_model, so that the scaled embedding has variance 1.
+    fn embedding<B: Backend>(&self, path: &str, vocabulary: usize, device: &B::Device) -> Embedding<B> {
+        let std = 1.0 / (self.d_model as f64).sqrt();
+        Embedding { weight: self.normal(path, [vocabulary, self.d_model], std, device) }
+    }
+
+    fn normal<B: Backend>(
+        &self,
+        path: &str,
+        shape: [usize; 2],
+        std: f64,
+        device: &B::Device,
+    ) -> Param<Tensor<B, 2>> {
+        let mut rng = stream(self.seed, path, 0);
+        let draw = |_| (std * rng.sample::<f64, _>(StandardNormal)) as f32;
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(draw).collect();
+        Param::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// Uniform in ±√(6 / (fan_in + fan_out)), as OpenNMT's.
+    fn generator_weight<B: Backend>(&self, device: &B::Device) -> Param<Tensor<B, 2>> {
+        let shape = [self.d_model, self.target_vocabulary];
+        let bound = (6.0 / (shape[0] + shape[1]) as f64).sqrt() as f32;
+        let mut rng = stream(self.seed, "generator", 0);
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random_range(-bound..=bound)).collect();
+        Param::from_data(TensorData::new(values, shape), device)
+    }
+}

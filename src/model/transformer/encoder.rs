@@ -1,0 +1,53 @@
+//! What reads the source.
+
+use burn::module::Module;
+use burn::nn::LayerNorm;
+use burn::prelude::*;
+
+use super::Residual;
+use super::residual::normalised;
+use crate::nn::{AttentionInput, SparseFeedForward, SparseMultiHeadAttention};
+
+/// Self-attention, then feed-forward.
+#[derive(Module, Debug)]
+pub struct EncoderLayer<B: Backend> {
+    /// Of the source to itself.
+    pub attention: SparseMultiHeadAttention<B>,
+    /// Around the attention.
+    pub attention_residual: Residual<B>,
+    /// Applied to every position.
+    pub feed_forward: SparseFeedForward<B>,
+    /// Around the feed-forward layer.
+    pub feed_forward_residual: Residual<B>,
+}
+
+/// A stack of layers over the embedded source.
+#[derive(Module, Debug)]
+pub struct Encoder<B: Backend> {
+    /// From the first to the last.
+    pub layers: Vec<EncoderLayer<B>>,
+    /// At the end, if norms come first.
+    pub norm: Option<LayerNorm<B>>,
+}
+
+impl<B: Backend> Encoder<B> {
+    /// What the decoder attends to.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, length, d_model]`
+    /// - padding, true where there is no token: `[batch, length]`
+    /// - output: `[batch, length, d_model]`
+    pub fn forward(&self, input: Tensor<B, 3>, padding: &Tensor<B, 2, Bool>) -> Tensor<B, 3> {
+        let output = self.layers.iter().fold(input, |input, layer| {
+            let attended = layer.attention_residual.around(input, |input| {
+                layer.attention.forward(AttentionInput::self_attn(input).mask_pad(padding.clone()))
+            });
+            layer.feed_forward_residual.around(attended, |input| layer.feed_forward.forward(input))
+        });
+        match &self.norm {
+            Some(norm) => normalised(norm, output),
+            None => output,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The encoder-decoder model and its training step.
+
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, Embedding};
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+
+use super::generator::{Sums, Words};
+use super::{Decoder, DecoderState, Encoder, Generator, PositionTable};
+use crate::data::translation::TranslationBatch;
+use crate::error::{Error, Result};
+use crate::nn::dropout::dropped;
+use crate::train::TokenOutput;
+
+/// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
+///
+/// Made by [`TransformerConfig`](super::TransformerConfig). Embeddings are scaled by √d_model.
+///
+/// ```
+/// use burn::backend::Flex;
+/// use burn_cht::model::transformer::{DecodeConfig, TransformerConfig};
+///
+/// let config = TransformerConfig::new(40, 30).with_d_model(32).with_d_ff(64).with_n_heads(4);
+/// let model = config.with_encoder_layers(1).with_decoder_layers(1).init::<Flex>(&Default::default());
+/// let translations = model.translate(&[vec![7, 8, 9], vec![]], &DecodeConfig::new().with_max_length(10))?;
+/// assert_eq!(translations.len(), 2);
+/// # Ok::<(), burn_cht::Error>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Transformer<B: Backend> {
+    /// A vector a token of the source language.
+    pub source: Embedding<B>,
+    /// A vector a token of the target language; absent if both languages share the source's.
+    pub target: Option<Embedding<B>>,
+    /// Positions of the source.
+    pub source_positions: PositionTable<B>,
+    /// Positions of the target.
+    pub target_positions: PositionTable<B>,
+    /// Applied to the embedded tokens in training.
+    pub dropout: Dropout,
+    /// What reads the source.
+    pub encoder: Encoder<B>,
+    /// What writes the translation.
+    pub decoder: Decoder<B>,
+    /// What scores the vocabulary.
+    pub generator: Generator<B>,
+    /// The share of a target's probability that training spreads over the vocabulary.
+    pub label_smoothing: f64,
+}
+
+impl<B: Backend> Transformer<B> {
+    /// The scores of the target vocabulary for all positions but the first of `batch.target`.
+    ///
+    /// # Shapes
+    ///
+    /// `[batch, target length − 1, target vocabulary]`
+    ///
+    /// # Panics
+    ///
+    /// If the batch does not [`fit`](Self::fit).
+    pub fn forward(&self, batch: TranslationBatch<B>) -> Tensor<B, 3> {
+        let hidden = self.hidden(&batch);
+        let [sentences, length, width] = hidden.dims();
+        let logits = self.words().logits(hidden.reshape([sentences * length, width]));
+        logits.reshape([sentences as i32, length as i32, -1])
+    }
+
+    /// Loss and correct tokens of a batch, the loss without smoothing.
+    pub fn evaluate(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
+        let (hidden, targets) = self.predictions(&batch);
+        let tokens = targets.dims()[0];
+        output(self.words().score(hidden, targets, 0.0), tokens)
+    }
+
+    /// Whether the sentences of a batch are within the positions there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a side that is too long.
+    pub fn fit(&self, batch: &TranslationBatch<B>) -> Result<()> {
+        let sides = [
+            ("source length of a batch", batch.source.dims()[1], self.source_positions.len()),
+            // The last token is predicted and not read.
+            ("target length of a batch", batch.target.dims()[1], self.target_positions.len() + 1),
+        ];
+        match sides.into_iter().find(|(_, length, positions)| length > positions) {
+            Some((name, length, positions)) => {
+                Err(Error::argument(name, length, format!("at most {positions} tokens")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The encoder's output, `[batch, length, d_model]`.
+    pub(super) fn encode(&self, source: Tensor<B, 2, Int>, padding: &Tensor<B, 2, Bool>) -> Tensor<B, 3> {
+        let embedded = self.embed(&self.source, &self.source_positions, source, 0);
+        self.encoder.forward(embedded, padding)
+    }
+
+    /// Logits after the next token of every hypothesis, which stands at `position`; `[hypotheses, vocabulary]`.
+    pub(super) fn step(
+        &self,
+        tokens: Tensor<B, 1, Int>,
+        position: usize,
+        state: &mut DecoderState<B>,
+    ) -> Tensor<B, 2> {
+        let rows = tokens.dims()[0];
+        let tokens = tokens.reshape([rows, 1]);
+        let embedded = self.embed(self.target(), &self.target_positions, tokens, position);
+        let hidden = self.decoder.step(embedded, state);
+        let width = hidden.dims()[2];
+        self.words().logits(hidden.reshape([rows, width]))
+    }
+
+    /// What the generator scores, `[batch, target length − 1, d_model]`.
+    fn hidden(&self, batch: &TranslationBatch<B>) -> Tensor<B, 3> {
+        self.fit(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
+        let memory = self.encode(batch.source.clone(), &batch.source_padding);
+        let [sentences, length] = batch.target.dims();
+        let read = batch.target.clone().slice([0..sentences, 0..length - 1]);
+        let embedded = self.embed(self.target(), &self.target_positions, read, 0);
+        self.decoder.forward(embedded, &memory, &batch.source_padding)
+    }
+
+    /// What the generator is to score and the tokens it is to find, padding left out: `[tokens, d_model]`, `[tokens]`.
+    fn predictions(&self, batch: &TranslationBatch<B>) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
+        let hidden = self.hidden(batch);
+        let [sentences, length, width] = hidden.dims();
+        let count = sentences * length;
+        let hidden = hidden.reshape([count, width]);
+        let targets = batch.target.clone().slice([0..sentences, 1..length + 1]).reshape([count]);
+        if batch.tokens == count {
+            return (hidden, targets);
+        }
+        // Read back: a generator over padding would cost more.
+        let padding = batch.target_padding.clone().slice([0..sentences, 1..length + 1]).into_data();
+        let rows: Vec<i64> =
+            (0..).zip(padding.iter::<bool>()).filter(|(_, pad)| !pad).map(|(row, _)| row).collect();
+        let rows = Tensor::from_data(TensorData::new(rows.clone(), [rows.len()]), &hidden.device());
+        (hidden.select(0, rows.clone()), targets.select(0, rows))
+    }
+
+    fn embed(
+        &self,
+        embedding: &Embedding<B>,
+        positions: &PositionTable<B>,
+        tokens: Tensor<B, 2, Int>,
+        first: usize,
+    ) -> Tensor<B, 3> {
+        let vectors = embedding.forward(tokens);
+        let scale = (vectors.dims()[2] as f64).sqrt();
+        dropped(&self.dropout, positions.add(vectors * scale, first))
+    }
+
+    fn target(&self) -> &Embedding<B> {
+        self.target.as_ref().unwrap_or(&self.source)
+    }
+
+    fn words(&self) -> Words<B> {
+        let (weight, tied) = self.word_vectors();
+        Words { weight: weight.val(), bias: self.generator.bias.val(), tied }
+    }
+
+    /// The parameter that the generator multiplies by, and whether it is an embedding.
+    fn word_vectors(&self) -> (&Param<Tensor<B, 2>>, bool) {
+        match &self.generator.weight {
+            Some(weight) => (weight, false),
+            None => (&self.target().weight, true),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> TrainStep for Transformer<B> {
+    type Input = TranslationBatch<B>;
+    type Output = TokenOutput<B>;
+
+    /// Loss with smoothed labels, and its gradients. Those of the generator are computed here; the rest is
+    /// differentiated through `Σ hidden · d loss / d hidden`, whose gradient by `hidden` is the loss's.
+    fn step(&self, batch: TranslationBatch<B>) -> TrainOutput<TokenOutput<B>> {
+        let (hidden, targets) = self.predictions(&batch);
+        let tokens = targets.dims()[0];
+        let Words { weight, bias, tied } = self.words();
+        let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
+        let (sums, slopes) =
+            words.differentiate(hidden.clone().inner(), targets.inner(), self.label_smoothing);
+        let gradients = (hidden * Tensor::from_inner(slopes.hidden)).sum().backward();
+        let mut gradients = GradientsParams::from_grads(gradients, self);
+        let (weight, bias) = (self.word_vectors().0, &self.generator.bias);
+        if weight.is_require_grad() {
+            let slope = match gradients.remove::<B::InnerBackend, 2>(weight.id) {
+                Some(by_embedding) => by_embedding + slopes.weight,
+                None => slopes.weight,
+            };
+            gradients.register(weight.id, slope);
+        }
+        if bias.is_require_grad() {
+            gradients.register(bias.id, slopes.bias);
+        }
+        let sums = Sums {
+            loss: Tensor::from_inner(sums.loss),
+            nll: Tensor::from_inner(sums.nll),
+            correct: Tensor::from_inner(sums.correct),
+        };
+        TrainOutput { grads: gradients, item: output(sums, tokens) }
+    }
+}
+
+impl<B: Backend> InferenceStep for Transformer<B> {
+    type Input = TranslationBatch<B>;
+    type Output = TokenOutput<B>;
+
+    fn step(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
+        self.evaluate(batch)
+    }
+}
+
+fn output<B: Backend>(sums: Sums<B>, tokens: usize) -> TokenOutput<B> {
+    let share = 1.0 / tokens.max(1) as f64;
+    let output = TokenOutput::new(sums.loss * share, tokens).with_nll(sums.nll * share);
+    TokenOutput { correct: Some(sums.correct.int()), ..output }
+}

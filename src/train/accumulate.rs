@@ -1,0 +1,411 @@
+//! Several batches to one step of the optimizer.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::module::{AutodiffModule, Devices, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::{TrainOutput, TrainStep};
+
+use super::tokens::TokenOutput;
+use crate::error::{Error, Result};
+
+/// The output of a training step whose loss is a mean, so that those of several batches can be put together.
+pub trait StepOutput: Sized {
+    /// What the loss is a mean over: tokens, items.
+    fn count(&self) -> usize;
+
+    /// The output of all batches together.
+    fn together(parts: Vec<Self>) -> Self;
+}
+
+impl<B: Backend> StepOutput for TokenOutput<B> {
+    fn count(&self) -> usize {
+        self.tokens
+    }
+
+    fn together(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let tokens: usize = parts.iter().map(|part| part.tokens).sum();
+        let words = parts.iter().map(|part| part.words).sum();
+        let correct: Option<Vec<_>> = parts.iter().map(|part| part.correct.clone()).collect();
+        let shares: Vec<f64> = parts.iter().map(|part| part.tokens as f64 / tokens.max(1) as f64).collect();
+        let mean = |values: Vec<Tensor<B, 1>>| {
+            let weighted = values.into_iter().zip(&shares).map(|(value, share)| value * *share);
+            Tensor::cat(weighted.collect(), 0).sum()
+        };
+        let nll: Option<Vec<_>> = parts.iter().map(|part| part.nll.clone()).collect();
+        Self {
+            nll: nll.map(&mean),
+            loss: mean(parts.into_iter().map(|part| part.loss).collect()),
+            tokens,
+            words,
+            correct: correct.map(|counts| Tensor::cat(counts, 0).sum()),
+        }
+    }
+}
+
+/// A model whose training step takes several batches and returns the gradient of their mean loss, as if they had been
+/// one batch: with `nᵢ` tokens in batch `i`, `Σ nᵢ · gradᵢ / Σ nᵢ`.
+///
+/// Burn's `grads_accumulation` sums instead, so that the gradient grows with the number of batches and a batch of few
+/// tokens counts as much as one of many; its learning-rate schedule advances with every batch, and the batches that
+/// are left over at the end of an epoch are dropped. Here a step of the learner is a step of the optimizer, of the
+/// schedule, of the topology and of the metrics, and an epoch has [`Groups`]' number of steps.
+///
+/// In every other respect this is the model that it holds: the same module paths, parameters and record, so that
+/// checkpoints are exchangeable, and the same model for validation. One batch a step costs nothing and changes no bit.
+/// The dense gradients that compressed layers leave for regrowth by gradient are summed over the batches unweighted.
+pub struct Accumulating<B, M> {
+    model: M,
+    backend: PhantomData<fn() -> B>,
+}
+
+impl<B, M> Accumulating<B, M> {
+    /// `model`, to be trained on several batches a step.
+    pub fn new(model: M) -> Self {
+        Self { model, backend: PhantomData }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+}
+
+impl<B, M> TrainStep for Accumulating<B, M>
+where
+    B: AutodiffBackend,
+    M: TrainStep + AutodiffModule<B>,
+    M::Output: StepOutput,
+{
+    type Input = Vec<M::Input>;
+    type Output = M::Output;
+
+    /// # Panics
+    ///
+    /// On an empty list of batches, which [`Groups`] never makes.
+    fn step(&self, batches: Self::Input) -> TrainOutput<Self::Output> {
+        let mut outputs: Vec<M::Output> = Vec::with_capacity(batches.len());
+        let mut sum = GradientsParams::new();
+        for batch in batches {
+            let TrainOutput { grads, item } = self.model.step(batch);
+            // In units of the first batch: all factors are 1 if batches are alike, and none is large.
+            let factor = outputs.first().map_or(1.0, |first| share(item.count(), first.count()));
+            let mut adding = Adding::<B> { sum: &mut sum, grads, factor, backend: PhantomData };
+            self.model.visit(&mut adding);
+            outputs.push(item);
+        }
+        let first = outputs.first().expect("a step takes at least one batch").count();
+        let item = M::Output::together(outputs);
+        let factor = share(first, item.count());
+        if factor != 1.0 {
+            let grads = std::mem::take(&mut sum);
+            self.model.visit(&mut Adding::<B> { sum: &mut sum, grads, factor, backend: PhantomData });
+        }
+        TrainOutput { grads: sum, item }
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    part.max(1) as f64 / whole.max(1) as f64
+}
+
+/// Adds `factor · grads` to `sum`.
+struct Adding<'a, B> {
+    sum: &'a mut GradientsParams,
+    grads: GradientsParams,
+    factor: f64,
+    backend: PhantomData<fn() -> B>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Adding<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) else { return };
+        let grad = if self.factor == 1.0 { grad } else { grad * self.factor };
+        let grad = match self.sum.remove::<B::InnerBackend, D>(param.id) {
+            Some(sum) => sum + grad,
+            None => grad,
+        };
+        self.sum.register::<B::InnerBackend, D>(param.id, grad);
+    }
+}
+
+impl<B, M: Clone> Clone for Accumulating<B, M> {
+    fn clone(&self) -> Self {
+        Self::new(self.model.clone())
+    }
+}
+
+impl<B, M: fmt::Debug> fmt::Debug for Accumulating<B, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.model.fmt(f)
+    }
+}
+
+impl<B, M: fmt::Display> fmt::Display for Accumulating<B, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.model.fmt(f)
+    }
+}
+
+impl<B: AutodiffBackend, M: Module<B>> Module<B> for Accumulating<B, M> {
+    type Record = M::Record;
+
+    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
+        self.model.collect_devices(devices)
+    }
+
+    fn fork(self, device: &B::Device) -> Self {
+        Self::new(self.model.fork(device))
+    }
+
+    fn to_device(self, device: &B::Device) -> Self {
+        Self::new(self.model.to_device(device))
+    }
+
+    fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        self.model.visit(visitor);
+    }
+
+    fn map<A: ModuleMapper<B>>(self, mapper: &mut A) -> Self {
+        Self::new(self.model.map(mapper))
+    }
+
+    fn load_record(self, record: Self::Record) -> Self {
+        Self::new(self.model.load_record(record))
+    }
+
+    fn into_record(self) -> Self::Record {
+        self.model.into_record()
+    }
+}
+
+impl<B: AutodiffBackend, M: AutodiffModule<B>> AutodiffModule<B> for Accumulating<B, M> {
+    type InnerModule = M::InnerModule;
+
+    fn valid(&self) -> Self::InnerModule {
+        self.model.valid()
+    }
+
+    fn from_inner(module: Self::InnerModule) -> Self {
+        Self::new(M::from_inner(module))
+    }
+}
+
+/// The batches of another loader in groups of `size`, for [`Accumulating`]. The last group of an epoch holds what is
+/// left.
+pub struct Groups<B: Backend, O> {
+    loader: Arc<dyn DataLoader<B, O>>,
+    size: usize,
+}
+
+impl<B: Backend, O> Groups<B, O> {
+    /// Groups the batches of `loader`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for groups of no batch.
+    pub fn new(loader: Arc<dyn DataLoader<B, O>>, size: usize) -> Result<Self> {
+        if size == 0 {
+            return Err(Error::argument("accumulate", 0, "at least 1 batch a step"));
+        }
+        Ok(Self { loader, size })
+    }
+}
+
+impl<B: Backend, O: 'static> DataLoader<B, Vec<O>> for Groups<B, O> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Vec<O>> + 'a> {
+        Box::new(Epoch { batches: self.loader.iter(), size: self.size })
+    }
+
+    fn num_items(&self) -> usize {
+        self.loader.num_items()
+    }
+
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, Vec<O>>> {
+        Arc::new(Self { loader: self.loader.to_device(device), size: self.size })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, Vec<O>>> {
+        Arc::new(Self { loader: self.loader.slice(start, end), size: self.size })
+    }
+}
+
+struct Epoch<'a, O> {
+    batches: Box<dyn DataLoaderIterator<O> + 'a>,
+    size: usize,
+}
+
+impl<O> Iterator for Epoch<'_, O> {
+    type Item = Vec<O>;
+
+    fn next(&mut self) -> Option<Vec<O>> {
+        let group: Vec<O> = self.batches.by_ref().take(self.size).collect();
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+impl<O> DataLoaderIterator<Vec<O>> for Epoch<'_, O> {
+    fn progress(&self) -> Progress {
+        self.batches.progress()
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::nn::{Linear, LinearConfig};
+
+    use super::*;
+
+    type B = Autodiff<Flex>;
+
+    /// Predicts numbers; a batch is as many of them as it has rows.
+    #[derive(Module, Debug)]
+    struct Net<B: Backend> {
+        layer: Linear<B>,
+    }
+
+    impl<B: AutodiffBackend> TrainStep for Net<B> {
+        type Input = Tensor<B, 2>;
+        type Output = TokenOutput<B>;
+
+        fn step(&self, batch: Tensor<B, 2>) -> TrainOutput<TokenOutput<B>> {
+            let tokens = batch.dims()[0];
+            let loss = self.layer.forward(batch).powi_scalar(2).mean();
+            TrainOutput::new(self, loss.backward(), TokenOutput::new(loss, tokens).with_words(1))
+        }
+    }
+
+    fn rows(range: std::ops::Range<usize>) -> Tensor<B, 2> {
+        let values: Vec<f32> =
+            range.clone().flat_map(|row| (0..3).map(move |at| ((3 * row + at) as f32).sin())).collect();
+        Tensor::from_data(TensorData::new(values, [range.len(), 3]), &Default::default())
+    }
+
+    fn gradient(net: &Net<B>, output: &TrainOutput<TokenOutput<B>>) -> Vec<f32> {
+        let grad = output.grads.get::<Flex, 2>(net.layer.weight.id).unwrap();
+        grad.into_data().to_vec().unwrap()
+    }
+
+    fn loss(output: &TrainOutput<TokenOutput<B>>) -> f32 {
+        output.item.loss.clone().into_scalar()
+    }
+
+    fn net() -> Net<B> {
+        let net = Net { layer: LinearConfig::new(3, 2).init(&Default::default()) };
+        // Burn draws weights when they are first looked at, and for every clone anew.
+        net.layer.weight.val();
+        net.layer.bias.as_ref().map(Param::val);
+        net
+    }
+
+    #[test]
+    fn batches_of_any_sizes_give_the_gradient_and_the_loss_of_one_batch_of_all() {
+        let net = net();
+        let whole = net.step(rows(0..12));
+        let accumulating = Accumulating::<B, _>::new(net.clone());
+        for sizes in [&[12][..], &[6, 6], &[1, 8, 3]] {
+            let starts = sizes.iter().scan(0, |end, size| {
+                *end += size;
+                Some(*end - size..*end)
+            });
+            let parts: Vec<_> = starts.collect();
+            let output = accumulating.step(parts.iter().cloned().map(rows).collect());
+            assert_eq!((output.item.tokens, output.item.words), (12, parts.len()));
+            assert!((loss(&output) - loss(&whole)).abs() < 1e-6);
+            for (own, expected) in gradient(&net, &output).into_iter().zip(gradient(&net, &whole)) {
+                assert!((own - expected).abs() < 1e-6, "{own}, not {expected}, of {parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_batch_a_step_changes_no_bit() {
+        let net = net();
+        let output = Accumulating::<B, _>::new(net.clone()).step(vec![rows(0..7)]);
+        let alone = net.step(rows(0..7));
+        assert_eq!(gradient(&net, &output), gradient(&net, &alone));
+        assert_eq!(loss(&output), loss(&alone));
+    }
+
+    #[test]
+    fn the_wrapper_has_the_paths_and_the_record_of_the_model() {
+        struct Paths(Vec<String>);
+        impl ModuleVisitor<B> for Paths {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0.push(name.into());
+            }
+        }
+        let net = net();
+        let mut wrapped = Paths(Vec::new());
+        Accumulating::<B, _>::new(net.clone()).visit(&mut wrapped);
+        let mut plain = Paths(Vec::new());
+        net.visit(&mut plain);
+        assert_eq!(wrapped.0, plain.0);
+        let record = Accumulating::<B, _>::new(net.clone()).into_record();
+        let loaded = Net { layer: LinearConfig::new(3, 2).init(&Default::default()) }.load_record(record);
+        assert_eq!(loaded.layer.weight.val().into_data(), net.layer.weight.val().into_data());
+    }
+
+    struct Numbers(usize);
+
+    impl DataLoader<Flex, usize> for Numbers {
+        fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<usize> + 'a> {
+            Box::new(Count { next: 0, end: self.0 })
+        }
+
+        fn num_items(&self) -> usize {
+            self.0
+        }
+
+        fn to_device(
+            &self,
+            _device: &<Flex as burn::tensor::backend::BackendTypes>::Device,
+        ) -> Arc<dyn DataLoader<Flex, usize>> {
+            Arc::new(Self(self.0))
+        }
+
+        fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Flex, usize>> {
+            Arc::new(Self(end - start))
+        }
+    }
+
+    struct Count {
+        next: usize,
+        end: usize,
+    }
+
+    impl Iterator for Count {
+        type Item = usize;
+
+        fn next(&mut self) -> Option<usize> {
+            self.next += 1;
+            (self.next <= self.end).then_some(self.next)
+        }
+    }
+
+    impl DataLoaderIterator<usize> for Count {
+        fn progress(&self) -> Progress {
+            Progress::new(self.next, self.end)
+        }
+    }
+
+    #[test]
+    fn groups_hold_the_batches_in_order_and_the_last_one_what_is_left() {
+        let groups = Groups::new(Arc::new(Numbers(7)), 3).unwrap();
+        let mut epoch = groups.iter();
+        assert_eq!(epoch.next(), Some(vec![1, 2, 3]));
+        assert_eq!(epoch.progress().items_processed, 3);
+        assert_eq!(epoch.by_ref().collect::<Vec<_>>(), [vec![4, 5, 6], vec![7]]);
+        assert_eq!(groups.slice(0, 2).num_items(), 2);
+        assert!(matches!(Groups::new(Arc::new(Numbers(7)), 0), Err(Error::Argument { .. })));
+    }
+}

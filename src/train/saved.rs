@@ -1,0 +1,131 @@
+//! What a run has left, for whoever uses the model and does not train it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::record::Recorder;
+use burn::tensor::backend::Backend;
+use serde::de::DeserializeOwned;
+
+use super::checkpoint::Checkpoints;
+use super::criterion::Criterion;
+use super::history::EpochMeans;
+use super::seal::SealedRecorder;
+use super::{lines, run};
+use crate::error::{Error, Result};
+
+/// Which of a run's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The best by the run's [`Criterion`].
+    Best,
+    /// The newest one.
+    Last,
+}
+
+/// The folder of a run as something to read: finished, stopped, or still under way. It is not locked.
+///
+/// ```no_run
+/// # use burn::backend::Flex;
+/// # use burn_cht::model::mlp::{Mlp, MlpConfig};
+/// use burn_cht::train::{Kept, SavedRun};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config { model: MlpConfig }
+///
+/// let run = SavedRun::open("runs/one")?;
+/// let config: Config = run.config()?;
+/// let device = Default::default();
+/// let (model, epoch) = run.load(config.model.try_init::<Flex>(&device)?, Kept::Best, &device)?;
+/// println!("the model of epoch {epoch}");
+/// # Ok::<(), burn_cht::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SavedRun {
+    path: PathBuf,
+}
+
+impl SavedRun {
+    /// The run in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if there is none, [`Error::Io`] if the folder cannot be read.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let path = dir.as_ref().to_path_buf();
+        let config = path.join(run::CONFIG);
+        if !config.try_exists().map_err(Error::io(&config))? {
+            return Err(Error::data(path, format!("holds no run: there is no {} in it", run::CONFIG)));
+        }
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration that the run was started with, or as much of it as `C` has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if it is not of that kind, [`Error::Io`] if it cannot be read.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
+        self.read(run::CONFIG)
+    }
+
+    /// The epoch whose checkpoint `kept` stands for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if there is no complete checkpoint of that kind; [`Error::Io`].
+    pub fn epoch(&self, kept: Kept) -> Result<usize> {
+        let checkpoints = self.checkpoints();
+        let none = |what: &str| Error::data(checkpoints.dir(), format!("holds no complete checkpoint{what}"));
+        match kept {
+            Kept::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
+            Kept::Best => {
+                let criterion: Criterion = self.read(run::CRITERION)?;
+                let valid = |means: &EpochMeans| means.split == "valid";
+                let history = lines::read(&self.path.join(run::HISTORY), valid)?;
+                let value = |means: EpochMeans| Some((means.epoch, *means.means.get(criterion.metric())?));
+                let ranked = criterion.ranked(history.into_iter().filter_map(value).collect());
+                let kept = ranked.into_iter().find(|(epoch, _)| checkpoints.is_complete(*epoch));
+                let what = format!(" of an epoch that counts, by its {}", criterion.metric());
+                kept.map(|(epoch, _)| epoch).ok_or_else(|| none(&what))
+            }
+        }
+    }
+
+    /// `model`, made from the run's [`config`](Self::config), with the parameters of the checkpoint, and the epoch
+    /// that it is of. The file is checked against its seal.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`epoch`](Self::epoch); [`Error::Data`] for a damaged file or one of another kind of model.
+    pub fn load<B: Backend, M: Module<B>>(
+        &self,
+        model: M,
+        kept: Kept,
+        device: &B::Device,
+    ) -> Result<(M, usize)> {
+        let epoch = self.epoch(kept)?;
+        let file = self.checkpoints().model_file(epoch);
+        SealedRecorder::verify(&file)?;
+        let record = Recorder::<B>::load(&SealedRecorder::new(), file.clone(), device);
+        let foreign = |error| Error::data(&file, format!("not a record of this model: {error}"));
+        Ok((model.load_record(record.map_err(foreign)?), epoch))
+    }
+
+    fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(self.path.join(run::CHECKPOINTS))
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let file = self.path.join(name);
+        let text = fs::read(&file).map_err(Error::io(&file))?;
+        serde_json::from_slice(&text).map_err(|error| Error::data(&file, error.to_string()))
+    }
+}

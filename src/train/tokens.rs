@@ -1,0 +1,136 @@
+//! What a step over tokens leaves for the metrics: three numbers in place of the logits.
+
+use burn::prelude::*;
+use burn::tensor::Transaction;
+use burn::train::ItemLazy;
+use burn::train::metric::Adaptor;
+
+/// The output of a training or validation step of a model that predicts tokens.
+///
+/// Logits stay where they are: with a vocabulary of 10,000 they would be the largest thing that a step hands to the
+/// metrics. Nothing waits for the device until the metrics are evaluated.
+///
+/// ```
+/// use burn::backend::Flex;
+/// use burn::prelude::*;
+/// use burn::train::ItemLazy;
+/// use burn_cht::train::TokenOutput;
+///
+/// let device = Default::default();
+/// let logits = Tensor::<Flex, 2>::from_data([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], &device);
+/// let targets = Tensor::<Flex, 1, Int>::from_data([1, 0, 1], &device);
+/// let counted = Tensor::<Flex, 1, Bool>::from_data([true, true, true], &device);
+/// let loss = Tensor::<Flex, 1>::from_data([0.6], &device);
+/// let output = TokenOutput::new(loss, 3).with_predictions(logits, targets, Some(counted));
+/// assert_eq!(output.sync().correct, Some(2));
+/// ```
+#[derive(Debug, Clone)]
+pub struct TokenOutput<B: Backend> {
+    /// What is minimised: the mean loss per predicted token, in nats, `[1]`.
+    pub loss: Tensor<B, 1>,
+    /// Mean −ln of the targets' probabilities, `[1]`, where `loss` is something else: one with smoothed labels.
+    pub nll: Option<Tensor<B, 1>>,
+    /// Number of tokens that were predicted, padding left out.
+    pub tokens: usize,
+    /// Words that the tokens stand for; 0 where nobody asks for the perplexity per word.
+    pub words: usize,
+    /// Number of tokens whose logit was the largest, `[1]`, where it was counted.
+    pub correct: Option<Tensor<B, 1, Int>>,
+}
+
+impl<B: Backend> TokenOutput<B> {
+    /// The mean `loss` of `tokens` predicted tokens.
+    #[must_use]
+    pub fn new(loss: Tensor<B, 1>, tokens: usize) -> Self {
+        Self { loss, nll: None, tokens, words: 0, correct: None }
+    }
+
+    /// Says what the mean −ln of the targets' probabilities is, where `loss` is something else.
+    #[must_use]
+    pub fn with_nll(mut self, nll: Tensor<B, 1>) -> Self {
+        self.nll = Some(nll);
+        self
+    }
+
+    /// Says how many words the tokens stand for.
+    #[must_use]
+    pub fn with_words(mut self, words: usize) -> Self {
+        self.words = words;
+        self
+    }
+
+    /// Counts the correct predictions, for the accuracy.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[positions, vocabulary]`
+    /// - targets: `[positions]`
+    /// - counted: `[positions]`, false at padding; `None` where there is none
+    ///
+    /// Cost: reads the logits once more. Worth it in validation, rarely in training.
+    #[must_use]
+    pub fn with_predictions(
+        mut self,
+        logits: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        counted: Option<Tensor<B, 1, Bool>>,
+    ) -> Self {
+        let hits = logits.argmax(1).squeeze_dim::<1>(1).equal(targets);
+        let hits = match counted {
+            Some(counted) => hits.bool_and(counted),
+            None => hits,
+        };
+        self.correct = Some(hits.int().sum());
+        self
+    }
+}
+
+/// A [`TokenOutput`] in numbers: the input of the token metrics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenFigures {
+    /// What is minimised: the mean loss per predicted token, in nats.
+    pub loss: f64,
+    /// Mean −ln of the targets' probabilities.
+    pub nll: f64,
+    /// Number of tokens that were predicted.
+    pub tokens: usize,
+    /// Words that the tokens stand for.
+    pub words: usize,
+    /// Number of tokens that were predicted correctly, where it was counted.
+    pub correct: Option<usize>,
+}
+
+impl<B: Backend> ItemLazy for TokenOutput<B> {
+    type ItemSync = TokenFigures;
+
+    fn sync(self) -> TokenFigures {
+        let (smoothed, counted) = (self.nll.is_some(), self.correct.is_some());
+        let mut transaction = Transaction::default().register(self.loss);
+        if let Some(nll) = self.nll {
+            transaction = transaction.register(nll);
+        }
+        if let Some(correct) = self.correct {
+            transaction = transaction.register(correct);
+        }
+        let read = transaction.execute();
+        let mut numbers = read.iter().map(|data| data.iter::<f64>().next().unwrap_or(f64::NAN));
+        let loss = numbers.next().unwrap_or(f64::NAN);
+        let nll = if smoothed { numbers.next().unwrap_or(f64::NAN) } else { loss };
+        let correct = numbers.next().filter(|_| counted).map(|count| count as usize);
+        TokenFigures { loss, nll, tokens: self.tokens, words: self.words, correct }
+    }
+}
+
+impl ItemLazy for TokenFigures {
+    type ItemSync = Self;
+
+    fn sync(self) -> Self {
+        self
+    }
+}
+
+impl Adaptor<TokenFigures> for TokenFigures {
+    fn adapt(&self) -> TokenFigures {
+        *self
+    }
+}
