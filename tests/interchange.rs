@@ -116,20 +116,22 @@ fn trained(net: &Net<B>) -> usize {
 #[test]
 fn a_loaded_module_keeps_its_identities_and_trains_what_trained() {
     for layout in LAYOUTS {
-        let sparse = to_sparse(&net(layout, 1)).unwrap();
-        let dense = to_dense(&net(layout, 1)).unwrap();
-        let whole = net(layout, 2);
+        let mut saved = net(layout, 1);
+        saved.head = Some(LinearConfig::new(9, 4).init(&Default::default()));
+        let (sparse, dense) = (to_sparse(&saved).unwrap(), to_dense(&saved).unwrap());
+        let mut whole = net(layout, 2);
+        // Burn 0.21 does not train the weight of a layer in columns until it is loaded.
+        whole.head = Some(LinearConfig::new(9, 4).init(&Default::default()));
         let mut frozen = whole.clone();
         frozen.blocks[1].mixing = frozen.blocks[1].mixing.clone().no_grad();
-        // Of copies: Burn draws the head's weight when it is first looked at.
-        assert_eq!(trained(&frozen.clone()) + 1, trained(&whole.clone()));
+        assert_eq!([trained(&whole), trained(&frozen)], [6, 5]);
         for other in [whole, frozen] {
             for loaded in [
                 from_sparse(other.clone(), &sparse).unwrap(),
                 from_dense(other.clone(), &dense, ImportedLinks::Nonzero).unwrap(),
             ] {
                 assert_eq!(burn::module::list_param_ids(&loaded), burn::module::list_param_ids(&other));
-                assert_eq!(trained(&loaded), trained(&other.clone()));
+                assert_eq!(trained(&loaded), trained(&other));
             }
         }
     }
