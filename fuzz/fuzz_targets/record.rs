@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::backend::Flex;
 use burn::module::{Module, ParamId};
 use burn::record::{FullPrecisionSettings, Record};
-use burn::tensor::TensorData;
+use burn::tensor::{Bytes, DType};
 use burn_cht::nn::{Layout, SparseWeight, SparseWeightRecord};
 use burn_cht::topology::Links;
 use libfuzzer_sys::fuzz_target;
@@ -22,8 +22,15 @@ struct Fields {
     shape: [usize; 2],
     row_degrees: Vec<u32>,
     columns: Vec<u32>,
-    values: TensorData,
+    values: Values,
     checksum: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Values {
+    bytes: Bytes,
+    shape: [usize; 1],
+    dtype: DType,
 }
 
 /// The checksum of the record's fields, if they describe links at all.

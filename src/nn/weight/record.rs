@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::module::ParamId;
 use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
+use burn::tensor::{Bytes, DType};
 use serde::{Deserialize, Serialize};
 
 use super::SparseWeight;
@@ -54,8 +55,16 @@ struct Unchecked {
     shape: [usize; 2],
     row_degrees: Vec<u32>,
     columns: Vec<u32>,
-    values: TensorData,
+    values: UncheckedValues,
     checksum: u32,
+}
+
+/// [`TensorData`] of one dimension. Reading that type itself reserves memory for as many dimensions as bytes claim.
+#[derive(Deserialize)]
+struct UncheckedValues {
+    bytes: Bytes,
+    shape: [usize; 1],
+    dtype: DType,
 }
 
 impl TryFrom<Unchecked> for SparseWeightItem {
@@ -67,6 +76,8 @@ impl TryFrom<Unchecked> for SparseWeightItem {
         if ParamId::try_deserialize(&id).is_none() {
             return Err(broken(format!("`{id}` is no parameter id")));
         }
+        let UncheckedValues { bytes, shape: length, dtype } = values;
+        let values = TensorData::from_bytes(bytes, length, dtype);
         let item = Self { id, shape, row_degrees, columns, values, checksum };
         let links = item.links()?;
         let TensorData { bytes, shape, dtype } = &item.values;
