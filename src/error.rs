@@ -93,6 +93,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// Safetensors that are not what a module can be loaded from.
+    #[error("{place}: {reason}")]
+    Interchange {
+        /// The tensor, or the file as a whole.
+        place: String,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
+
     /// The operating system refused to read or write a file.
     #[error("{}: {source}", path.display())]
     Io {

@@ -4,6 +4,7 @@
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod interchange;
 #[allow(
     unsafe_code,
     reason = "the kernels write disjoint parts of one buffer from several threads and skip bounds checks"

@@ -185,6 +185,12 @@ fn an_inconsistent_record_is_refused_for_what_is_wrong_with_it() {
     assert!(message.contains("3 row degrees for 7 rows"), "{message}");
     let message = refused(&|weight| weight["id"] = "not an id!".into());
     assert!(message.contains("`not an id!` is no parameter id"), "{message}");
+    // Read by Burn's own type, the shape would get room for as many sides as a file claims.
+    let message = refused(&|weight| weight["values"]["shape"] = serde_json::json!([]));
+    assert!(message.contains("an array of length 1"), "{message}");
+    // A value that is not whole made the conversion of all of them panic.
+    let message = refused(&|weight| drop(weight["values"]["bytes"].as_array_mut().unwrap().pop()));
+    assert!(message.contains("23 bytes of values"), "{message}");
     let message = refused(&|weight| weight["checksum"] = 1.into());
     assert!(message.contains("recorded as 00000001"), "{message}");
 }

@@ -98,6 +98,28 @@ impl<B: Backend> SparseWeight<B> {
         Ok(Self { links, layout, storage })
     }
 
+    /// The same parameter, in the layout asked for and on its device, with other links and values; there are as many
+    /// of one as of the other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Capacity`] for more links than the compressed layout can index.
+    pub(crate) fn with_links(self, links: Arc<Links>, values: Vec<f32>) -> Result<Self> {
+        let id = self.id();
+        self.loaded(id, links, values)
+    }
+
+    /// As [`with_links`](Self::with_links), as another parameter.
+    fn loaded(self, id: ParamId, links: Arc<Links>, values: Vec<f32>) -> Result<Self> {
+        let storage = Storage::try_new(id, &links, values, self.layout, &self.device())?
+            .set_trainable(self.storage.is_trainable());
+        if let Storage::Compressed(compressed) = &storage {
+            // Training that goes on from here may want the dense gradient of its very first step.
+            compressed.slot.arm();
+        }
+        Ok(Self { links, layout: self.layout, storage })
+    }
+
     /// Where the links are.
     #[must_use]
     pub fn links(&self) -> &Arc<Links> {

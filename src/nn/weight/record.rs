@@ -5,9 +5,10 @@ use std::sync::Arc;
 use burn::module::ParamId;
 use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
+use burn::tensor::{Bytes, DType};
 use serde::{Deserialize, Serialize};
 
-use super::{SparseWeight, Storage};
+use super::SparseWeight;
 use crate::error::{Error, Result};
 use crate::topology::Links;
 
@@ -33,14 +34,7 @@ impl<B: Backend> SparseWeightRecord<B> {
 /// The weight of `record` in the layout asked for and on the device of `weight`.
 pub(super) fn load<B: Backend>(weight: SparseWeight<B>, record: SparseWeightRecord<B>) -> SparseWeight<B> {
     let SparseWeightRecord { id, links, values } = record;
-    let storage = Storage::try_new(id, &links, super::read_f32(values), weight.layout, &weight.device())
-        .expect("links that could be saved can be indexed")
-        .set_trainable(weight.storage.is_trainable());
-    if let Storage::Compressed(compressed) = &storage {
-        // Training that goes on from here may want the dense gradient of its very first step.
-        compressed.slot.arm();
-    }
-    SparseWeight { links, layout: weight.layout, storage }
+    weight.loaded(id, links, super::read_f32(values)).expect("links that could be saved can be indexed")
 }
 
 /// The serialised form; [`Unchecked`] is what is read, and it becomes this only if every invariant holds.
@@ -61,8 +55,16 @@ struct Unchecked {
     shape: [usize; 2],
     row_degrees: Vec<u32>,
     columns: Vec<u32>,
-    values: TensorData,
+    values: UncheckedValues,
     checksum: u32,
+}
+
+/// [`TensorData`] of one dimension. Reading that type itself reserves memory for as many dimensions as bytes claim.
+#[derive(Deserialize)]
+struct UncheckedValues {
+    bytes: Bytes,
+    shape: [usize; 1],
+    dtype: DType,
 }
 
 impl TryFrom<Unchecked> for SparseWeightItem {
@@ -74,20 +76,23 @@ impl TryFrom<Unchecked> for SparseWeightItem {
         if ParamId::try_deserialize(&id).is_none() {
             return Err(broken(format!("`{id}` is no parameter id")));
         }
+        let UncheckedValues { bytes, shape: length, dtype } = values;
+        let values = TensorData::from_bytes(bytes, length, dtype);
         let item = Self { id, shape, row_degrees, columns, values, checksum };
         let links = item.links()?;
+        let TensorData { bytes, shape, dtype } = &item.values;
+        let fits = shape.as_slice() == [links.nnz()] && dtype.is_float();
+        if !fits || bytes.len() != links.nnz() * dtype.size() {
+            return Err(broken(format!(
+                "{} bytes of values of shape {shape:?} and type {dtype:?} for {} links",
+                bytes.len(),
+                links.nnz()
+            )));
+        }
         // The invariants leave room for much: links elsewhere, other values, a million columns more.
         let found = item.checksum_with(&links);
         if found != checksum {
             return Err(broken(format!("checksum {found:08x}, recorded as {checksum:08x}")));
-        }
-        if item.values.shape.as_slice() != [links.nnz()] || !item.values.dtype.is_float() {
-            return Err(broken(format!(
-                "values of shape {:?} and type {:?} for {} links",
-                item.values.shape,
-                item.values.dtype,
-                links.nnz()
-            )));
         }
         Ok(item)
     }
