@@ -74,7 +74,9 @@ pub fn from_dense<B: Backend, M: Module<B>>(module: M, bytes: &[u8], links: Impo
                 replacements.plain.insert(parameter.path, data);
             }
             Content::Sparse(weight) => {
-                let values = data.into_vec::<f32>().expect("floats are read as f32");
+                let values = data.into_vec::<f32>().map_err(|error| {
+                    broken_tensor(&parameter.path, format!("not read as 32-bit floats: {error:?}"))
+                })?;
                 replacements.sparse.push(import(&parameter.path, weight, &values, links)?);
             }
         }

@@ -28,16 +28,16 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn floats(shape: Vec<usize>, values: &[f32]) -> Self {
-        Self { dtype: Dtype::F32, shape, bytes: little_endian(values, |value| value.to_le_bytes()) }
+        Self { dtype: Dtype::F32, shape, bytes: little_endian(values, f32::to_le_bytes) }
     }
 
     pub(super) fn short_integers(values: &[i32]) -> Self {
-        let bytes = little_endian(values, |value| value.to_le_bytes());
+        let bytes = little_endian(values, i32::to_le_bytes);
         Self { dtype: Dtype::I32, shape: vec![values.len()], bytes }
     }
 
     pub(super) fn long_integers(values: &[i64]) -> Self {
-        let bytes = little_endian(values, |value| value.to_le_bytes());
+        let bytes = little_endian(values, i64::to_le_bytes);
         Self { dtype: Dtype::I64, shape: vec![values.len()], bytes }
     }
 }
