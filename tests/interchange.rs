@@ -361,7 +361,9 @@ fn tensors_may_lie_in_any_order() {
 fn weights_that_break_the_format_are_refused_for_what_is_wrong_with_them() {
     let crow = "tensor `hidden.weight.crow_indices`: ";
     let col = "tensor `hidden.weight.col_indices`: ";
-    let cases: &[(usize, &'static str, &[u64], Vec<u8>, String)] = &[
+    /// Index of the tensor that is exchanged, its new type, shape and bytes, and the error.
+    type Case<'a> = (usize, &'static str, &'a [u64], Vec<u8>, String);
+    let cases: &[Case] = &[
         (
             0,
             "I64",
