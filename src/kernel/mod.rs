@@ -12,6 +12,10 @@
 #![allow(clippy::needless_range_loop)]
 
 mod backward;
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(dead_code, reason = "without Flex nothing runs the loops, only the tensor operations beside them")
+)]
 pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
