@@ -1,12 +1,14 @@
 //! What of a sparse weight is saved: shape, links as plain integers, one value per link, whatever the layout.
 
+use std::fmt;
 use std::sync::Arc;
 
 use burn::module::ParamId;
 use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::{Bytes, DType};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::SparseWeight;
 use crate::error::{Error, Result};
@@ -63,8 +65,31 @@ struct Unchecked {
 #[derive(Deserialize)]
 struct UncheckedValues {
     bytes: Bytes,
+    #[serde(deserialize_with = "one_side")]
     shape: [usize; 1],
     dtype: DType,
+}
+
+/// The one side of a shape that is written as a list. An array will not do: formats that do not describe themselves
+/// (bincode) put the length before a list, and none before an array.
+fn one_side<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize; 1], D::Error> {
+    struct OneSide;
+    impl<'de> Visitor<'de> for OneSide {
+        type Value = [usize; 1];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a shape of one side")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sides: A) -> Result<[usize; 1], A::Error> {
+            let side = sides.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+            if sides.next_element::<usize>()?.is_some() {
+                return Err(A::Error::invalid_length(2, &self));
+            }
+            Ok([side])
+        }
+    }
+    deserializer.deserialize_seq(OneSide)
 }
 
 impl TryFrom<Unchecked> for SparseWeightItem {
