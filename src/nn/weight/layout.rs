@@ -27,9 +27,9 @@ pub(super) enum Stored {
     Compressed,
 }
 
-/// Density up to which a training step with the kernels beats one with dense matrix products: `cargo bench --bench step`
-/// finds it 1.4 to 1.7 times faster there, `--bench layer` no slower on any shape but for a batch of one.
-const CROSSOVER: f64 = 0.5;
+/// Density up to which the kernels beat dense matrix products on every shape and batch measured by
+/// `cargo bench --bench layer`.
+const CROSSOVER: f64 = 0.2;
 
 impl Layout {
     /// The layout taken for `links` on backend `B`.
