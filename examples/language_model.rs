@@ -41,7 +41,7 @@ use clap::{Parser, ValueEnum};
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
 use common::summary::{Figure, Score, Summary};
-use common::topology::{InitKind, Run, TopologyKnobs};
+use common::topology::{Run, TopologyKnobs};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
 use rate::RateKnobs;
@@ -359,15 +359,7 @@ impl OneRun<'_> {
             let model = if density < 1.0 { model.pruned(density, score)? } else { model };
             return Ok((model, topology.with_chains(config.chains())));
         }
-        let kind = settings.topology.init.unwrap_or(match method {
-            Method::Cht => InitKind::Bsw,
-            Method::Chts | Method::Chtss => InitKind::Brf,
-            _ => InitKind::Er,
-        });
-        let first_links = settings.topology.topology(kind);
-        let first_links = first_links.ok_or_else(|| {
-            Error::argument("init", "csti", "er, bsw, brf or bsf: there are no input features")
-        })?;
+        let first_links = settings.topology.first_links_of_text(method)?;
         let config = settings
             .shape(self.tokenizer.vocabulary_size())
             .with_density(density)

@@ -41,7 +41,7 @@ use clap::{Parser, ValueEnum};
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
 use common::summary::{Figure, Score, Summary};
-use common::topology::{InitKind, Run, TopologyKnobs};
+use common::topology::{Run, TopologyKnobs};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
 use serde::{Deserialize, Serialize};
@@ -328,15 +328,7 @@ impl OneRun<'_> {
             Method::Dense => 1.0,
             _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
         };
-        let kind = settings.topology.init.unwrap_or(match method {
-            Method::Cht => InitKind::Bsw,
-            Method::Chts | Method::Chtss => InitKind::Brf,
-            _ => InitKind::Er,
-        });
-        let first_links = settings.topology.topology(kind);
-        let first_links = first_links.ok_or_else(|| {
-            Error::argument("init", "csti", "er, bsw, brf or bsf: there are no input features")
-        })?;
+        let first_links = settings.topology.first_links_of_text(method)?;
         Ok((model.with_density(density).with_topology(first_links), topology))
     }
 

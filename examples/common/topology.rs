@@ -302,6 +302,18 @@ impl TopologyKnobs {
         }
     }
 
+    /// The paper's choice of first links for models of text, which have no input features to correlate.
+    #[allow(dead_code, reason = "the example of images has its own choice")]
+    pub fn first_links_of_text(&self, method: Method) -> Result<TopologyInit> {
+        let kind = self.init.unwrap_or(match method {
+            Method::Cht => InitKind::Bsw,
+            Method::Chts | Method::Chtss => InitKind::Brf,
+            _ => InitKind::Er,
+        });
+        let allowed = "er, bsw, brf or bsf: there are no input features";
+        self.topology(kind).ok_or_else(|| Error::argument("init", "csti", allowed))
+    }
+
     /// How the first weights are drawn.
     pub fn weights(&self) -> WeightInit {
         self.weight_std.map_or(WeightInit::Swi { gain: self.gain }, |std| WeightInit::Normal { std })

@@ -113,7 +113,7 @@ impl Kernel {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]
     fn forward_with<I: Id>(
         &self,
         index: &Index,
@@ -222,7 +222,7 @@ impl Kernel {
         Gradients { input: dx, values: dw, bias: db }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]
     fn backward_with<I: Id>(
         &self,
         index: &Index,
