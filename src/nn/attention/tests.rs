@@ -29,7 +29,7 @@ fn close<B: Backend, const D: usize>(found: Tensor<B, D>, expected: Tensor<B, D>
 /// Burn's own layer with the same weights.
 fn dense<B: Backend>(attention: &SparseMultiHeadAttention<B>) -> MultiHeadAttention<B> {
     let linear = |layer: &SparseLinear<B>| Linear {
-        weight: Param::from_tensor(layer.dense_weight()),
+        weight: Param::from_tensor(layer.dense_weight().detach()),
         ..LinearConfig::new(WIDTH, WIDTH)
             .with_initializer(burn::module::Initializer::Zeros)
             .init(&Default::default())

@@ -29,7 +29,7 @@ pub(super) enum Stored {
 
 /// Density up to which the kernels beat dense matrix products on every shape and batch measured by
 /// `cargo bench --bench layer`.
-const CROSSOVER: f64 = 0.2;
+const CROSSOVER: f64 = 0.5;
 
 impl Layout {
     /// The layout taken for `links` on backend `B`.

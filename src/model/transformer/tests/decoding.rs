@@ -102,7 +102,7 @@ fn a_wider_beam_never_ends_with_a_worse_best_when_it_holds_everything() {
         let config = DecodeConfig::new().with_beam(beam).with_max_length(3);
         model.hypotheses(&[vec![4, 4]], &config).unwrap()[0][0].score
     };
-    assert!(best(300) >= best(1).max(best(2)).max(best(5)) - 1e-6);
+    assert!(best(300) >= best(1).max(best(2)).max(best(5)) - 1e-4);
 }
 
 #[test]
