@@ -14,11 +14,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use burn::nn::loss::CrossEntropyLoss;
-use burn::optim::{AdamWConfig, GradientsParams, Sgd};
+use burn::optim::{AdamWConfig, GradientsParams};
 use burn_cht::kernel::{Index, Kernel, Wanted};
 use burn_cht::model::mlp::MlpConfig;
 use burn_cht::nn::Layout;
 use burn_cht::topology::{Method, TopologyConfig, stream};
+use burn_cht::train::FusedSgd;
 use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -77,7 +78,7 @@ impl Column {
         }
     }
 
-    fn training(self, sparsity: f64) -> Training<Sgd<burn::backend::Flex>> {
+    fn training(self, sparsity: f64) -> Training<FusedSgd> {
         let (density, layout) = self.density_and_layout(sparsity);
         Training::new(&mlp(density, layout), sgd(), &TopologyConfig::new(Method::Static, usize::MAX))
     }
@@ -158,11 +159,7 @@ fn steps(args: &Args) -> Value {
 }
 
 /// How many steps fill a turn, after some to warm up.
-fn steps_of_a_turn(
-    training: &mut Training<Sgd<burn::backend::Flex>>,
-    digits: &mut Digits,
-    args: &Args,
-) -> u32 {
+fn steps_of_a_turn(training: &mut Training<FusedSgd>, digits: &mut Digits, args: &Args) -> u32 {
     (0..3).for_each(|_| training.step(digits));
     let start = Instant::now();
     training.step(digits);
@@ -219,7 +216,7 @@ struct Kernels {
 }
 
 impl Kernels {
-    fn new(training: &Training<Sgd<burn::backend::Flex>>, batch: usize) -> Self {
+    fn new(training: &Training<FusedSgd>, batch: usize) -> Self {
         let layers = training.model().hidden.iter().map(|layer| {
             let index = Index::try_new(layer.weight.links()).expect("the layers are small");
             (index, layer.weight.link_values())

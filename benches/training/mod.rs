@@ -6,16 +6,14 @@ use std::time::{Duration, Instant};
 use burn::backend::flex::FlexDevice;
 use burn::backend::{Autodiff, Flex};
 use burn::data::dataloader::batcher::Batcher;
+use burn::optim::GradientsParams;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, Sgd, SgdConfig};
 use burn::train::TrainStep;
 use burn_cht::data::{ImageBatch, ImageBatcher, ImageItem, Normalisation, mnist_5k};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
 use burn_cht::topology::{TopologyConfig, stream};
-use burn_cht::train::{CarriesMoments, SparseOptimizer};
+use burn_cht::train::{CarriesMoments, FusedSgd, FusedSgdConfig, SparseOptimizer};
 use rand::seq::SliceRandom;
 
 pub type B = Autodiff<Flex>;
@@ -54,11 +52,8 @@ pub fn mlp(density: f64, layout: Layout) -> MlpConfig {
 }
 
 /// The published settings: momentum 0.9 without dampening, weight decay 5e-4.
-pub fn sgd() -> OptimizerAdaptor<Sgd<Flex>, Mlp<B>, B> {
-    SgdConfig::new()
-        .with_momentum(Some(MomentumConfig::new().with_momentum(0.9).with_dampening(0.0)))
-        .with_weight_decay(Some(WeightDecayConfig::new(5e-4)))
-        .init()
+pub fn sgd() -> OptimizerAdaptor<FusedSgd, Mlp<B>, B> {
+    FusedSgdConfig::new().with_momentum(0.9).with_weight_decay(5e-4).init()
 }
 
 /// A model with its optimizer.

@@ -2,11 +2,9 @@
 
 use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamW, AdamWConfig, Sgd, SgdConfig};
+use burn::optim::{AdamW, AdamWConfig};
 use burn::tensor::backend::AutodiffBackend;
-use burn_cht::train::{FusedAdam, FusedAdamConfig};
+use burn_cht::train::{FusedAdam, FusedAdamConfig, FusedSgd, FusedSgdConfig};
 use burn_cht::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -80,19 +78,9 @@ impl OptimizerKnobs {
         self.epsilon.unwrap_or(1e-8)
     }
 
-    fn decay(&self) -> Option<WeightDecayConfig> {
-        (self.weight_decay > 0.0).then(|| WeightDecayConfig::new(self.weight_decay as f32))
-    }
-
     /// SGD, its momentum undampened.
-    pub fn sgd<B: AutodiffBackend, M: AutodiffModule<B>>(
-        &self,
-    ) -> OptimizerAdaptor<Sgd<B::InnerBackend>, M, B> {
-        let momentum = MomentumConfig::new().with_momentum(self.momentum).with_dampening(0.0);
-        SgdConfig::new()
-            .with_momentum((self.momentum > 0.0).then_some(momentum))
-            .with_weight_decay(self.decay())
-            .init()
+    pub fn sgd<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedSgd, M, B> {
+        FusedSgdConfig::new().with_momentum(self.momentum).with_weight_decay(self.weight_decay as f32).init()
     }
 
     /// Adam, with weight decay as part of the gradient.

@@ -15,6 +15,7 @@ use super::clip::clip;
 use super::moments::CarriesMoments;
 use super::record::TopologyRecord;
 use crate::error::{Error, Result};
+use crate::kernel::dense::zeroed;
 use crate::nn::{SparseWeight, Transport, hook, weight};
 use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
 
@@ -239,7 +240,7 @@ where
                         let dense = wants_dense.then(|| grad.clone());
                         let device = grad.device();
                         let grad = match absent {
-                            Some(absent) => grad.mask_fill(absent.to_device(&device), 0.0),
+                            Some(absent) => zeroed(grad, absent.to_device(&device)),
                             None => grad,
                         };
                         let at_links = wants_links

@@ -18,6 +18,8 @@ mod operation;
 mod products;
 mod rotation;
 mod row;
+mod sgd;
+mod zeroed;
 
 pub(crate) use adam::{AdamStep, adam};
 pub use attention::{Heads, attention, composed_attention};
@@ -29,3 +31,5 @@ pub(crate) use multi_head::multi_head_attention;
 pub use norm::{composed_rms_norm, rms_norm};
 pub use rotation::{composed_rotation, rotation};
 pub use row::product;
+pub(crate) use sgd::{SgdStep, sgd};
+pub(crate) use zeroed::zeroed;
