@@ -14,18 +14,18 @@ use burn_cht::train::Accumulating;
 
 type Training = Autodiff<Flex>;
 
-const STEPS: usize = 120;
+const STEPS: usize = 600;
 
 #[test]
 fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exactly() {
     let device = Default::default();
-    let text = TranslationTask::embedded().unwrap().train.first(16).unwrap();
-    let vocabularies = VocabularyConfig::new().with_size(400).train(&text).unwrap();
+    let text = TranslationTask::embedded().unwrap().train.first(200).unwrap();
+    let vocabularies = VocabularyConfig::new().with_size(600).train(&text).unwrap();
     let dataset = TranslationDataset::new(&text, &vocabularies).unwrap().within(64).unwrap();
     let size = vocabularies.source().size();
     let config = TransformerConfig::new(size, size)
-        .with_d_model(64)
-        .with_d_ff(128)
+        .with_d_model(128)
+        .with_d_ff(256)
         .with_encoder_layers(1)
         .with_decoder_layers(1)
         .with_n_heads(4)
@@ -52,11 +52,14 @@ fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exa
     }
 
     let sources = vocabularies.source().encode_all(text.source()).unwrap();
-    let found =
-        model.valid().translate(&sources, &DecodeConfig::new().with_beam(2).with_max_length(50)).unwrap();
-    let found: Vec<String> =
-        found.iter().map(|tokens| vocabularies.target().decode(tokens).unwrap()).collect();
-    assert_eq!(found, text.target());
+    let model = model.valid();
+    for beam in [1, 2, 5] {
+        let decode = DecodeConfig::new().with_beam(beam).with_max_length(60);
+        let found = model.translate(&sources, &decode).unwrap();
+        let found: Vec<String> =
+            found.iter().map(|tokens| vocabularies.target().decode(tokens).unwrap()).collect();
+        assert_eq!(found, text.target(), "beam {beam}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use burn::train::{
 };
 use burn_cht::prelude::*;
 use burn_cht::train::{
-    CarriesMoments, FiniteLossMetric, LearningRateSchedule, Patience, ProgressLines, RunFolder,
+    CarriesMoments, FiniteLossMetric, LearningRateSchedule, Patience, ProgressLines, Reseeded, RunFolder,
     SealedRecorder, TopologyMetric, TopologyQuantity,
 };
 use burn_cht::{Error, Result};
@@ -157,7 +157,8 @@ where
         let patience = self.patience.map(|epochs| Patience::new(criterion, epochs, &history));
 
         let Loaders { train, valid } = task.loaders(folder.first_epoch(), &self.device)?;
-        let mut training = SupervisedTraining::new(folder.path(), train, valid)
+        let train = Reseeded::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
+        let mut training = SupervisedTraining::new(folder.path(), Arc::new(train), valid)
             .num_epochs(self.epochs_left(&folder, patience.as_ref()))
             .with_interrupter(interrupter.clone())
             .with_metric_logger(history.clone())

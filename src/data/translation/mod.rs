@@ -27,6 +27,7 @@ mod lines;
 mod loader;
 mod parallel;
 mod task;
+mod translated;
 mod vocabularies;
 mod vocabulary;
 
@@ -35,5 +36,6 @@ pub use dataset::TranslationDataset;
 pub use loader::TranslationLoader;
 pub use parallel::ParallelText;
 pub use task::TranslationTask;
+pub use translated::TranslatedSentence;
 pub use vocabularies::{Vocabularies, VocabularyConfig};
 pub use vocabulary::{SMALLEST_VOCABULARY, Vocabulary};

@@ -1,11 +1,13 @@
 //! BLEU as sacreBLEU and as `multi-bleu-detok.perl` compute it.
 
+mod metric;
 mod multi_bleu_detok;
 mod score;
 mod smoothing;
 mod statistics;
 mod tokenise;
 
+pub use metric::BleuMetric;
 pub use multi_bleu_detok::MultiBleuDetok;
 pub use score::BleuScore;
 pub use smoothing::Smoothing;
@@ -89,21 +91,8 @@ impl Bleu {
         hypotheses: &[H],
         references: &[&[R]],
     ) -> Result<BleuScore> {
-        if let Smoothing::Floor(value) | Smoothing::AddK(value) = self.smoothing
-            && !(value.is_finite() && value >= 0.0)
-        {
-            return Err(Error::argument("smoothing", value, "a finite number of at least 0"));
-        }
-        let statistics =
-            Statistics::collect(hypotheses, references, |line| self.tokenise(line), is_whitespace)?;
-        let signature = format!(
-            "nrefs:{}|case:{}|eff:{}|tok:13a|smooth:{}|version:{SACREBLEU_VERSION}",
-            references.len(),
-            if self.lowercase { "lc" } else { "mixed" },
-            if self.effective_order { "yes" } else { "no" },
-            self.smoothing,
-        );
-        Ok(BleuScore::new(&statistics, self.smoothing, self.effective_order, signature))
+        self.check()?;
+        Ok(self.score(&self.statistics(hypotheses, references)?, references.len()))
     }
 
     /// Scores one sentence against its references. Consider [`with_effective_order`](Self::with_effective_order), as
@@ -114,6 +103,34 @@ impl Bleu {
     pub fn sentence<R: AsRef<str>>(&self, hypothesis: &str, references: &[R]) -> Result<BleuScore> {
         let references: Vec<&[R]> = references.iter().map(std::slice::from_ref).collect();
         self.corpus(&[hypothesis], &references)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.smoothing {
+            Smoothing::Floor(value) | Smoothing::AddK(value) if !(value.is_finite() && value >= 0.0) => {
+                Err(Error::argument("smoothing", value, "a finite number of at least 0"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn statistics<H: AsRef<str>, R: AsRef<str>>(
+        &self,
+        hypotheses: &[H],
+        references: &[&[R]],
+    ) -> Result<Statistics> {
+        Statistics::collect(hypotheses, references, |line| self.tokenise(line), is_whitespace)
+    }
+
+    /// The score of a corpus with so many references a line.
+    fn score(&self, statistics: &Statistics, references: usize) -> BleuScore {
+        let signature = format!(
+            "nrefs:{references}|case:{}|eff:{}|tok:13a|smooth:{}|version:{SACREBLEU_VERSION}",
+            if self.lowercase { "lc" } else { "mixed" },
+            if self.effective_order { "yes" } else { "no" },
+            self.smoothing,
+        );
+        BleuScore::new(statistics, self.smoothing, self.effective_order, signature)
     }
 
     fn tokenise(&self, line: &str) -> String {

@@ -42,6 +42,16 @@ impl Statistics {
         Ok(statistics)
     }
 
+    /// The numbers of two corpora together.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for order in 0..ORDERS {
+            self.counts[order] += other.counts[order];
+            self.totals[order] += other.totals[order];
+        }
+        self.hypothesis_length += other.hypothesis_length;
+        self.reference_length += other.reference_length;
+    }
+
     fn add(&mut self, hypothesis: &[&str], references: &[Vec<&str>]) {
         self.hypothesis_length += hypothesis.len();
         let closest = |length: &usize| (length.abs_diff(hypothesis.len()), *length);

@@ -140,6 +140,7 @@ impl TransformerConfig {
                 bias: Param::from_tensor(Tensor::zeros([self.target_vocabulary], device)),
             },
             label_smoothing: self.label_smoothing,
+            validation: None,
         })
     }
 

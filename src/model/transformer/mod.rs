@@ -14,6 +14,7 @@ mod position;
 mod residual;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod validation;
 
 pub use config::{Positions, TransformerConfig, Tying};
 pub use decode::{DecodeConfig, Hypothesis};
@@ -23,3 +24,4 @@ pub use generator::Generator;
 pub use model::Transformer;
 pub use position::PositionTable;
 pub use residual::Residual;
+pub use validation::{TranslationFigures, TranslationOutput};

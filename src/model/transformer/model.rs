@@ -5,10 +5,10 @@ use burn::nn::{Dropout, Embedding};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
-use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use burn::train::{TrainOutput, TrainStep};
 
 use super::generator::{Sums, Words};
-use super::{Decoder, DecoderState, Encoder, Generator, PositionTable};
+use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
 use crate::nn::dropout::dropped;
@@ -48,6 +48,9 @@ pub struct Transformer<B: Backend> {
     pub generator: Generator<B>,
     /// The share of a target's probability that training spreads over the vocabulary.
     pub label_smoothing: f64,
+    /// How validation batches are translated, if they are.
+    #[module(skip)]
+    pub(super) validation: Option<DecodeConfig>,
 }
 
 impl<B: Backend> Transformer<B> {
@@ -204,15 +207,6 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
             correct: Tensor::from_inner(sums.correct),
         };
         TrainOutput { grads: gradients, item: output(sums, tokens) }
-    }
-}
-
-impl<B: Backend> InferenceStep for Transformer<B> {
-    type Input = TranslationBatch<B>;
-    type Output = TokenOutput<B>;
-
-    fn step(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
-        self.evaluate(batch)
     }
 }
 

@@ -82,10 +82,10 @@ fn loss_and_gradients_are_those_of_automatic_differentiation() {
 fn a_batch_without_padding_is_scored_as_one_with_it() {
     let model = opinionated::<Flex>(&tiny());
     let pair: (&[u32], &[u32]) = (&[5, 6], &[7, 8]);
-    let alone = InferenceStep::step(&model, batch(&[pair])).sync();
+    let alone = InferenceStep::step(&model, batch(&[pair])).sync().tokens;
     let company: (&[u32], &[u32]) = (&[4], &[4, 4, 4, 4]);
-    let other = InferenceStep::step(&model, batch(&[company])).sync();
-    let both = InferenceStep::step(&model, batch(&[pair, company])).sync();
+    let other = InferenceStep::step(&model, batch(&[company])).sync().tokens;
+    let both = InferenceStep::step(&model, batch(&[pair, company])).sync().tokens;
     let sum = alone.correct.zip(other.correct).map(|(alone, other)| alone + other);
     assert_eq!((both.tokens, both.correct), (3 + 5, sum));
     assert!((both.nll * 8.0 - alone.nll * 3.0 - other.nll * 5.0).abs() < 1e-5);

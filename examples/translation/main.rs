@@ -11,41 +11,40 @@
 
 #![recursion_limit = "256"]
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/tokens.rs"]
+mod settings;
+#[path = "../common/tokens.rs"]
 mod tokens;
+mod translator;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
+use burn_cht::Result;
 use burn_cht::data::translation::{
     TranslationDataset, TranslationLoader, TranslationTask, Vocabularies, VocabularyConfig,
 };
-use burn_cht::eval::bleu::{Bleu, MultiBleuDetok};
+use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
 use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
 use burn_cht::prelude::*;
 use burn_cht::train::{
-    Accumulating, CarriesMoments, Groups, Kept, LearningRateSchedule, SavedRun, TokenQuantity,
-    write_atomically,
+    Accumulating, CarriesMoments, Groups, LearningRateSchedule, TokenQuantity, write_atomically,
 };
-use burn_cht::{Error, Result};
-use clap::ArgAction::Set;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use common::comparison::{Comparison, Job};
-use common::optimizer::OptimizerKnobs;
-use common::summary::{Figure, Score, Summary};
-use common::topology::{Run, TopologyKnobs};
+use common::summary::{Figure, Summary};
+use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
-use serde::{Deserialize, Serialize};
-use tokens::{StepKnobs, token_metrics};
+use serde::Serialize;
+use settings::{BestBy, DEFAULTS, Settings, TyingKind};
+use tokens::token_metrics;
+use translator::{Translator, VOCABULARY};
 
 /// Train a sparse Transformer to translate
 ///
@@ -72,103 +71,6 @@ struct Arguments {
     settings: Settings,
 }
 
-/// Everything that makes two runs of one method and seed the same.
-#[derive(Debug, Clone, clap::Args, Serialize)]
-struct Settings {
-    /// Folder of the parallel text, as datasets/README.md says [default: the embedded sentences]
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip)]
-    data: Option<PathBuf>,
-    /// Language to translate from, the ending of its files' names
-    #[arg(long, default_value = "en")]
-    source: String,
-    /// Language to translate to
-    #[arg(long, default_value = "de")]
-    target: String,
-    /// Most tokens of a vocabulary
-    #[arg(long, default_value_t = 700)]
-    vocabulary: usize,
-    /// A vocabulary for each language instead of a joint one
-    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
-    separate: bool,
-    /// Put all text in lower case; BLEU then ignores case
-    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
-    lowercase: bool,
-    /// Leave out training pairs that are longer than the positions, in place of an error
-    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
-    drop_longer: bool,
-    /// Encoder layers, and as many decoder layers
-    #[arg(long, default_value_t = 2)]
-    layers: usize,
-    /// Width of the model
-    #[arg(long, default_value_t = 128)]
-    d_model: usize,
-    /// Width of the feed-forward layers
-    #[arg(long, default_value_t = 256)]
-    d_ff: usize,
-    /// Attention heads
-    #[arg(long, default_value_t = 4)]
-    heads: usize,
-    /// Positions, tokens of the longest sentence with its end
-    #[arg(long, default_value_t = 256)]
-    positions: usize,
-    /// Learned positions in place of sines and cosines
-    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
-    learned_positions: bool,
-    /// Norms after each addition in place of before each sublayer
-    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
-    post_norm: bool,
-    /// Which of source embedding, target embedding and generator are one
-    #[arg(long, value_enum, default_value_t = TyingKind::None)]
-    tying: TyingKind,
-    /// Dropout
-    #[arg(long, default_value_t = 0.1)]
-    dropout: f64,
-    /// Share of a target's probability that is spread over the vocabulary
-    #[arg(long, default_value_t = 0.1)]
-    label_smoothing: f64,
-    /// Most tokens of a batch: its pairs times the longest of them
-    #[arg(long, default_value_t = 1024)]
-    batch_tokens: usize,
-    /// Factor of the noam schedule
-    #[arg(long, default_value_t = 0.5)]
-    factor: f64,
-    /// Steps over which the learning rate rises
-    #[arg(long, default_value_t = 150)]
-    warmup: usize,
-    #[command(flatten)]
-    #[serde(flatten)]
-    steps: StepKnobs,
-    #[command(flatten)]
-    #[serde(flatten)]
-    optimizer: OptimizerKnobs,
-    #[command(flatten)]
-    #[serde(flatten)]
-    topology: TopologyKnobs,
-}
-
-/// What this example sets otherwise than the others.
-const DEFAULTS: [(&str, &str); 10] = [
-    ("methods", "chtss"),
-    ("steps", "600"),
-    ("evaluate_every", "50"),
-    ("sparsity", "0.9"),
-    ("update_interval", "20"),
-    ("gain", "1"),
-    ("optimizer", "adam"),
-    ("beta2", "0.998"),
-    ("epsilon", "1e-9"),
-    ("weight_decay", "0"),
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum TyingKind {
-    None,
-    Target,
-    All,
-}
-
 /// The settings with what follows from the data.
 #[derive(Serialize)]
 struct OnData<'a> {
@@ -179,16 +81,7 @@ struct OnData<'a> {
     settings: &'a Settings,
 }
 
-/// What of `config.json` is needed to translate.
-#[derive(Deserialize)]
-struct SavedConfig {
-    vocabulary_checksum: String,
-    model: TransformerConfig,
-}
-
-/// What a run is judged by.
-const SCORES: [Score; 1] = [Score { name: "loss", metric: "Loss", highest: false, digits: 3 }];
-const VOCABULARY: &str = "vocabulary.json";
+/// What the best model makes of the test sentences, beside the run's configuration.
 const TRANSLATIONS: &str = "translations.txt";
 /// Test sentences that are shown.
 const SHOWN: usize = 5;
@@ -242,6 +135,10 @@ fn run() -> Result<()> {
         vocabularies.target().size(),
         backend::describe()
     );
+    let bleu = match settings.best_by {
+        BestBy::Loss => None,
+        BestBy::Bleu => Some(BleuMetric::new(settings.bleu(), vocabularies.target())?),
+    };
     arguments.comparison.run("translation", |job| {
         let one = OneRun {
             settings,
@@ -250,34 +147,11 @@ fn run() -> Result<()> {
             vocabularies: &vocabularies,
             train: &train,
             valid: &valid,
+            bleu: &bleu,
             job,
         };
         one.train::<backend::Training>()
     })
-}
-
-impl Settings {
-    fn check(&self) -> Result<()> {
-        self.topology.check()?;
-        self.optimizer.check()?;
-        self.steps.epochs()?;
-        if self.tying == TyingKind::All && self.separate {
-            return Err(Error::argument("tying", "all", "none or target with separate vocabularies"));
-        }
-        if self.data.is_none() && (self.source.as_str(), self.target.as_str()) != ("en", "de") {
-            let value = format!("{} to {}", self.source, self.target);
-            return Err(Error::argument("source and target", value, "en to de, without --data"));
-        }
-        Ok(())
-    }
-
-    /// What the text is called: the name of its folder, and the languages.
-    fn dataset(&self) -> String {
-        let folder = self.data.as_ref().and_then(|folder| folder.canonicalize().ok());
-        let name = folder.as_ref().and_then(|folder| folder.file_name());
-        let name = name.map_or("everyday".into(), |name| name.to_string_lossy().into_owned());
-        format!("{name} {}-{}", self.source, self.target)
-    }
 }
 
 /// One method with one seed.
@@ -288,6 +162,8 @@ struct OneRun<'a> {
     vocabularies: &'a Vocabularies,
     train: &'a TranslationDataset,
     valid: &'a TranslationDataset,
+    /// In validation, if it is what the best model is told by.
+    bleu: &'a Option<BleuMetric>,
     job: &'a Job,
 }
 
@@ -352,13 +228,16 @@ impl OneRun<'_> {
         };
         let training = Training::<B, _> {
             job: self.job,
-            model: Accumulating::new(model.try_init::<B>(&device)?),
+            model: Accumulating::new(match settings.best_by {
+                BestBy::Loss => model.try_init::<B>(&device)?,
+                BestBy::Bleu => model.try_init::<B>(&device)?.translating(self.decode.clone())?,
+            }),
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::noam(settings.factor, settings.warmup, settings.d_model)?,
             epochs: settings.steps.epochs()?,
             steps_per_epoch: settings.steps.evaluate_every,
-            scores: &SCORES,
+            scores: settings.best_by.scores(),
             patience: settings.steps.patience,
             device,
         };
@@ -389,11 +268,12 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         training: SupervisedTraining<Components<B, Trained<B>, O>>,
         watch: &Watch,
     ) -> SupervisedTraining<Components<B, Trained<B>, O>> {
-        token_metrics(
-            training,
-            watch,
-            &[TokenQuantity::Loss, TokenQuantity::Perplexity, TokenQuantity::Accuracy],
-        )
+        let valid = [TokenQuantity::Loss, TokenQuantity::Perplexity, TokenQuantity::Accuracy];
+        let training = token_metrics(training, watch, &valid);
+        match &self.bleu {
+            Some(bleu) => training.metric_valid_numeric(bleu.clone()),
+            None => training,
+        }
     }
 
     /// Scores of the test sentences, translated by the best model.
@@ -408,7 +288,7 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         text.push('\n');
         write_atomically(dir.join(TRANSLATIONS), text.as_bytes())?;
         let lowercase = self.settings.lowercase;
-        let bleu = Bleu::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
+        let bleu = self.settings.bleu().corpus(&found, &[test.target()])?;
         let chrf = Chrf::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
         println!("\ntest, by the model of epoch {}: {bleu}\n{}\n{chrf}", translator.epoch, bleu.signature());
         for ((source, target), found) in test.source().iter().zip(test.target()).zip(&found).take(SHOWN) {
@@ -422,92 +302,5 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
             ("exact_percent", 100.0 * exact as f64 / found.len() as f64, 1),
         ];
         Ok(figures.map(|(name, value, digits)| Figure { name: name.into(), value, digits }).into())
-    }
-}
-
-/// The best model of a run with its vocabularies.
-struct Translator<B: Backend> {
-    model: Transformer<B>,
-    vocabularies: Vocabularies,
-    positions: usize,
-    decode: DecodeConfig,
-    epoch: usize,
-}
-
-impl<B: Backend> Translator<B> {
-    fn open(run: &Path, decode: DecodeConfig) -> Result<Self> {
-        let saved = SavedRun::open(run)?;
-        let config: SavedConfig = saved.config()?;
-        let vocabularies = Vocabularies::load(run.join(VOCABULARY))?;
-        vocabularies.verify(&config.vocabulary_checksum)?;
-        let device = B::Device::default();
-        let (model, epoch) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
-        let positions = config.model.max_length;
-        let longest = decode.max_length.min(positions);
-        Ok(Self { model, vocabularies, positions, decode: decode.with_max_length(longest), epoch })
-    }
-
-    /// Translations, and how many sentences had to be cut to the positions. An empty sentence stays one.
-    fn translate<S: AsRef<str> + Sync>(&self, sentences: &[S]) -> Result<(Vec<String>, usize)> {
-        let mut sources = self.vocabularies.source().encode_all(sentences)?;
-        let mut cut = 0;
-        for (source, sentence) in sources.iter_mut().zip(sentences) {
-            if sentence.as_ref().trim().is_empty() {
-                source.clear();
-            }
-            if source.len() >= self.positions {
-                source.truncate(self.positions - 1);
-                cut += 1;
-            }
-        }
-        let filled = sources.iter().filter(|source| !source.is_empty()).cloned().collect::<Vec<_>>();
-        let mut found = self.model.translate(&filled, &self.decode)?.into_iter();
-        let spell = |source: &Vec<u32>| match source.is_empty() {
-            true => Ok(String::new()),
-            false => self.vocabularies.target().decode(&found.next().unwrap_or_default()),
-        };
-        Ok((sources.iter().map(spell).collect::<Result<_>>()?, cut))
-    }
-
-    /// Translates the lines of a file, or of the standard input, to the standard output.
-    fn lines(&self, file: &Path) -> Result<()> {
-        let standard = file == Path::new("-");
-        let mut input: Box<dyn BufRead> = match standard {
-            true => Box::new(std::io::stdin().lock()),
-            false => Box::new(BufReader::new(File::open(file).map_err(Error::io(file))?)),
-        };
-        // Whoever types wants an answer to every line.
-        let together = if standard && std::io::stdin().is_terminal() { 1 } else { 16 * self.decode.batch };
-        let mut first = 1;
-        loop {
-            let mut lines = Vec::new();
-            while lines.len() < together {
-                let mut bytes = Vec::new();
-                if input.read_until(b'\n', &mut bytes).map_err(Error::io(file))? == 0 {
-                    break;
-                }
-                let number = first + lines.len();
-                let line = String::from_utf8(bytes)
-                    .map_err(|_| Error::data(file, format!("line {number}: not UTF-8")))?;
-                lines.push(line.trim().to_string());
-            }
-            if lines.is_empty() {
-                return Ok(());
-            }
-            let (found, cut) = self.translate(&lines)?;
-            if cut > 0 {
-                let last = first + lines.len() - 1;
-                let limit = self.positions - 1;
-                eprintln!("lines {first} to {last}: {cut} cut to the {limit} tokens that the model can read");
-            }
-            first += lines.len();
-            let mut out = std::io::stdout().lock();
-            for line in found {
-                // A translation is a line, whatever bytes a model may have spelled.
-                if writeln!(out, "{}", line.replace(['\n', '\r'], " ")).is_err() {
-                    return Ok(());
-                }
-            }
-        }
     }
 }

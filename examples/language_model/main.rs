@@ -1,0 +1,251 @@
+//! Trains a sparse LLaMA on text, by one method or by several in comparison, and continues prompts with what was
+//! trained.
+//!
+//! ```console
+//! cargo run --release --example language_model
+//! cargo run --release --example language_model -- --methods chtss,dense --out runs/king-james
+//! cargo run --release --example language_model -- --out runs/king-james/chtss-1 --generate "And God said"
+//! cargo run --release --example language_model -- --checkpoint stories260K.bin --tokenizer tok512.bin --generate ""
+//! cargo run --release --example language_model -- --config examples/configs/language-wikitext-2.toml --data wikitext-2
+//! cargo run --release --example language_model -- --help
+//! ```
+
+#![recursion_limit = "256"]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/rate.rs"]
+mod rate;
+mod settings;
+#[path = "../common/tokens.rs"]
+mod tokens;
+mod writer;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::SupervisedTraining;
+use burn_cht::data::language::{SequenceLoader, Sequences, Tokenizer};
+use burn_cht::model::llama::Llama;
+use burn_cht::prelude::*;
+use burn_cht::train::{Accumulating, CarriesMoments, Groups, TokenQuantity};
+use burn_cht::{Error, Result};
+use clap::Parser;
+use common::comparison::{Comparison, Job};
+use common::summary::{Figure, Score, Summary};
+use common::topology::Run;
+use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
+use common::{arguments, backend};
+use serde::Serialize;
+use settings::{DEFAULTS, Settings, read_checkpoint};
+use tokens::token_metrics;
+use writer::{Generating, Writer, hex};
+
+/// Train a sparse LLaMA on text
+///
+/// Without arguments: CHTss at 80 % sparsity on the embedded text, ending in a sample. With --generate, continues a
+/// prompt with the model in --out or --checkpoint instead.
+#[derive(Debug, Clone, Parser)]
+#[command(args_override_self = true)]
+struct Arguments {
+    #[command(flatten)]
+    comparison: Comparison,
+    #[command(flatten)]
+    generating: Generating,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What tells two runs apart: the settings, and what they found in files.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Checksum of the tokeniser beside `config.json`.
+    tokenizer_checksum: String,
+    #[serde(flatten)]
+    settings: &'a Settings,
+}
+
+/// What a run is judged by.
+const SCORES: [Score; 2] = [
+    Score { name: "perplexity", metric: "Perplexity", highest: false, digits: 2 },
+    Score { name: "word_perplexity", metric: "Word Perplexity", highest: false, digits: 2 },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
+    generating.generation(None).sampling.validate()?;
+    if let Some(prompt) = &generating.generate {
+        return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
+    }
+    let task = settings.dataset.find(settings.data.as_deref(), &settings.field)?;
+    let tokenizer = match (settings.tokenizer.as_deref(), &settings.checkpoint) {
+        (None, Some(checkpoint)) => Tokenizer::load(checkpoint)?,
+        (None | Some("bpe"), _) => task.train_bpe(settings.vocabulary)?,
+        (Some("bytes"), _) => Tokenizer::bytes()?,
+        (Some(file), _) => Tokenizer::load(file)?,
+    };
+    let [train, valid] = [("train", &task.train), ("valid", &task.validation)]
+        .map(|(name, texts)| settings.corpus(name, texts, &tokenizer));
+    let (train, valid) = (train?, valid?);
+    println!(
+        "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
+        settings.dataset,
+        train.num_tokens(),
+        train.num_words(),
+        valid.num_tokens(),
+        valid.num_words(),
+        tokenizer.vocabulary_size(),
+        backend::describe()
+    );
+    let train = Arc::new(Sequences::new(train, settings.length)?);
+    let valid = Arc::new(Sequences::new(valid, settings.length)?);
+    comparison.run("language-model", |job| {
+        let one = OneRun {
+            settings: &settings,
+            generating: &generating,
+            tokenizer: &tokenizer,
+            train: &train,
+            valid: &valid,
+            job,
+        };
+        one.train::<backend::Training>()
+    })
+}
+
+/// One method with one seed.
+struct OneRun<'a> {
+    settings: &'a Settings,
+    generating: &'a Generating,
+    tokenizer: &'a Tokenizer,
+    train: &'a Arc<Sequences>,
+    valid: &'a Arc<Sequences>,
+    job: &'a Job,
+}
+
+impl OneRun<'_> {
+    fn model<B: Backend>(&self, device: &B::Device) -> Result<(Llama<B>, TopologyConfig)> {
+        let (settings, method) = (self.settings, self.job.method);
+        let layout = settings.topology.layout.layout();
+        let run = Run {
+            method,
+            total_steps: settings.steps.steps,
+            steps_per_epoch: settings.steps.evaluate_every,
+            seed: self.job.seed,
+        };
+        let topology = settings.topology.config(&run)?;
+        let density = match method {
+            Method::Dense => 1.0,
+            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
+        };
+        if let Some(path) = &settings.checkpoint {
+            let model = read_checkpoint::<B>(path, layout, device)?;
+            let config = model.config().clone();
+            self.tokenizer.check_fits(config.vocabulary)?;
+            if settings.length > config.context {
+                return Err(Error::argument(
+                    "length",
+                    settings.length,
+                    format!("at most {}, the checkpoint's context", config.context),
+                ));
+            }
+            let score = settings.prune.score();
+            let model = if density < 1.0 { model.pruned(density, score)? } else { model };
+            return Ok((model, topology.with_chains(config.chains())));
+        }
+        let first_links = settings.topology.first_links_of_text(method)?;
+        let config = settings
+            .shape(self.tokenizer.vocabulary_size())
+            .with_density(density)
+            .with_topology(first_links)
+            .with_weights(settings.topology.weights())
+            .with_layout(layout)
+            .with_seed(self.job.seed);
+        let topology = topology.with_chains(config.chains());
+        Ok((config.try_init(device)?, topology))
+    }
+
+    fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
+        let (settings, device) = (self.settings, B::Device::default());
+        let (model, topology) = self.model::<B>(&device)?;
+        let model_config = model.config().clone();
+        let told = Told { tokenizer_checksum: hex(self.tokenizer.checksum()), settings };
+        let run_topology = topology.clone();
+        let config = RunConfig {
+            example: "language_model",
+            method: self.job.method,
+            seed: self.job.seed,
+            steps_per_epoch: None,
+            settings: &told,
+            model: &model_config,
+            topology: &run_topology,
+            backend: backend::NAME,
+        };
+        let training = Training::<B, _> {
+            job: self.job,
+            model: Accumulating::new(model),
+            topology,
+            optimizer: &settings.optimizer,
+            rate: settings.rate.schedule(settings.steps.steps, model_config.d_model)?,
+            epochs: settings.steps.epochs()?,
+            steps_per_epoch: settings.steps.evaluate_every,
+            scores: &SCORES,
+            patience: settings.steps.patience,
+            device,
+        };
+        training.run(&config, self)
+    }
+}
+
+type Trained<B> = Accumulating<B, Llama<B>>;
+
+impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
+    fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, Trained<B>>> {
+        self.tokenizer.save(&self.job.folder)?;
+        let settings = self.settings;
+        let batches = settings.steps.batches_per_epoch();
+        let train = SequenceLoader::<B>::training(
+            self.train.clone(),
+            settings.batch,
+            batches,
+            self.job.seed,
+            device,
+        )?
+        .with_first_epoch(first_epoch);
+        let valid =
+            SequenceLoader::validation(self.valid.clone(), settings.batch, settings.validate_with, device)?;
+        Ok(Loaders {
+            train: Arc::new(Groups::new(Arc::new(train), settings.steps.accumulate)?),
+            valid: Arc::new(valid),
+        })
+    }
+
+    fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(
+        &self,
+        training: SupervisedTraining<Components<B, Trained<B>, O>>,
+        watch: &Watch,
+    ) -> SupervisedTraining<Components<B, Trained<B>, O>> {
+        let valid = [TokenQuantity::Loss, TokenQuantity::Perplexity, TokenQuantity::WordPerplexity];
+        token_metrics(training, watch, &valid)
+    }
+
+    /// Shows what the best model writes.
+    fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
+        let writer = Writer::<B::InnerBackend>::of_run(dir)?;
+        println!("\na sample:");
+        writer.write("", self.generating)?;
+        Ok(Vec::new())
+    }
+}

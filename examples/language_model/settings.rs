@@ -1,0 +1,167 @@
+//! What a language model's run is made of.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use burn_cht::Result;
+use burn_cht::data::language::{Arrangement, Corpus, LanguageSource, Texts, Tokenizer};
+use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
+use burn_cht::model::llama::{Llama, LlamaConfig, LlamaSize};
+use burn_cht::nn::Layout;
+use burn_cht::topology::removal::RemovalScore;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::common::optimizer::OptimizerKnobs;
+use crate::common::topology::TopologyKnobs;
+use crate::rate::RateKnobs;
+use crate::tokens::StepKnobs;
+use crate::writer::hex;
+
+/// Everything that makes two runs of one method and seed the same.
+#[derive(Debug, Clone, clap::Args, Serialize)]
+pub struct Settings {
+    /// Text: king-james (embedded), wikitext-2, tinyshakespeare, or files of your own (files)
+    #[arg(long, default_value_t = LanguageSource::KingJames)]
+    pub dataset: LanguageSource,
+    /// Folder of the text's files [default: datasets/NAME]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub data: Option<PathBuf>,
+    /// Field or column of JSON lines and Parquet files
+    #[arg(long, default_value = "text")]
+    pub field: String,
+    /// Each document (of plain text, each line) in a sequence of its own, cut off and filled up, in place of packed
+    #[arg(long)]
+    pub documents: bool,
+    /// Keep the tokens in files in this folder and use them again, in place of in memory
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub shards: Option<PathBuf>,
+    /// Tokeniser: bpe (learned from the text), bytes, or a tokenizer.json, SentencePiece or llama2.c file
+    /// [default: bpe, or the checkpoint's]
+    #[arg(long, value_name = "KIND|FILE")]
+    #[serde(skip)]
+    pub tokenizer: Option<String>,
+    /// Tokens of a tokeniser that is learned
+    #[arg(long, default_value_t = 512)]
+    pub vocabulary: usize,
+    /// Start from this model, a Hugging Face folder or a llama2.c file, pruned to the first density
+    #[arg(long, value_name = "PATH")]
+    pub checkpoint: Option<PathBuf>,
+    /// What links of a checkpoint are kept by
+    #[arg(long, value_enum, default_value_t = PruneKind::Magnitude)]
+    pub prune: PruneKind,
+    /// Size of the model: 1m, 3m, 10m, 60m, 130m, 1b
+    #[arg(long, default_value_t = LlamaSize::M1)]
+    pub size: LlamaSize,
+    /// Width of the model [default: the size's]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_model: Option<usize>,
+    /// Width of the feed-forward parts [default: the size's]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// Blocks [default: the size's]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    /// Query heads [default: the size's]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Key and value heads [default: as many as query heads]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_heads: Option<usize>,
+    /// The head's weight is the embedding
+    #[arg(long)]
+    pub tied: bool,
+    /// Tokens that a sequence predicts
+    #[arg(long, default_value_t = 128)]
+    pub length: usize,
+    /// Sequences of a batch
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Batches to validate with [default: all]
+    #[arg(long, value_name = "BATCHES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validate_with: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub steps: StepKnobs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rate: RateKnobs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: OptimizerKnobs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub topology: TopologyKnobs,
+}
+
+/// What this example sets otherwise than the others.
+pub const DEFAULTS: [(&str, &str); 12] = [
+    ("methods", "chtss"),
+    ("sparsity", "0.8"),
+    ("zeta", "0.1"),
+    ("update_interval", "25"),
+    ("lr_ramp", "5"),
+    ("weight_std", "0.02"),
+    ("optimizer", "adam"),
+    ("weight_decay", "0"),
+    ("clip", "1"),
+    ("lr", "3e-3"),
+    ("warmup", "60"),
+    ("steps", "600"),
+];
+
+/// What links of a dense model are kept by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PruneKind {
+    /// The magnitude of their weights
+    Magnitude,
+    /// Their relative importance
+    Ri,
+}
+
+impl PruneKind {
+    pub fn score(self) -> RemovalScore {
+        match self {
+            Self::Magnitude => RemovalScore::Magnitude,
+            Self::Ri => RemovalScore::RelativeImportance,
+        }
+    }
+}
+
+impl Settings {
+    /// The tokens of `texts`, in files under the name `name` if they are to be kept.
+    pub fn corpus(&self, name: &str, texts: &Texts, tokenizer: &Tokenizer) -> Result<Corpus> {
+        let arrangement = if self.documents { Arrangement::Documents } else { Arrangement::Packed };
+        let Some(folder) = &self.shards else { return Corpus::in_memory(texts, tokenizer, arrangement) };
+        // Tokens of several tokenisers may lie side by side.
+        let folder = folder.join(format!("{}-{}", self.dataset, &hex(tokenizer.checksum())[..8]));
+        Corpus::prepare(texts, tokenizer, arrangement, folder, name)
+    }
+
+    /// The dense model that was asked for.
+    pub fn shape(&self, vocabulary: usize) -> LlamaConfig {
+        let size = self.size.config(vocabulary);
+        let shape = LlamaConfig::new(
+            vocabulary,
+            self.d_model.unwrap_or(size.d_model),
+            self.hidden.unwrap_or(size.hidden),
+            self.layers.unwrap_or(size.layers),
+            self.heads.unwrap_or(size.heads),
+        );
+        shape.with_kv_heads(self.kv_heads).with_tied_head(self.tied).with_context(self.length)
+    }
+}
+
+/// The model at `path`: a folder is Hugging Face's, a file llama2.c's.
+pub fn read_checkpoint<B: Backend>(path: &Path, layout: Layout, device: &B::Device) -> Result<Llama<B>> {
+    if path.is_dir() { read_hugging_face(path, layout, device) } else { read_llama2c(path, layout, device) }
+}

@@ -1,0 +1,186 @@
+//! Continuing texts with what a run has left, or with a checkpoint.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use burn_cht::data::language::Tokenizer;
+use burn_cht::model::llama::generate::{Generation, Sampling};
+use burn_cht::model::llama::{Llama, LlamaConfig};
+use burn_cht::train::{Kept, SavedRun};
+use burn_cht::{Error, Result};
+use serde::Deserialize;
+
+use crate::common::comparison::Comparison;
+use crate::settings::{Settings, read_checkpoint};
+
+/// A checksum in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How a text is continued, and a sample is drawn at the end of a run.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Generating")]
+pub struct Generating {
+    /// Continue this text, or each line of the standard input (-), with the best model in --out, or with --checkpoint
+    #[arg(long, value_name = "PROMPT")]
+    pub generate: Option<String>,
+    /// Most tokens of a continuation [default: as many as the model can read]
+    #[arg(long, value_name = "TOKENS")]
+    longest: Option<usize>,
+    /// Divides the logits; 0 takes the most likely token, always
+    #[arg(long, default_value_t = 0.8)]
+    sample_temperature: f64,
+    /// Draw from so many most likely tokens only
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Draw from the smallest set of most likely tokens that has this probability
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    sample_seed: u64,
+    /// End a continuation before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+}
+
+impl Generating {
+    pub fn generation(&self, end: Option<u32>) -> Generation {
+        Generation {
+            max_tokens: self.longest,
+            sampling: Sampling { temperature: self.sample_temperature, top_k: self.top_k, top_p: self.top_p },
+            stop: end.into_iter().collect(),
+            seed: self.sample_seed,
+        }
+    }
+}
+
+/// What of `config.json` is needed to generate.
+#[derive(Deserialize)]
+struct SavedConfig {
+    tokenizer_checksum: String,
+    model: LlamaConfig,
+}
+
+/// A model with its tokeniser.
+pub struct Writer<B: Backend> {
+    model: Llama<B>,
+    tokenizer: Tokenizer,
+}
+
+impl<B: Backend> Writer<B> {
+    /// The model of --checkpoint, or the best of the run in --out.
+    pub fn open(comparison: &Comparison, settings: &Settings) -> Result<Self> {
+        match (&settings.checkpoint, &comparison.out) {
+            (Some(checkpoint), _) => {
+                let layout = settings.topology.layout.layout();
+                let model = read_checkpoint(checkpoint, layout, &B::Device::default())?;
+                let file = settings.tokenizer.as_ref().map_or_else(|| checkpoint.clone(), PathBuf::from);
+                Self::new(model, Tokenizer::load(file)?)
+            }
+            (None, Some(run)) => Self::of_run(run),
+            (None, None) => Err(Error::argument("generate", "without a model", "with --out or --checkpoint")),
+        }
+    }
+
+    /// The best model of a run.
+    pub fn of_run(run: &Path) -> Result<Self> {
+        let saved = SavedRun::open(run)?;
+        let config: SavedConfig = saved.config()?;
+        let tokenizer = Tokenizer::load(run)?;
+        let checksum = hex(tokenizer.checksum());
+        if checksum != config.tokenizer_checksum {
+            let what = format!("tokeniser in {}", run.display());
+            return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
+        }
+        let device = B::Device::default();
+        let (model, _) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
+        Self::new(model, tokenizer)
+    }
+
+    fn new(model: Llama<B>, tokenizer: Tokenizer) -> Result<Self> {
+        tokenizer.check_fits(model.config().vocabulary)?;
+        Ok(Self { model, tokenizer })
+    }
+
+    /// Continues the prompt, or each line of the standard input.
+    pub fn answer(&self, prompt: &str, generating: &Generating) -> Result<()> {
+        if prompt != "-" {
+            return self.write(prompt, generating);
+        }
+        for line in std::io::stdin().lock().lines() {
+            self.write(&line.map_err(Error::io("standard input"))?, generating)?;
+        }
+        Ok(())
+    }
+
+    /// Prints the prompt and its continuation while that grows.
+    pub fn write(&self, prompt: &str, generating: &Generating) -> Result<()> {
+        let mut ids = self.tokenizer.bos().into_iter().collect::<Vec<_>>();
+        ids.extend(self.tokenizer.encode(prompt)?);
+        let mut stream = self.tokenizer.text_stream();
+        let mut shown = Shown { text: String::new(), printed: 0, stops: &generating.stop };
+        for &id in &ids {
+            shown.text.push_str(&stream.push(id)?);
+        }
+        // What the prompt says ends nothing.
+        let length = shown.text.len();
+        let mut open = shown.print(length);
+        let mut refused = None;
+        // A text may begin with whatever ends texts, where nothing else begins them.
+        let end = self.tokenizer.eos().filter(|&end| ids.first() != Some(&end) || ids.len() > 1);
+        let mut generation = generating.generation(end);
+        // llama2.c's models begin the next text where one ends.
+        generation.stop.extend(self.tokenizer.bos().filter(|begin| Some(*begin) != end));
+        self.model.generate(&ids, &generation, |token| {
+            match stream.push(token) {
+                Ok(text) => open &= shown.push(&text),
+                Err(error) => refused = Some(error),
+            }
+            open && refused.is_none()
+        })?;
+        if open {
+            shown.push(&stream.finish());
+            let length = shown.text.len();
+            shown.print(length);
+        }
+        writeln!(std::io::stdout()).ok();
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// Text on the terminal, as far as it cannot be the beginning of what ends it.
+struct Shown<'a> {
+    text: String,
+    printed: usize,
+    stops: &'a [String],
+}
+
+impl Shown<'_> {
+    /// Adds to the text and prints what is certain; false if the text has ended.
+    fn push(&mut self, text: &str) -> bool {
+        self.text.push_str(text);
+        let new = &self.text[self.printed..];
+        let stops = || self.stops.iter().filter(|stop| !stop.is_empty());
+        if let Some(at) = stops().filter_map(|stop| new.find(stop.as_str())).min() {
+            self.print(self.printed + at);
+            return false;
+        }
+        let begun = |stop: &String| {
+            let ends = stop.char_indices().map(|(at, _)| at).skip(1);
+            ends.filter(|&at| new.ends_with(&stop[..at])).max().unwrap_or(0)
+        };
+        let held = stops().map(begun).max().unwrap_or(0);
+        self.print(self.text.len() - held)
+    }
+
+    /// Prints up to byte `end`; false if nobody listens.
+    fn print(&mut self, end: usize) -> bool {
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(&self.text.as_bytes()[self.printed..end]).and_then(|()| out.flush());
+        self.printed = end;
+        written.is_ok()
+    }
+}

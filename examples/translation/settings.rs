@@ -1,0 +1,165 @@
+//! What a translation run is made of.
+
+use std::path::PathBuf;
+
+use burn_cht::eval::bleu::Bleu;
+use burn_cht::{Error, Result};
+use clap::ArgAction::Set;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::common::optimizer::OptimizerKnobs;
+use crate::common::summary::Score;
+use crate::common::topology::TopologyKnobs;
+use crate::tokens::StepKnobs;
+
+/// Everything that makes two runs of one method and seed the same.
+#[derive(Debug, Clone, clap::Args, Serialize)]
+pub struct Settings {
+    /// Folder of the parallel text, as datasets/README.md says [default: the embedded sentences]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub data: Option<PathBuf>,
+    /// Language to translate from, the ending of its files' names
+    #[arg(long, default_value = "en")]
+    pub source: String,
+    /// Language to translate to
+    #[arg(long, default_value = "de")]
+    pub target: String,
+    /// Most tokens of a vocabulary
+    #[arg(long, default_value_t = 700)]
+    pub vocabulary: usize,
+    /// A vocabulary for each language instead of a joint one
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub separate: bool,
+    /// Put all text in lower case; BLEU then ignores case
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub lowercase: bool,
+    /// Leave out training pairs that are longer than the positions, in place of an error
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub drop_longer: bool,
+    /// Encoder layers, and as many decoder layers
+    #[arg(long, default_value_t = 2)]
+    pub layers: usize,
+    /// Width of the model
+    #[arg(long, default_value_t = 128)]
+    pub d_model: usize,
+    /// Width of the feed-forward layers
+    #[arg(long, default_value_t = 256)]
+    pub d_ff: usize,
+    /// Attention heads
+    #[arg(long, default_value_t = 4)]
+    pub heads: usize,
+    /// Positions, tokens of the longest sentence with its end
+    #[arg(long, default_value_t = 256)]
+    pub positions: usize,
+    /// Learned positions in place of sines and cosines
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub learned_positions: bool,
+    /// Norms after each addition in place of before each sublayer
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub post_norm: bool,
+    /// Which of source embedding, target embedding and generator are one
+    #[arg(long, value_enum, default_value_t = TyingKind::None)]
+    pub tying: TyingKind,
+    /// Dropout
+    #[arg(long, default_value_t = 0.1)]
+    pub dropout: f64,
+    /// Share of a target's probability that is spread over the vocabulary
+    #[arg(long, default_value_t = 0.1)]
+    pub label_smoothing: f64,
+    /// Most tokens of a batch: its pairs times the longest of them
+    #[arg(long, default_value_t = 1024)]
+    pub batch_tokens: usize,
+    /// Factor of the noam schedule
+    #[arg(long, default_value_t = 0.5)]
+    pub factor: f64,
+    /// Steps over which the learning rate rises
+    #[arg(long, default_value_t = 150)]
+    pub warmup: usize,
+    /// What makes a model the best: its validation loss, or the BLEU of the validation sentences, which costs a
+    /// translation of all of them at every evaluation
+    #[arg(long, value_enum, default_value_t = BestBy::Loss)]
+    pub best_by: BestBy,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub steps: StepKnobs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: OptimizerKnobs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub topology: TopologyKnobs,
+}
+
+/// What makes a model the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestBy {
+    Loss,
+    Bleu,
+}
+
+impl BestBy {
+    /// What a run is judged by, the best model by the first.
+    pub fn scores(self) -> &'static [Score] {
+        const LOSS: Score = Score { name: "loss", metric: "Loss", highest: false, digits: 3 };
+        const BLEU: Score = Score { name: "valid_bleu", metric: "BLEU", highest: true, digits: 2 };
+        match self {
+            Self::Loss => &[LOSS],
+            Self::Bleu => &[BLEU, LOSS],
+        }
+    }
+}
+
+/// What this example sets otherwise than the others.
+pub const DEFAULTS: [(&str, &str); 10] = [
+    ("methods", "chtss"),
+    ("steps", "600"),
+    ("evaluate_every", "50"),
+    ("sparsity", "0.9"),
+    ("update_interval", "20"),
+    ("gain", "1"),
+    ("optimizer", "adam"),
+    ("beta2", "0.998"),
+    ("epsilon", "1e-9"),
+    ("weight_decay", "0"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TyingKind {
+    None,
+    Target,
+    All,
+}
+
+impl Settings {
+    /// Refuses what is out of its range before anything is read.
+    pub fn check(&self) -> Result<()> {
+        self.topology.check()?;
+        self.optimizer.check()?;
+        self.steps.epochs()?;
+        if self.tying == TyingKind::All && self.separate {
+            return Err(Error::argument("tying", "all", "none or target with separate vocabularies"));
+        }
+        if self.data.is_none() && (self.source.as_str(), self.target.as_str()) != ("en", "de") {
+            let value = format!("{} to {}", self.source, self.target);
+            return Err(Error::argument("source and target", value, "en to de, without --data"));
+        }
+        Ok(())
+    }
+
+    /// The score of translations; of text in lower case it ignores case.
+    pub fn bleu(&self) -> Bleu {
+        Bleu::new().with_lowercase(self.lowercase)
+    }
+
+    /// What the text is called: the name of its folder, and the languages.
+    pub fn dataset(&self) -> String {
+        let folder = self.data.as_ref().and_then(|folder| folder.canonicalize().ok());
+        let name = folder.as_ref().and_then(|folder| folder.file_name());
+        let name = name.map_or("everyday".into(), |name| name.to_string_lossy().into_owned());
+        format!("{name} {}-{}", self.source, self.target)
+    }
+}

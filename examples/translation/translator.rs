@@ -1,0 +1,110 @@
+//! Translating with what a run has left.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
+
+use burn::prelude::*;
+use burn_cht::data::translation::Vocabularies;
+use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
+use burn_cht::train::{Kept, SavedRun};
+use burn_cht::{Error, Result};
+use serde::Deserialize;
+
+/// The vocabularies of a run, beside its configuration.
+pub const VOCABULARY: &str = "vocabulary.json";
+
+/// What of `config.json` is needed to translate.
+#[derive(Deserialize)]
+struct SavedConfig {
+    vocabulary_checksum: String,
+    model: TransformerConfig,
+}
+
+/// The best model of a run with its vocabularies.
+pub struct Translator<B: Backend> {
+    model: Transformer<B>,
+    vocabularies: Vocabularies,
+    positions: usize,
+    decode: DecodeConfig,
+    pub epoch: usize,
+}
+
+impl<B: Backend> Translator<B> {
+    /// That of the run in a folder.
+    pub fn open(run: &Path, decode: DecodeConfig) -> Result<Self> {
+        let saved = SavedRun::open(run)?;
+        let config: SavedConfig = saved.config()?;
+        let vocabularies = Vocabularies::load(run.join(VOCABULARY))?;
+        vocabularies.verify(&config.vocabulary_checksum)?;
+        let device = B::Device::default();
+        let (model, epoch) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
+        let positions = config.model.max_length;
+        let longest = decode.max_length.min(positions);
+        Ok(Self { model, vocabularies, positions, decode: decode.with_max_length(longest), epoch })
+    }
+
+    /// Translations, and how many sentences had to be cut to the positions. An empty sentence stays one.
+    pub fn translate<S: AsRef<str> + Sync>(&self, sentences: &[S]) -> Result<(Vec<String>, usize)> {
+        let mut sources = self.vocabularies.source().encode_all(sentences)?;
+        let mut cut = 0;
+        for (source, sentence) in sources.iter_mut().zip(sentences) {
+            if sentence.as_ref().trim().is_empty() {
+                source.clear();
+            }
+            if source.len() >= self.positions {
+                source.truncate(self.positions - 1);
+                cut += 1;
+            }
+        }
+        let filled = sources.iter().filter(|source| !source.is_empty()).cloned().collect::<Vec<_>>();
+        let mut found = self.model.translate(&filled, &self.decode)?.into_iter();
+        let spell = |source: &Vec<u32>| match source.is_empty() {
+            true => Ok(String::new()),
+            false => self.vocabularies.target().decode(&found.next().unwrap_or_default()),
+        };
+        Ok((sources.iter().map(spell).collect::<Result<_>>()?, cut))
+    }
+
+    /// Translates the lines of a file, or of the standard input, to the standard output.
+    pub fn lines(&self, file: &Path) -> Result<()> {
+        let standard = file == Path::new("-");
+        let mut input: Box<dyn BufRead> = match standard {
+            true => Box::new(std::io::stdin().lock()),
+            false => Box::new(BufReader::new(File::open(file).map_err(Error::io(file))?)),
+        };
+        // Whoever types wants an answer to every line.
+        let together = if standard && std::io::stdin().is_terminal() { 1 } else { 16 * self.decode.batch };
+        let mut first = 1;
+        loop {
+            let mut lines = Vec::new();
+            while lines.len() < together {
+                let mut bytes = Vec::new();
+                if input.read_until(b'\n', &mut bytes).map_err(Error::io(file))? == 0 {
+                    break;
+                }
+                let number = first + lines.len();
+                let line = String::from_utf8(bytes)
+                    .map_err(|_| Error::data(file, format!("line {number}: not UTF-8")))?;
+                lines.push(line.trim().to_string());
+            }
+            if lines.is_empty() {
+                return Ok(());
+            }
+            let (found, cut) = self.translate(&lines)?;
+            if cut > 0 {
+                let last = first + lines.len() - 1;
+                let limit = self.positions - 1;
+                eprintln!("lines {first} to {last}: {cut} cut to the {limit} tokens that the model can read");
+            }
+            first += lines.len();
+            let mut out = std::io::stdout().lock();
+            for line in found {
+                // A translation is a line, whatever bytes a model may have spelled.
+                if writeln!(out, "{}", line.replace(['\n', '\r'], " ")).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The validation step: loss and correct tokens of a batch, and its translations where they are wanted.
+
+use burn::prelude::*;
+use burn::train::metric::Adaptor;
+use burn::train::{InferenceStep, ItemLazy};
+
+use super::{DecodeConfig, Transformer};
+use crate::data::translation::{BOS, EOS, TranslatedSentence, TranslationBatch};
+use crate::error::Result;
+use crate::train::{TokenFigures, TokenOutput};
+
+impl<B: Backend> Transformer<B> {
+    /// The same model, translating every validation batch as well: what
+    /// [`BleuMetric`](crate::eval::bleu::BleuMetric) wants. Nothing else changes, records neither.
+    ///
+    /// Cost: a search a sentence, some ten times the rest of a validation step.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) for settings out of their range.
+    pub fn translating(mut self, decode: DecodeConfig) -> Result<Self> {
+        decode.validate()?;
+        self.validation = Some(decode);
+        Ok(self)
+    }
+
+    /// The batch's translations, if the model is to make them.
+    fn translations(&self, batch: &TranslationBatch<B>) -> Vec<TranslatedSentence> {
+        let Some(decode) = &self.validation else { return Vec::new() };
+        let sources = sentences(batch.source.clone());
+        let found = self
+            .translate(&sources, decode)
+            .unwrap_or_else(|error| panic!("Transformer: a validation batch: {error}"));
+        let pairs = found.into_iter().zip(sentences(batch.target.clone()));
+        pairs.map(|(found, reference)| TranslatedSentence { found, reference }).collect()
+    }
+}
+
+impl<B: Backend> InferenceStep for Transformer<B> {
+    type Input = TranslationBatch<B>;
+    type Output = TranslationOutput<B>;
+
+    /// # Panics
+    ///
+    /// If the batch does not [`fit`](Self::fit).
+    fn step(&self, batch: TranslationBatch<B>) -> TranslationOutput<B> {
+        let translations = self.translations(&batch);
+        TranslationOutput { tokens: self.evaluate(batch), translations }
+    }
+}
+
+/// What a validation step leaves for the metrics.
+#[derive(Debug, Clone)]
+pub struct TranslationOutput<B: Backend> {
+    /// Loss and correct tokens.
+    pub tokens: TokenOutput<B>,
+    /// A translation for every sentence; none if the model was not told to [translate](Transformer::translating).
+    pub translations: Vec<TranslatedSentence>,
+}
+
+/// A [`TranslationOutput`] in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TranslationFigures {
+    /// Loss and correct tokens.
+    pub tokens: TokenFigures,
+    /// A translation for every sentence, or none.
+    pub translations: Vec<TranslatedSentence>,
+}
+
+impl<B: Backend> ItemLazy for TranslationOutput<B> {
+    type ItemSync = TranslationFigures;
+
+    fn sync(self) -> TranslationFigures {
+        TranslationFigures { tokens: self.tokens.sync(), translations: self.translations }
+    }
+}
+
+impl ItemLazy for TranslationFigures {
+    type ItemSync = Self;
+
+    fn sync(self) -> Self {
+        self
+    }
+}
+
+impl Adaptor<TokenFigures> for TranslationFigures {
+    fn adapt(&self) -> TokenFigures {
+        self.tokens
+    }
+}
+
+impl Adaptor<Vec<TranslatedSentence>> for TranslationFigures {
+    fn adapt(&self) -> Vec<TranslatedSentence> {
+        self.translations.clone()
+    }
+}
+
+/// The sentences of `[batch, length]` tokens without marks and padding.
+fn sentences<B: Backend>(tokens: Tensor<B, 2, Int>) -> Vec<Vec<u32>> {
+    let [rows, length] = tokens.dims();
+    let tokens: Vec<u32> = tokens.into_data().iter::<i64>().map(|token| token as u32).collect();
+    let sentence = |row: usize| {
+        let tokens = tokens[row * length..][..length].iter().copied();
+        tokens.skip_while(|&token| token == BOS).take_while(|&token| token != EOS).collect()
+    };
+    (0..rows).map(sentence).collect()
+}
