@@ -163,7 +163,7 @@ impl OneRun<'_> {
             }
             let score = settings.prune.score();
             let model = if density < 1.0 { model.pruned(density, score)? } else { model };
-            return Ok((model, topology.with_chains(config.chains())));
+            return Ok((model, settings.declare(topology, &config)));
         }
         let first_links = settings.topology.first_links_of_text(method)?;
         let config = settings
@@ -173,8 +173,7 @@ impl OneRun<'_> {
             .with_weights(settings.topology.weights())
             .with_layout(layout)
             .with_seed(self.job.seed);
-        let topology = topology.with_chains(config.chains());
-        Ok((config.try_init(device)?, topology))
+        Ok((config.try_init(device)?, settings.declare(topology, &config)))
     }
 
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {

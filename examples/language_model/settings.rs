@@ -8,7 +8,9 @@ use burn_cht::data::language::{Arrangement, Corpus, LanguageSource, Texts, Token
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig, LlamaSize};
 use burn_cht::nn::Layout;
+use burn_cht::topology::TopologyConfig;
 use burn_cht::topology::removal::RemovalScore;
+use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -88,6 +90,9 @@ pub struct Settings {
     #[arg(long, value_name = "BATCHES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_with: Option<usize>,
+    /// Queries, keys and values evolve head by head, each head keeping its number of links
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
     pub steps: StepKnobs,
@@ -145,6 +150,12 @@ impl Settings {
         // Tokens of several tokenisers may lie side by side.
         let folder = folder.join(format!("{}-{}", self.dataset, &hex(tokenizer.checksum())[..8]));
         Corpus::prepare(texts, tokenizer, arrangement, folder, name)
+    }
+
+    /// `topology` with what a model says of its layers.
+    pub fn declare(&self, topology: TopologyConfig, model: &LlamaConfig) -> TopologyConfig {
+        let topology = topology.with_chains(model.chains());
+        if self.per_head { topology.with_layers(model.per_head()) } else { topology }
     }
 
     /// The dense model that was asked for.

@@ -200,6 +200,10 @@ impl OneRun<'_> {
             seed: self.job.seed,
         };
         let topology = settings.topology.config(&run)?.with_chains(model.chains());
+        let topology = match settings.per_head {
+            true => topology.with_layers(model.per_head()),
+            false => topology,
+        };
         let density = match method {
             Method::Dense => 1.0,
             _ => topology.initial_density(1.0 - settings.topology.sparsity)?,

@@ -81,6 +81,9 @@ pub struct Settings {
     /// translation of all of them at every evaluation
     #[arg(long, value_enum, default_value_t = BestBy::Loss)]
     pub best_by: BestBy,
+    /// Queries, keys and values evolve head by head, each head keeping its number of links
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
     pub steps: StepKnobs,

@@ -66,6 +66,9 @@ pub struct LayerSettings {
     pub regrowth: Option<Regrowth>,
     /// Another ζ.
     pub fraction: Option<FractionSchedule>,
+    /// Equal parts of the layer's outputs that evolve each on its own, as the heads of an attention projection may:
+    /// links are removed, scored and regrown within a part, which keeps its share of the layer's links.
+    pub parts: Option<usize>,
 }
 
 impl TopologyConfig {
@@ -212,6 +215,13 @@ impl TopologyConfig {
     #[must_use]
     pub fn with_layer(mut self, pattern: impl Into<String>, settings: LayerSettings) -> Self {
         self.layers.push((pattern.into(), settings));
+        self
+    }
+
+    /// Several of them, as models have for their heads.
+    #[must_use]
+    pub fn with_layers(mut self, layers: impl IntoIterator<Item = (String, LayerSettings)>) -> Self {
+        self.layers.extend(layers);
         self
     }
 
@@ -409,6 +419,9 @@ impl TopologyConfig {
                 settings.removal.as_ref().or(composition.removal.as_ref()),
                 settings.regrowth.or(composition.regrowth),
             )?;
+            if settings.parts == Some(0) {
+                return Err(Error::argument(format!("parts of `{pattern}`"), 0, "at least 1"));
+            }
             if let Some(removal) = &settings.removal {
                 removal.check()?;
             }

@@ -8,6 +8,7 @@ use super::Links;
 use super::config::{LayerSettings, TopologyConfig};
 use super::density::DensitySchedule;
 use super::method::Composition;
+use super::parts::Parts;
 use super::percolation::{EverActive, ResolvedChain, active_units, matches, resolve};
 use super::regrowth::{InitialWeight, Regrowth};
 use super::removal::RemovalScore;
@@ -43,6 +44,7 @@ pub(super) struct LayerState {
     pub(super) shape: [usize; 2],
     pub(super) initial_nnz: usize,
     pub(super) settings: LayerSettings,
+    pub(super) parts: Parts,
     pub(super) stopped: bool,
     pub(super) ever_active: EverActive,
     /// The value each position had when it last was a link; kept only for historical initial weights.
@@ -155,11 +157,18 @@ impl TopologyManager {
             .map(|(path, links)| {
                 let mut ever_active = EverActive::new(links.shape());
                 ever_active.observe(links)?;
+                let settings = self.settings_of(path)?;
+                let parts = settings.parts.unwrap_or(1);
+                if !links.num_columns().is_multiple_of(parts) {
+                    let allowed = format!("a divisor of its {} outputs", links.num_columns());
+                    return Err(Error::argument(format!("parts of `{path}`"), parts, allowed));
+                }
                 Ok(LayerState {
                     path: (*path).to_string(),
                     shape: links.shape(),
                     initial_nnz: links.nnz(),
-                    settings: self.settings_of(path)?,
+                    parts: Parts::new(links.num_columns(), parts),
+                    settings,
                     stopped: false,
                     ever_active,
                     history: remembers.then(|| vec![0.0; links.capacity()]),

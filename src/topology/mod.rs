@@ -10,6 +10,7 @@ pub mod init;
 mod links;
 mod manager;
 mod method;
+mod parts;
 pub mod percolation;
 pub mod predictor;
 mod random;

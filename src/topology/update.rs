@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::prelude::*;
+use rand::rngs::StdRng;
 
 use super::init::WeightInit;
 use super::manager::{LayerView, Rewiring, TopologyManager};
+use super::parts::Parts;
 use super::percolation::percolate;
 use super::predictor::{LinkPredictor, Route};
 use super::regrowth::{InitialWeight, Regrowth, grow_at_random, grow_by_gradient, grow_from_scores};
@@ -93,7 +95,18 @@ impl TopologyManager {
         if !self.is_frozen(index) && target < pruned.nnz() {
             let removal = Removal::hard(self.config.method().pruning_score());
             let rng = &mut stream(self.config.seed(), &format!("{path}:decay"), number);
-            let links = removal.keep(&pruned, &weights, gradients.as_deref(), target, 0.0, rng)?;
+            let targets = layer.parts.targets(&pruned, target);
+            let keep = |part: usize, _| targets[part];
+            let links = keep_in_parts(
+                layer.parts,
+                &removal,
+                &pruned,
+                &weights,
+                gradients.as_deref(),
+                keep,
+                0.0,
+                rng,
+            )?;
             weights = restrict(&pruned, &weights, &links);
             gradients = gradients.map(|gradients| restrict(&pruned, &gradients, &links));
             pruned = Arc::new(links);
@@ -103,10 +116,11 @@ impl TopologyManager {
             Some(removal) if self.evolves(index) => {
                 let schedule = layer.settings.fraction.unwrap_or(self.composition.fraction);
                 let fraction = schedule.at(self.step(), self.config.end_step());
-                let keep = links_to_keep(pruned.nnz(), fraction);
+                let keep = |_, nnz| links_to_keep(nnz, fraction);
                 let progress = (self.step() as f64 / self.config.end_step() as f64).min(1.0);
                 let rng = &mut stream(self.config.seed(), &format!("{path}:removal"), number);
-                removal.keep(&pruned, &weights, gradients.as_deref(), keep, progress, rng)?
+                let gradients = gradients.as_deref();
+                keep_in_parts(layer.parts, removal, &pruned, &weights, gradients, keep, progress, rng)?
             }
             _ => (*pruned).clone(),
         };
@@ -151,31 +165,59 @@ impl TopologyManager {
     ) -> Result<()> {
         let start = Instant::now();
         let layer = &self.layers[index];
-        let missing = self.target_nnz(index, self.step()).saturating_sub(passage.kept.nnz());
+        let target = self.target_nnz(index, self.step());
+        let missing = target.saturating_sub(passage.kept.nnz());
         let regrowth = layer.settings.regrowth.or(self.composition.regrowth);
         if let (Some(regrowth), false, 1..) = (regrowth, self.is_frozen(index), missing) {
             let rng = &mut stream(self.config.seed(), &format!("{}:regrowth", layer.path), number);
-            let kept = &passage.kept;
-            passage.grown = match regrowth {
-                Regrowth::Random => grow_at_random(kept, missing, rng)?,
-                Regrowth::Gradient { .. } => {
-                    let gradients = view.dense_gradients.as_deref().ok_or_else(|| {
-                        Error::argument(
-                            format!("dense gradient of `{}`", layer.path),
-                            "not given",
-                            "regrowth by gradient needs it",
-                        )
-                    })?;
-                    self.check_finite("gradient", &layer.path, gradients)?;
-                    grow_by_gradient(kept, gradients, missing, rng)?
+            if layer.parts.is_whole() {
+                let gradients = view.dense_gradients.as_deref();
+                passage.grown =
+                    self.grow::<B>(index, regrowth, &passage.kept, missing, gradients, view, rng)?;
+            } else {
+                let targets = layer.parts.targets(&view.links, target);
+                let gradients =
+                    view.dense_gradients.as_deref().map(|gradients| layer.parts.cut_dense(gradients));
+                let mut grown = Vec::with_capacity(targets.len());
+                for (part, (kept, target)) in layer.parts.cut(&passage.kept).iter().zip(targets).enumerate() {
+                    let gradients = gradients.as_ref().map(|parts| &*parts[part]);
+                    let missing = target.saturating_sub(kept.nnz());
+                    grown.push(self.grow::<B>(index, regrowth, kept, missing, gradients, view, rng)?);
                 }
-                Regrowth::CannistraciHebb { predictor, selection } => {
-                    grow_by_topology::<B>(predictor, selection, kept, missing, view, rng)?
-                }
-            };
+                passage.grown = layer.parts.join(&grown);
+            }
         }
         passage.time += start.elapsed();
         Ok(())
+    }
+
+    /// `missing` new links for `kept`, a layer's or a part's of it, with the gradients at its positions.
+    #[expect(clippy::too_many_arguments, reason = "what a rule may look at, and where from")]
+    fn grow<B: Backend>(
+        &self,
+        index: usize,
+        regrowth: Regrowth,
+        kept: &Links,
+        missing: usize,
+        gradients: Option<&[f32]>,
+        view: &LayerView<B::Device>,
+        rng: &mut StdRng,
+    ) -> Result<Links> {
+        let path = &self.layers[index].path;
+        match regrowth {
+            Regrowth::Random => grow_at_random(kept, missing, rng),
+            Regrowth::Gradient { .. } => {
+                let gradients = gradients.ok_or_else(|| {
+                    let name = format!("dense gradient of `{path}`");
+                    Error::argument(name, "not given", "regrowth by gradient needs it")
+                })?;
+                self.check_finite("gradient", path, gradients)?;
+                grow_by_gradient(kept, gradients, missing, rng)
+            }
+            Regrowth::CannistraciHebb { predictor, selection } => {
+                grow_by_topology::<B>(predictor, selection, kept, missing, view, rng)
+            }
+        }
     }
 
     /// Stage 6 and the report: initial values of new links, and what later updates must remember.
@@ -240,6 +282,31 @@ impl TopologyManager {
     }
 }
 
+/// The links that stay, in every part as many as `keep` says of (its number, its links).
+#[expect(clippy::too_many_arguments, reason = "a removal's arguments, and where it is applied")]
+fn keep_in_parts(
+    parts: Parts,
+    removal: &Removal,
+    links: &Links,
+    weights: &[f32],
+    gradients: Option<&[f32]>,
+    keep: impl Fn(usize, usize) -> usize,
+    progress: f64,
+    rng: &mut StdRng,
+) -> Result<Links> {
+    if parts.is_whole() {
+        return removal.keep(links, weights, gradients, keep(0, links.nnz()), progress, rng);
+    }
+    let weights = parts.cut_values(links, weights);
+    let gradients = gradients.map(|gradients| parts.cut_values(links, gradients));
+    let mut kept = Vec::with_capacity(parts.count());
+    for (part, links) in parts.cut(links).iter().enumerate() {
+        let gradients = gradients.as_ref().map(|parts| &*parts[part]);
+        kept.push(removal.keep(links, &weights[part], gradients, keep(part, links.nnz()), progress, rng)?);
+    }
+    Ok(parts.join(&kept))
+}
+
 /// Regrowth by link prediction, through whichever route to the scores is cheapest.
 fn grow_by_topology<B: Backend>(
     predictor: LinkPredictor,
@@ -247,7 +314,7 @@ fn grow_by_topology<B: Backend>(
     kept: &Links,
     missing: usize,
     view: &LayerView<B::Device>,
-    rng: &mut rand::rngs::StdRng,
+    rng: &mut StdRng,
 ) -> Result<Links> {
     let on_device = !predictor.is_path_based() && Route::cheapest(kept, view.on_host) == Route::Matrix;
     let scores = if on_device {

@@ -8,6 +8,7 @@ mod layer;
 mod layouts;
 mod learner;
 mod net;
+mod parts;
 mod records;
 mod reports;
 mod resume;

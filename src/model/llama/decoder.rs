@@ -8,7 +8,7 @@ use super::parameters::{Drawn, Parameters, norm, normalise, transposed};
 use super::{Block, KeyValueCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
 use crate::kernel::dense::product;
-use crate::topology::Chain;
+use crate::topology::{Chain, LayerSettings};
 
 /// Embedding, blocks, norm, head: the logits of the next token at every position.
 ///
@@ -113,6 +113,18 @@ impl LlamaConfig {
         chains.push(Chain::feeds(feed_forward("gate"), feed_forward("down")));
         chains.push(Chain::feeds(feed_forward("up"), feed_forward("down")));
         chains
+    }
+
+    /// Queries, keys and values as networks of their heads, each of which keeps its number of links and is scored
+    /// alone; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by default
+    /// a projection is one network.
+    #[must_use]
+    pub fn per_head(&self) -> Vec<(String, LayerSettings)> {
+        let parts = |heads| LayerSettings { parts: Some(heads), ..LayerSettings::default() };
+        let (heads, kv_heads) = (self.heads, self.num_kv_heads());
+        [("query", heads), ("key", kv_heads), ("value", kv_heads)]
+            .map(|(name, heads)| (format!("layers.*.attention.{name}"), parts(heads)))
+            .into()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::nn::{
     SparseMultiHeadAttentionConfig,
 };
 use crate::topology::init::{TopologyInit, WeightInit};
-use crate::topology::{Chain, stream};
+use crate::topology::{Chain, LayerSettings, stream};
 
 /// How a model knows where in its sentence a token stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,15 @@ impl TransformerConfig {
             Chain::feeds("**.value", "**.output"),
             Chain::feeds("**.inner", "**.outer"),
         ]
+    }
+
+    /// Queries, keys and values as networks of their heads, each of which keeps its number of links and is scored
+    /// alone; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by default
+    /// a projection is one network.
+    #[must_use]
+    pub fn per_head(&self) -> Vec<(String, LayerSettings)> {
+        let settings = LayerSettings { parts: Some(self.n_heads), ..LayerSettings::default() };
+        ["**.query", "**.key", "**.value"].map(|pattern| (pattern.to_string(), settings.clone())).into()
     }
 
     fn validate(&self) -> Result<()> {
