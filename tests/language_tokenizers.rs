@@ -159,6 +159,39 @@ fn a_saved_tokeniser_is_the_same_one() {
 }
 
 #[test]
+fn a_prompt_begins_as_the_tokeniser_begins_a_text() {
+    let bytes = Tokenizer::bytes().unwrap();
+    assert_eq!(bytes.encode_prompt("A").unwrap(), [0, 67]);
+    assert_eq!(bytes.encode_prompt("").unwrap(), [0]);
+    let pieces = Tokenizer::load(data().join("bpe.model")).unwrap();
+    let expected: Vec<u32> = pieces.bos().into_iter().chain(pieces.encode("one").unwrap()).collect();
+    assert_eq!(pieces.encode_prompt("one").unwrap(), expected);
+
+    // `tokenizer.json` says itself, whatever token could begin a text.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&fs::read(data().join("llama.json")).unwrap()).unwrap();
+    let plain = Tokenizer::load(data().join("llama.json")).unwrap();
+    let (bos, eos) = (plain.bos().unwrap(), plain.eos().unwrap());
+    let text = plain.encode("one").unwrap();
+    assert_eq!(plain.encode_prompt("one").unwrap(), text);
+    assert_eq!(plain.encode_prompt("").unwrap(), [bos]);
+    let token = |name: &str, id: u32| serde_json::json!({"id": name, "ids": [id], "tokens": [name]});
+    let special = |name: &str| serde_json::json!({"SpecialToken": {"id": name, "type_id": 0}});
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [special("<s>"), {"Sequence": {"id": "A", "type_id": 0}}, special("</s>")],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<s>": token("<s>", bos), "</s>": token("</s>", eos)},
+    });
+    fs::write(&path, json.to_string()).unwrap();
+    let closing = Tokenizer::load(&path).unwrap();
+    assert_eq!(closing.encode("one").unwrap(), text);
+    assert_eq!(closing.encode_prompt("one").unwrap(), [&[bos][..], &text].concat());
+}
+
+#[test]
 fn tokenizer_config_tells_what_begins_and_ends_a_text() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(data().join("llama.json"), folder.path().join("tokenizer.json")).unwrap();

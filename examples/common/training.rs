@@ -84,6 +84,11 @@ where
     /// Training batches, starting with those of epoch `first_epoch`, and validation batches.
     fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, M>>;
 
+    /// Leaves in a run's folder what the model is of no use without: a tokeniser.
+    fn furnish(&self, _folder: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// Registers the metrics, with a loss that is [`Watch::finite`] among those of training.
     fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(
         &self,
@@ -145,10 +150,16 @@ where
         if !resume {
             optimizer.bind(&self.model)?;
         }
-        let folder = match resume {
-            true => RunFolder::resume(&dir, config, &["backend"])?,
-            false => RunFolder::create(&dir, config)?,
+        let (folder, loaders) = if resume {
+            let folder = RunFolder::resume(&dir, config, &["backend"])?;
+            let loaders = task.loaders(folder.first_epoch(), &self.device)?;
+            (folder, loaders)
+        } else {
+            // What is refused leaves no folder behind.
+            let loaders = task.loaders(1, &self.device)?;
+            (RunFolder::create(&dir, config)?, loaders)
         };
+        task.furnish(folder.path())?;
         let monitor = optimizer.monitor();
         folder.log_topology(&monitor, &interrupter, self.steps_per_epoch)?;
         let history = folder.history(&interrupter)?;
@@ -156,7 +167,7 @@ where
         let keep = folder.keep_best(&criterion, &history, &interrupter)?;
         let patience = self.patience.map(|epochs| Patience::new(criterion, epochs, &history));
 
-        let Loaders { train, valid } = task.loaders(folder.first_epoch(), &self.device)?;
+        let Loaders { train, valid } = loaders;
         let train = Reseeded::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
         let mut training = SupervisedTraining::new(folder.path(), Arc::new(train), valid)
             .num_epochs(self.epochs_left(&folder, patience.as_ref()))

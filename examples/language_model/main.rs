@@ -91,11 +91,9 @@ fn run() -> Result<()> {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
     let task = settings.dataset.find(settings.data.as_deref(), &settings.field)?;
-    let tokenizer = match (settings.tokenizer.as_deref(), &settings.checkpoint) {
-        (None, Some(checkpoint)) => Tokenizer::load(checkpoint)?,
-        (None | Some("bpe"), _) => task.train_bpe(settings.vocabulary)?,
-        (Some("bytes"), _) => Tokenizer::bytes()?,
-        (Some(file), _) => Tokenizer::load(file)?,
+    let tokenizer = match settings.own_tokenizer()? {
+        Some(tokenizer) => tokenizer,
+        None => task.train_bpe(settings.vocabulary)?,
     };
     let [train, valid] = [("train", &task.train), ("valid", &task.validation)]
         .map(|(name, texts)| settings.corpus(name, texts, &tokenizer));
@@ -212,7 +210,6 @@ type Trained<B> = Accumulating<B, Llama<B>>;
 
 impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, Trained<B>>> {
-        self.tokenizer.save(&self.job.folder)?;
         let settings = self.settings;
         let batches = settings.steps.batches_per_epoch();
         let train = SequenceLoader::<B>::training(
@@ -229,6 +226,10 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
             train: Arc::new(Groups::new(Arc::new(train), settings.steps.accumulate)?),
             valid: Arc::new(valid),
         })
+    }
+
+    fn furnish(&self, folder: &Path) -> Result<()> {
+        self.tokenizer.save(folder)
     }
 
     fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
-use burn_cht::Result;
 use burn_cht::data::language::{Arrangement, Corpus, LanguageSource, Texts, Tokenizer};
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig, LlamaSize};
 use burn_cht::nn::Layout;
 use burn_cht::topology::TopologyConfig;
 use burn_cht::topology::removal::RemovalScore;
+use burn_cht::{Error, Result};
 use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -143,6 +143,24 @@ impl PruneKind {
 }
 
 impl Settings {
+    /// The tokeniser that was asked for, or the checkpoint's; none if one is to be learned from the text.
+    pub fn own_tokenizer(&self) -> Result<Option<Tokenizer>> {
+        match (self.tokenizer.as_deref(), &self.checkpoint) {
+            (None, Some(checkpoint)) if checkpoint.is_dir() => Tokenizer::load(checkpoint).map(Some),
+            (None, Some(checkpoint)) => {
+                let name = format!("tokenizer of {}", checkpoint.display());
+                Err(Error::argument(
+                    name,
+                    "not given",
+                    "--tokenizer FILE: a llama2.c model comes without one",
+                ))
+            }
+            (None | Some("bpe"), _) => Ok(None),
+            (Some("bytes"), _) => Tokenizer::bytes().map(Some),
+            (Some(file), _) => Tokenizer::load(file).map(Some),
+        }
+    }
+
     /// The tokens of `texts`, in files under the name `name` if they are to be kept.
     pub fn corpus(&self, name: &str, texts: &Texts, tokenizer: &Tokenizer) -> Result<Corpus> {
         let arrangement = if self.documents { Arrangement::Documents } else { Arrangement::Packed };

@@ -1,7 +1,7 @@
 //! Continuing texts with what a run has left, or with a checkpoint.
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::prelude::*;
 use burn_cht::data::language::Tokenizer;
@@ -75,10 +75,10 @@ impl<B: Backend> Writer<B> {
     pub fn open(comparison: &Comparison, settings: &Settings) -> Result<Self> {
         match (&settings.checkpoint, &comparison.out) {
             (Some(checkpoint), _) => {
+                let learned = || Error::argument("tokenizer", "bpe", "bytes or a file, with --generate");
+                let tokenizer = settings.own_tokenizer()?.ok_or_else(learned)?;
                 let layout = settings.topology.layout.layout();
-                let model = read_checkpoint(checkpoint, layout, &B::Device::default())?;
-                let file = settings.tokenizer.as_ref().map_or_else(|| checkpoint.clone(), PathBuf::from);
-                Self::new(model, Tokenizer::load(file)?)
+                Self::new(read_checkpoint(checkpoint, layout, &B::Device::default())?, tokenizer)
             }
             (None, Some(run)) => Self::of_run(run),
             (None, None) => Err(Error::argument("generate", "without a model", "with --out or --checkpoint")),
@@ -118,8 +118,9 @@ impl<B: Backend> Writer<B> {
 
     /// Prints the prompt and its continuation while that grows.
     pub fn write(&self, prompt: &str, generating: &Generating) -> Result<()> {
-        let mut ids = self.tokenizer.bos().into_iter().collect::<Vec<_>>();
-        ids.extend(self.tokenizer.encode(prompt)?);
+        let ids = self.tokenizer.encode_prompt(prompt)?;
+        // Before anything is printed.
+        self.model.check_prompt(&ids)?;
         let mut stream = self.tokenizer.text_stream();
         let mut shown = Shown { text: String::new(), printed: 0, stops: &generating.stop };
         for &id in &ids {

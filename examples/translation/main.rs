@@ -253,7 +253,6 @@ type Trained<B> = Accumulating<B, Transformer<B>>;
 
 impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, Trained<B>>> {
-        self.vocabularies.save(self.job.folder.join(VOCABULARY))?;
         let settings = self.settings;
         let train = TranslationLoader::<B>::new(self.train.clone(), settings.batch_tokens, device)?
             .shuffled(self.job.seed)
@@ -265,6 +264,10 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
             train: Arc::new(Groups::new(Arc::new(train), settings.steps.accumulate)?),
             valid: Arc::new(TranslationLoader::<B::InnerBackend>::new(self.valid.clone(), tokens, device)?),
         })
+    }
+
+    fn furnish(&self, folder: &Path) -> Result<()> {
+        self.vocabularies.save(folder.join(VOCABULARY))
     }
 
     fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(

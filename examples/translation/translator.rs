@@ -73,6 +73,7 @@ impl<B: Backend> Translator<B> {
             true => Box::new(std::io::stdin().lock()),
             false => Box::new(BufReader::new(File::open(file).map_err(Error::io(file))?)),
         };
+        let file = if standard { Path::new("standard input") } else { file };
         // Whoever types wants an answer to every line.
         let together = if standard && std::io::stdin().is_terminal() { 1 } else { 16 * self.decode.batch };
         let mut first = 1;

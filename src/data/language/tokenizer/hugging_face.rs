@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
@@ -96,6 +97,24 @@ impl HuggingFace {
         Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
     }
 
+    /// The tokens of `text` between those that the tokeniser itself puts around it, but for one that ends it.
+    pub(super) fn encode_prompt(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode_fast(text, true)?.get_ids().to_vec();
+        if self.eos.is_some()
+            && ids.len() > 1
+            && ids.last() == self.eos.as_ref()
+            && !self.ends_itself(text)?
+        {
+            ids.pop();
+        }
+        Ok(ids)
+    }
+
+    /// Whether the last token of `text` is the end without anybody's help.
+    fn ends_itself(&self, text: &str) -> tokenizers::Result<bool> {
+        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().last() == self.eos.as_ref())
+    }
+
     /// The text of these tokens, those that begin and end a text left out.
     pub(super) fn decode(&self, ids: &[u32]) -> tokenizers::Result<String> {
         self.tokenizer.decode(ids, true)
@@ -109,7 +128,7 @@ pub(super) fn bytes() -> Result<Vec<u8>> {
     let vocabulary = specials.chain(names).zip(0_u32..).collect::<Vocab>();
     let model =
         BPE::builder().vocab_and_merges(vocabulary, Vec::new()).build().map_err(|error| refused(&*error))?;
-    let mut tokenizer = byte_level(model);
+    let mut tokenizer = byte_level(model)?;
     tokenizer.add_special_tokens(&special_tokens());
     tokenizer.to_string(false).map(String::into_bytes).map_err(|error| refused(&*error))
 }
@@ -134,7 +153,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
         .special_tokens(special_tokens())
         .initial_alphabet((0..=255).map(byte_name).collect())
         .build();
-    let mut tokenizer = byte_level(BPE::default());
+    let mut tokenizer = byte_level(BPE::default())?;
     tokenizer.train(&mut trainer, texts).map_err(|error| refused(&*error))?;
     tokenizer.to_string(false).map(String::into_bytes).map_err(|error| refused(&*error))
 }
@@ -142,11 +161,19 @@ pub(super) fn train<S: AsRef<str> + Send>(
 type ByteLevelBpe =
     TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-fn byte_level(model: BPE) -> ByteLevelBpe {
+fn byte_level(model: BPE) -> Result<ByteLevelBpe> {
     let mut tokenizer = ByteLevelBpe::new(model);
+    // Special tokens are the first: `<s>` is 0.
+    let beginning = TemplateProcessing::builder()
+        .try_single(format!("{BOS} $A"))
+        .map_err(|error| Error::argument("template", error, "one that the crate `tokenizers` knows"))?
+        .special_tokens(vec![(BOS, 0)])
+        .build()
+        .map_err(|error| refused(&error))?;
+    tokenizer.with_post_processor(Some(beginning));
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, false, true)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    tokenizer
+    Ok(tokenizer)
 }
 
 fn special_tokens() -> Vec<AddedToken> {

@@ -223,15 +223,28 @@ impl Tokenizer {
         match &*self.kind {
             Kind::Llama2c(pieces) => Ok(pieces.encode(text)),
             Kind::SentencePiece(model) => Ok(model.encode(text)),
-            Kind::HuggingFace(model) => model.encode(text).map_err(|error| {
-                let start = text.chars().take(40).collect::<String>();
-                Error::argument(
-                    "text",
-                    format!("{start:?}"),
-                    format!("what the tokeniser can spell ({error})"),
-                )
-            }),
+            Kind::HuggingFace(model) => model.encode(text).map_err(|error| unspelled(text, &*error)),
         }
+    }
+
+    /// The tokens of `text` for a model that is to go on with it: after whatever begins a text. For a `tokenizer.json`
+    /// that is what its post-processor says, as in Hugging Face's `generate`; for the others, those made here among
+    /// them, [`bos`](Self::bos). An empty text is begun in any case, if there is a token for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = match &*self.kind {
+            Kind::HuggingFace(model) => {
+                model.encode_prompt(text).map_err(|error| unspelled(text, &*error))?
+            }
+            _ => self.bos().into_iter().chain(self.encode(text)?).collect(),
+        };
+        if ids.is_empty() {
+            ids.extend(self.bos().or_else(|| self.eos()));
+        }
+        Ok(ids)
     }
 
     /// The text of `tokens`: what [`encode`](Self::encode) was given, as far as the tokeniser keeps it. Tokens that
@@ -259,6 +272,11 @@ impl Tokenizer {
     pub fn text_stream(&self) -> TextStream<'_> {
         TextStream::new(self)
     }
+}
+
+fn unspelled(text: &str, error: &(dyn std::error::Error + Send + Sync)) -> Error {
+    let start = text.chars().take(40).collect::<String>();
+    Error::argument("text", format!("{start:?}"), format!("what the tokeniser can spell ({error})"))
 }
 
 impl Kind {

@@ -103,7 +103,12 @@ impl<B: Backend> Llama<B> {
         Tensor::from_data(TensorData::new(values, [1, tokens.len()]), &device)
     }
 
-    fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
+    /// Whether `prompt` is one that [`generate`](Self::generate) takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for an empty prompt, one longer than the context, and a token outside of the vocabulary.
+    pub fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
         let context = self.config().context;
         if prompt.is_empty() || prompt.len() > context {
             let allowed = format!("from 1 to the model's context of {context} tokens");
