@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor, TensorData, Tolerance};
-use burn_cht::kernel::{DenseGradientSlot, Index, dense_linear, dense_weight, has_kernel, sparse_linear};
+use burn_cht::kernel::{
+    DenseGradientSlot, Index, dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu,
+};
 use burn_cht::topology::Links;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -83,6 +86,45 @@ fn output_and_every_gradient_agree_with_burns_dense_autodiff() {
         assert_close(&sparse::<Balanced>(&index), &dense);
         assert_close(&sparse::<Twice>(&index), &dense);
     }
+}
+
+#[test]
+fn the_rectified_layer_is_the_layer_with_relu_behind_it_to_the_bit() {
+    fn pair<B: AutodiffBackend>(index: &Arc<Index>) -> [Vec<TensorData>; 2] {
+        let fused = run::<B>(index, |x, values, bias| sparse_linear_relu(x, values, Some(bias), index, None));
+        let apart =
+            run::<B>(index, |x, values, bias| relu(sparse_linear(x, values, Some(bias), index, None)));
+        [fused, apart]
+    }
+    for density in [0.05, 0.4] {
+        let index = index(density);
+        for [fused, apart] in [pair::<Plain>(&index), pair::<Balanced>(&index), pair::<Twice>(&index)] {
+            assert_eq!(fused, apart);
+        }
+        let x = Tensor::<Flex, 2>::from_data(data([BATCH, SHAPE[0]], 1), &Default::default());
+        let values = Tensor::<Flex, 1>::from_data(data([index.nnz()], 2), &Default::default());
+        let apart = relu(sparse_linear(x.clone(), values.clone(), None, &index, None)).into_data();
+        assert_eq!(sparse_linear_relu(x, values, None, &index, None).into_data(), apart);
+    }
+}
+
+#[test]
+fn the_dense_gradient_of_a_rectified_layer_is_that_of_its_positive_outputs() {
+    let index = index(0.2);
+    let slot = Arc::new(DenseGradientSlot::default());
+    let x = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[0]], 1), &Default::default());
+    let dy = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[1]], 4), &Default::default());
+    let values = leaf::<Plain, 1>([index.nnz()], 2);
+    slot.arm();
+    let y = sparse_linear_relu(x.clone(), values.clone(), None, &index, Some(&slot));
+    let positive = y.clone().greater_elem(0.0);
+    let gradients = (y * dy.clone()).sum().backward();
+    let at_links = values.grad(&gradients).unwrap().into_data().into_vec::<f32>().unwrap();
+    let dense = slot.take().unwrap();
+    let expected = x.transpose().matmul(dy.mask_fill(positive.bool_not(), 0.0)).into_data();
+    dense.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-5, 1e-5));
+    let dense = dense.into_vec::<f32>().unwrap();
+    assert!(index.positions().zip(at_links).all(|(position, own)| (dense[position] - own).abs() < 1e-5));
 }
 
 #[test]

@@ -141,6 +141,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_rectified_product_is_the_positive_part_and_its_gradients_those_of_the_positive_outputs_to_the_bit(
+        inputs in 1usize..60, outputs in 1usize..60, batch in 0usize..100, root in 0.1f64..1.0, seed in any::<u64>()
+    ) {
+        let mut case = case([inputs, outputs], batch, root * root, seed);
+        for level in levels() {
+            let kernel = Kernel::new().with_arch(level);
+            let (index, x, values) = (&case.index, &case.x[..], &case.values[..]);
+            let y = kernel.forward(index, batch, x, values, Some(&case.bias));
+            let positive = kernel.forward_relu(index, batch, x, values, Some(&case.bias));
+            let expected: Vec<f32> = y.iter().map(|&y| if y > 0.0 { y } else { 0.0 }).collect();
+            prop_assert_eq!(&positive, &expected);
+            let found = kernel.backward_relu(index, batch, x, values, &positive, &case.dy, ALL);
+            let whole = std::mem::take(&mut case.dy);
+            case.dy = whole.iter().zip(&y).map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 }).collect();
+            let expected = case.run(kernel).1;
+            case.dy = whole;
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
 #[test]
 fn full_and_nearly_empty_layers_of_every_batch_up_to_seventy_agree_with_dense_arithmetic() {
     for batch in 1..=70 {

@@ -22,6 +22,8 @@ pub(super) struct Backward<'a, I> {
     /// Needed for `dw` alone, may be empty without it.
     pub(super) x: &'a [f32],
     pub(super) dy: &'a [f32],
+    /// The outputs, if they were rectified: where one is not positive its gradient is 0.
+    pub(super) y: Option<&'a [f32]>,
     /// Needed for `dx` alone, may be empty without it.
     pub(super) values: &'a [f32],
     pub(super) offsets: &'a [u32],
@@ -68,11 +70,19 @@ impl<I: Id> Backward<'_, I> {
     fn tile<S: Simd, const R: usize>(&self, simd: S, first: usize, rows: usize, panel: &mut [f32]) {
         let outputs = self.shape[1];
         assert!(panel.len() >= outputs * R * S::F32_LANES && self.dy.len() >= (first + rows) * outputs);
+        assert!(self.y.is_none_or(|y| y.len() == self.dy.len()));
         let panel = panel.as_mut_ptr();
-        // SAFETY: both lengths were just checked and `rows <= R * S::F32_LANES`; `db` has room for `outputs` sums.
+        // SAFETY: the lengths were just checked and `rows <= R * S::F32_LANES`; `db` has room for `outputs` sums.
         unsafe {
             let source = self.dy.as_ptr().add(first * outputs);
-            pack::<S, R>(simd, source, outputs, rows, 0..outputs, panel, self.db.map(|db| db.0));
+            let db = self.db.map(|db| db.0);
+            match self.y {
+                None => pack::<S, R>(simd, source, None, outputs, rows, 0..outputs, panel, db),
+                Some(y) => {
+                    let gate = Some(y.as_ptr().add(first * outputs));
+                    pack::<S, R>(simd, source, gate, outputs, rows, 0..outputs, panel, db);
+                }
+            }
         }
         match (self.dx.is_some(), self.dw.is_some()) {
             (true, true) => self.links::<S, R, true, true>(simd, first, rows, panel),
@@ -108,7 +118,7 @@ impl<I: Id> Backward<'_, I> {
                 unsafe {
                     let source = self.x.as_ptr().add(first * inputs);
                     let block = x_block.0.as_mut_ptr();
-                    pack::<S, R>(simd, source, inputs, rows, input..input + count, block, None);
+                    pack::<S, R>(simd, source, None, inputs, rows, input..input + count, block, None);
                 }
             }
             for lane in 0..count {

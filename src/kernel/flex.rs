@@ -13,26 +13,27 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::backend::Backend;
 
-use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::ops::{ActivationOps, FloatTensor, FloatTensorOps};
 use burn::tensor::{TensorData, TensorMetadata};
 
 use super::{DenseGradientSlot, Index, Kernel, Wanted};
 
-/// [`super::sparse_linear`] on the primitives of backend `B`.
+/// [`super::sparse_linear`] on the primitives of backend `B`; the last argument asks for the positive part.
 pub(super) type Path<B> = fn(
     FloatTensor<B>,
     FloatTensor<B>,
     Option<FloatTensor<B>>,
     &Arc<Index>,
     Option<&Arc<DenseGradientSlot>>,
+    bool,
 ) -> FloatTensor<B>;
 
 /// The kernel path of a backend, if it has one.
 pub(super) fn path<B: Backend>() -> Option<Path<B>> {
     let backend = TypeId::of::<B>();
     if backend == TypeId::of::<Flex>() {
-        Some(|x, values, bias, index, _| {
-            same(forward(&same(x), &same(values), bias.map(same).as_ref(), index))
+        Some(|x, values, bias, index, _, relu| {
+            same(forward(&same(x), &same(values), bias.map(same).as_ref(), index, relu))
         })
     } else if backend == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
         Some(tracked::<B, NoCheckpointing>)
@@ -55,11 +56,13 @@ fn forward(
     values: &FloatTensor<Flex>,
     bias: Option<&FloatTensor<Flex>>,
     index: &Index,
+    relu: bool,
 ) -> FloatTensor<Flex> {
     let outputs = index.shape()[1];
     let (x, values, bias) = (contiguous(x), contiguous(values), bias.map(contiguous));
     let batch = x.shape()[0];
-    let y = Kernel::new().forward(index, batch, floats(&x), floats(&values), bias.as_ref().map(floats));
+    let kernel = if relu { Kernel::forward_relu } else { Kernel::forward };
+    let y = kernel(&Kernel::new(), index, batch, floats(&x), floats(&values), bias.as_ref().map(floats));
     FloatTensor::<Flex>::from_data(TensorData::new(y, [batch, outputs]))
 }
 
@@ -77,11 +80,13 @@ fn tracked<B: Backend, C: CheckpointStrategy>(
     bias: Option<FloatTensor<B>>,
     index: &Arc<Index>,
     slot: Option<&Arc<DenseGradientSlot>>,
+    relu: bool,
 ) -> FloatTensor<B> {
     let x: FloatTensor<Autodiff<Flex>> = same(x);
     let values: FloatTensor<Autodiff<Flex>> = same(values);
     let bias: Option<FloatTensor<Autodiff<Flex>>> = bias.map(same);
-    let output = forward(&x.primitive, &values.primitive, bias.as_ref().map(|bias| &bias.primitive), index);
+    let output =
+        forward(&x.primitive, &values.primitive, bias.as_ref().map(|bias| &bias.primitive), index, relu);
     // Each gradient needs the other factor.
     macro_rules! record {
         ($nodes:expr) => {
@@ -90,6 +95,7 @@ fn tracked<B: Backend, C: CheckpointStrategy>(
                     let state = State {
                         x: values.is_tracked().then(|| prep.checkpoint(&x)),
                         values: x.is_tracked().then(|| prep.checkpoint(&values)),
+                        rectified: relu.then(|| output.clone()),
                         index: index.clone(),
                         slot: slot.cloned(),
                     };
@@ -106,7 +112,7 @@ fn tracked<B: Backend, C: CheckpointStrategy>(
     same(tracked)
 }
 
-/// `y = x · W (+ bias)`; the parents are `x`, `values` and, if there is one, `bias`.
+/// `y = x · W (+ bias)`, or its positive part; the parents are `x`, `values` and, if there is one, `bias`.
 #[derive(Debug)]
 struct SparseLinear;
 
@@ -114,6 +120,8 @@ struct SparseLinear;
 struct State {
     x: Option<NodeId>,
     values: Option<NodeId>,
+    /// The output, if it is a positive part: whoever reads it next keeps it anyway.
+    rectified: Option<FloatTensor<Flex>>,
     index: Arc<Index>,
     slot: Option<Arc<DenseGradientSlot>>,
 }
@@ -122,7 +130,7 @@ impl<const N: usize> Backward<Flex, N> for SparseLinear {
     type State = State;
 
     fn backward(self, ops: Ops<State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let State { x, values, index, slot } = ops.state;
+        let State { x, values, rectified, index, slot } = ops.state;
         let [inputs, outputs] = index.shape();
         let dy = contiguous(&grads.consume::<Flex>(&ops.node));
         let x = x.map(|x| contiguous(&checkpointer.retrieve_node_output::<FloatTensor<Flex>>(x)));
@@ -133,15 +141,20 @@ impl<const N: usize> Backward<Flex, N> for SparseLinear {
             bias: ops.parents.get(2).is_some_and(Option::is_some),
         };
         let batch = dy.shape()[0];
-        let gradients = Kernel::new().backward(
-            &index,
-            batch,
-            x.as_ref().map_or(&[], floats),
-            values.as_ref().map_or(&[], floats),
-            floats(&dy),
-            wanted,
-        );
+        let kernel = Kernel::new();
+        let (x_floats, value_floats) =
+            (x.as_ref().map_or(&[][..], floats), values.as_ref().map_or(&[][..], floats));
+        let gradients = match &rectified {
+            None => kernel.backward(&index, batch, x_floats, value_floats, floats(&dy), wanted),
+            Some(y) => {
+                kernel.backward_relu(&index, batch, x_floats, value_floats, floats(y), floats(&dy), wanted)
+            }
+        };
         if let (Some(slot), Some(x)) = (slot.filter(|slot| slot.is_armed()), x) {
+            let dy = match rectified {
+                None => dy,
+                Some(y) => Flex::relu_backward(y, dy),
+            };
             slot.add(Flex::float_matmul(Flex::float_transpose(x), dy).into_data());
         }
         let shapes = [vec![batch, inputs], vec![index.nnz()], vec![outputs]];

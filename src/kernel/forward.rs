@@ -1,4 +1,4 @@
-//! `y = x · W + bias`.
+//! `y = x · W + bias`, or its positive part.
 
 use std::ops::Range;
 
@@ -26,6 +26,8 @@ pub(super) struct Forward<'a, I> {
     pub(super) y: Output,
     pub(super) rows: Range<usize>,
     pub(super) outputs: Range<usize>,
+    /// Whether negative outputs become 0.
+    pub(super) relu: bool,
 }
 
 impl<I: Id> WithSimd for Forward<'_, I> {
@@ -80,7 +82,16 @@ impl<I: Id> Forward<'_, I> {
         let panel = panel.as_mut_ptr();
         // SAFETY: both lengths were just checked and `rows <= tile`.
         unsafe {
-            pack::<S, R>(simd, self.x.as_ptr().add(first * inputs), inputs, rows, 0..inputs, panel, None)
+            pack::<S, R>(
+                simd,
+                self.x.as_ptr().add(first * inputs),
+                None,
+                inputs,
+                rows,
+                0..inputs,
+                panel,
+                None,
+            )
         };
         let mut block = Block([0.0; BLOCK]);
         let mut output = self.outputs.start;
@@ -105,6 +116,10 @@ impl<I: Id> Forward<'_, I> {
                         for r in 0..R {
                             sums[r] = simd.mul_add_e_f32s(weight, load::<S>(source.add(r * lanes)), sums[r]);
                         }
+                    }
+                    if self.relu {
+                        let zero = simd.splat_f32s(0.0);
+                        sums = sums.map(|sum| simd.max_f32s(sum, zero));
                     }
                     for r in 0..R {
                         store::<S>(block.0.as_mut_ptr().add(lane * tile + r * lanes), sums[r]);

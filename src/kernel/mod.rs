@@ -32,7 +32,7 @@ mod run;
 mod slot;
 
 pub use index::Index;
-pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear};
+pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu};
 pub use run::{Gradients, Kernel, Wanted};
 pub use slot::DenseGradientSlot;
 

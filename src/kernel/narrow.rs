@@ -19,6 +19,7 @@ pub(super) struct NarrowForward<'a, I> {
     pub(super) order: &'a [u32],
     pub(super) y: Output,
     pub(super) outputs: Range<usize>,
+    pub(super) relu: bool,
 }
 
 impl<I: Id> WithSimd for NarrowForward<'_, I> {
@@ -34,6 +35,9 @@ impl<I: Id> WithSimd for NarrowForward<'_, I> {
                 let mut sum = self.bias.map_or(0.0, |bias| bias[output]);
                 for (id, &link) in self.ids[entries.clone()].iter().zip(&self.order[entries]) {
                     sum += self.values[link as usize] * x[id.at()];
+                }
+                if self.relu {
+                    sum = sum.max(0.0);
                 }
                 // SAFETY: `y` has `batch` rows of `outputs` (checked by the driver), and this thread alone writes this
                 // output.
@@ -53,6 +57,7 @@ pub(super) struct NarrowScatter<'a, I> {
     pub(super) offsets: &'a [u32],
     pub(super) ids: &'a [I],
     pub(super) y: Output,
+    pub(super) relu: bool,
 }
 
 impl<I: Id> WithSimd for NarrowScatter<'_, I> {
@@ -74,6 +79,11 @@ impl<I: Id> WithSimd for NarrowScatter<'_, I> {
                 // SAFETY: `ids` holds numbers below `outputs` (built so by `Index`), all of which were just written.
                 unsafe { *self.y.0.add(id.at()) += value * x };
             }
+        }
+        if self.relu {
+            // SAFETY: all outputs were written, by this thread alone.
+            let y = unsafe { std::slice::from_raw_parts_mut(self.y.0, outputs) };
+            y.iter_mut().for_each(|y| *y = y.max(0.0));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 #[cfg(feature = "flex")]
 use burn::tensor::{DType, TensorPrimitive};
@@ -44,6 +45,37 @@ pub fn sparse_linear<B: Backend>(
     index: &Arc<Index>,
     slot: Option<&Arc<DenseGradientSlot>>,
 ) -> Tensor<B, 2> {
+    linear_with(x, values, bias, index, slot, false)
+}
+
+/// `relu(x · W (+ bias))`: the value and gradient of [`sparse_linear`] with Burn's `relu` behind it, in the same pass
+/// where there is a kernel.
+///
+/// # Shapes
+///
+/// As [`sparse_linear`].
+///
+/// # Panics
+///
+/// If the shapes do not fit the index, as Burn's own operations do.
+pub fn sparse_linear_relu<B: Backend>(
+    x: Tensor<B, 2>,
+    values: Tensor<B, 1>,
+    bias: Option<Tensor<B, 1>>,
+    index: &Arc<Index>,
+    slot: Option<&Arc<DenseGradientSlot>>,
+) -> Tensor<B, 2> {
+    linear_with(x, values, bias, index, slot, true)
+}
+
+fn linear_with<B: Backend>(
+    x: Tensor<B, 2>,
+    values: Tensor<B, 1>,
+    bias: Option<Tensor<B, 1>>,
+    index: &Arc<Index>,
+    slot: Option<&Arc<DenseGradientSlot>>,
+    rectified: bool,
+) -> Tensor<B, 2> {
     let [inputs, outputs] = index.shape();
     let [batch, width] = x.dims();
     assert_eq!(width, inputs, "sparse_linear: x is [{batch}, {width}], the weight [{inputs}, {outputs}]");
@@ -60,10 +92,11 @@ pub fn sparse_linear<B: Backend>(
         let x = x.into_primitive().tensor();
         let values = values.into_primitive().tensor();
         let bias = bias.map(|bias| bias.into_primitive().tensor());
-        return Tensor::from_primitive(TensorPrimitive::Float(path(x, values, bias, index, slot)));
+        return Tensor::from_primitive(TensorPrimitive::Float(path(x, values, bias, index, slot, rectified)));
     }
     let _ = slot;
-    dense_linear(x, values, bias, index)
+    let y = dense_linear(x, values, bias, index);
+    if rectified { relu(y) } else { y }
 }
 
 /// [`sparse_linear`] in plain tensor operations: the values scattered into a dense weight, then a matrix product.

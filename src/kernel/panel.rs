@@ -80,17 +80,20 @@ impl Drop for Scratch {
 }
 
 /// Transposes `columns` of `rows` consecutive rows of a row-major matrix into a panel, and adds the sums over the
-/// rows of every column to `sums` (indexed by column of the matrix) if they are wanted.
+/// rows of every column to `sums` (indexed by column of the matrix) if they are wanted. Where a `gate` of the same
+/// rows is not positive, the matrix counts as 0.
 ///
 /// # Safety
 ///
-/// `source` points to the first of `rows` rows of `width` readable floats each, `rows <= R * S::F32_LANES`,
-/// `columns.end <= width`; `panel` points to `columns.len() * R * S::F32_LANES` writable floats; `sums`, if any, to
-/// `width` writable ones; none overlap.
+/// `source` and `gate`, if any, point to the first of `rows` rows of `width` readable floats each,
+/// `rows <= R * S::F32_LANES`, `columns.end <= width`; `panel` points to `columns.len() * R * S::F32_LANES` writable
+/// floats; `sums`, if any, to `width` writable ones; what is written overlaps nothing else.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a matrix, its part, and where that goes")]
 pub(super) unsafe fn pack<S: Simd, const R: usize>(
     simd: S,
     source: *const f32,
+    gate: Option<*const f32>,
     width: usize,
     rows: usize,
     columns: Range<usize>,
@@ -106,13 +109,14 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
             // SAFETY: the rows `r * lanes + l` that are read are below `rows`, the columns below `width`; the panel is
             // written below `columns.len() * R * lanes`.
             let sum = unsafe {
-                let source = source.add(r * lanes * width + column);
+                let first = r * lanes * width + column;
+                let (source, gate) = (source.add(first), gate.map(|gate| gate.add(first)));
                 let target = panel.add((column - columns.start) * R * lanes + r * lanes);
                 if count == lanes && (r + 1) * lanes <= rows {
-                    pack_square(simd, source, width, target, R * lanes, lanes * R * lanes)
+                    pack_square(simd, source, gate, width, target, R * lanes, lanes * R * lanes)
                 } else {
                     let rows = lanes.min(rows.saturating_sub(r * lanes));
-                    pack_corner(simd, source, width, rows, count, target, R * lanes)
+                    pack_corner(simd, source, gate, width, rows, count, target, R * lanes)
                 }
             };
             total = simd.add_f32s(total, sum);
@@ -133,11 +137,12 @@ pub(super) unsafe fn pack<S: Simd, const R: usize>(
 ///
 /// # Safety
 ///
-/// `source` and `target` point to `S::F32_LANES` rows each, `width` and `stride` floats apart.
+/// `source`, `gate` if any, and `target` point to `S::F32_LANES` rows each, `width` and `stride` floats apart.
 #[inline(always)]
 unsafe fn pack_square<S: Simd>(
     simd: S,
     source: *const f32,
+    gate: Option<*const f32>,
     width: usize,
     target: *mut f32,
     stride: usize,
@@ -151,6 +156,9 @@ unsafe fn pack_square<S: Simd>(
             prefetch(source.wrapping_add(l * width + 4 * S::F32_LANES));
             prefetch(target.wrapping_add(l * stride + next));
             square[l] = load::<S>(source.add(l * width));
+            if let Some(gate) = gate {
+                square[l] = gated(simd, square[l], load::<S>(gate.add(l * width)));
+            }
         }
         total = simd.add_f32s(total, square[l]);
     }
@@ -168,9 +176,11 @@ unsafe fn pack_square<S: Simd>(
 ///
 /// As [`pack_square`] for so many rows and columns, each of which is at most `S::F32_LANES`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "as `pack`")]
 unsafe fn pack_corner<S: Simd>(
     simd: S,
     source: *const f32,
+    gate: Option<*const f32>,
     width: usize,
     rows: usize,
     count: usize,
@@ -181,7 +191,12 @@ unsafe fn pack_corner<S: Simd>(
     let mut total = simd.splat_f32s(0.0);
     for l in 0..rows {
         // SAFETY: the caller's promise.
-        square[l] = unsafe { load_part(simd, source.add(l * width), count) };
+        unsafe {
+            square[l] = load_part(simd, source.add(l * width), count);
+            if let Some(gate) = gate {
+                square[l] = gated(simd, square[l], load_part(simd, gate.add(l * width), count));
+            }
+        }
         total = simd.add_f32s(total, square[l]);
     }
     transpose(simd, &mut square);
@@ -190,6 +205,13 @@ unsafe fn pack_corner<S: Simd>(
         unsafe { store::<S>(target.add(l * stride), square[l]) };
     }
     total
+}
+
+/// `value` where `gate` is positive, otherwise 0.
+#[inline(always)]
+fn gated<S: Simd>(simd: S, value: S::f32s, gate: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.greater_than_f32s(gate, zero), value, zero)
 }
 
 /// The way back: `count <= S::F32_LANES` columns of a panel become the columns from `column` on of `rows`
@@ -217,7 +239,7 @@ pub(super) unsafe fn unpack<S: Simd, const R: usize>(
             let source = panel.add(r * lanes);
             let target = target.add(r * lanes * width + column);
             if count == lanes && (r + 1) * lanes <= rows {
-                pack_square(simd, source, R * lanes, target, width, lanes);
+                pack_square(simd, source, None, R * lanes, target, width, lanes);
             } else {
                 let mut square = [simd.splat_f32s(0.0); MAX_LANES];
                 for l in 0..lanes {

@@ -93,6 +93,35 @@ impl Kernel {
         values: &[f32],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
+        self.output(index, batch, x, values, bias, false)
+    }
+
+    /// `y = max(0, x · W (+ bias))`, as [`Kernel::forward`] and at its cost.
+    ///
+    /// # Panics
+    ///
+    /// As [`Kernel::forward`].
+    #[must_use]
+    pub fn forward_relu(
+        &self,
+        index: &Index,
+        batch: usize,
+        x: &[f32],
+        values: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Vec<f32> {
+        self.output(index, batch, x, values, bias, true)
+    }
+
+    fn output(
+        &self,
+        index: &Index,
+        batch: usize,
+        x: &[f32],
+        values: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+    ) -> Vec<f32> {
         let [inputs, outputs] = index.shape();
         assert_eq!(x.len(), batch * inputs, "x must be [{batch}, {inputs}]");
         assert_eq!(values.len(), index.nnz(), "there must be one value a link");
@@ -102,13 +131,13 @@ impl Kernel {
         unsafe {
             if batch == 1 && self.forward_threads(index, batch) <= SCATTER {
                 return fill(outputs, |y| match &index.by_input.ids {
-                    Ids::Short(ids) => self.scatter_with(index, ids, x, values, bias, y),
-                    Ids::Long(ids) => self.scatter_with(index, ids, x, values, bias, y),
+                    Ids::Short(ids) => self.scatter_with(index, ids, x, values, bias, relu, y),
+                    Ids::Long(ids) => self.scatter_with(index, ids, x, values, bias, relu, y),
                 });
             }
             fill(batch * outputs, |y| match &index.by_output.ids {
-                Ids::Short(ids) => self.forward_with(index, ids, batch, x, values, bias, y),
-                Ids::Long(ids) => self.forward_with(index, ids, batch, x, values, bias, y),
+                Ids::Short(ids) => self.forward_with(index, ids, batch, x, values, bias, relu, y),
+                Ids::Long(ids) => self.forward_with(index, ids, batch, x, values, bias, relu, y),
             })
         }
     }
@@ -122,6 +151,7 @@ impl Kernel {
         x: &[f32],
         values: &[f32],
         bias: Option<&[f32]>,
+        relu: bool,
         y: Output,
     ) {
         let (shape, offsets, order) = (index.shape(), &index.by_output.offsets[..], &index.order[..]);
@@ -141,6 +171,7 @@ impl Kernel {
                     order,
                     y,
                     outputs,
+                    relu,
                 });
             });
             return;
@@ -150,7 +181,19 @@ impl Kernel {
         run(halves * parts, &|task| {
             let rows = rows(batch, 16, task % halves, halves);
             let outputs = lines(offsets, task / halves, parts);
-            self.arch.dispatch(Forward { shape, x, values, bias, offsets, ids, order, y, rows, outputs });
+            self.arch.dispatch(Forward {
+                shape,
+                x,
+                values,
+                bias,
+                offsets,
+                ids,
+                order,
+                y,
+                rows,
+                outputs,
+                relu,
+            });
         });
     }
 
@@ -159,6 +202,7 @@ impl Kernel {
         threads((index.nnz() + inputs + outputs) * batch, self.threads)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]
     fn scatter_with<I: Id>(
         &self,
         index: &Index,
@@ -166,11 +210,12 @@ impl Kernel {
         x: &[f32],
         values: &[f32],
         bias: Option<&[f32]>,
+        relu: bool,
         y: Output,
     ) {
         let (shape, offsets) = (index.shape(), &index.by_input.offsets[..]);
         assert!(ids.len() == index.nnz() && offsets.len() == shape[0] + 1);
-        self.arch.dispatch(NarrowScatter { shape, x, values, bias, offsets, ids, y });
+        self.arch.dispatch(NarrowScatter { shape, x, values, bias, offsets, ids, y, relu });
     }
 
     /// The gradients of `y = x · W (+ bias)` for the gradient `dy` of `y`, those that are wanted.
@@ -192,6 +237,46 @@ impl Kernel {
         dy: &[f32],
         wanted: Wanted,
     ) -> Gradients {
+        self.gradients(index, batch, x, values, None, dy, wanted)
+    }
+
+    /// The gradients of `y = max(0, x · W (+ bias))`, whose output was `y`: those of [`Kernel::backward`] for `dy`
+    /// where `y` is positive and 0 elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// As [`Kernel::backward`].
+    #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]
+    pub fn backward_relu(
+        &self,
+        index: &Index,
+        batch: usize,
+        x: &[f32],
+        values: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        wanted: Wanted,
+    ) -> Gradients {
+        assert_eq!(y.len(), dy.len(), "y must be as dy");
+        if batch > NARROW {
+            return self.gradients(index, batch, x, values, Some(y), dy, wanted);
+        }
+        let gated: Vec<f32> = y.iter().zip(dy).map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect();
+        self.gradients(index, batch, x, values, None, &gated, wanted)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]
+    fn gradients(
+        &self,
+        index: &Index,
+        batch: usize,
+        x: &[f32],
+        values: &[f32],
+        y: Option<&[f32]>,
+        dy: &[f32],
+        wanted: Wanted,
+    ) -> Gradients {
         let [inputs, outputs] = index.shape();
         assert_eq!(dy.len(), batch * outputs, "dy must be [{batch}, {outputs}]");
         assert!(!wanted.values || x.len() == batch * inputs, "x must be [{batch}, {inputs}]");
@@ -209,8 +294,8 @@ impl Kernel {
         let pointers =
             [&mut dx, &mut dw, &mut db].map(|target| target.as_mut().map(|v| Output(v.as_mut_ptr())));
         match &index.by_input.ids {
-            Ids::Short(ids) => self.backward_with(index, ids, batch, x, values, dy, pointers),
-            Ids::Long(ids) => self.backward_with(index, ids, batch, x, values, dy, pointers),
+            Ids::Short(ids) => self.backward_with(index, ids, batch, x, values, y, dy, pointers),
+            Ids::Long(ids) => self.backward_with(index, ids, batch, x, values, y, dy, pointers),
         }
         // SAFETY: there was at least one row, so every element was written: the tasks cover all rows of all inputs, all
         // links, and the sums of all outputs.
@@ -230,6 +315,7 @@ impl Kernel {
         batch: usize,
         x: &[f32],
         values: &[f32],
+        y: Option<&[f32]>,
         dy: &[f32],
         [dx, dw, db]: [Option<Output>; 3],
     ) {
@@ -284,7 +370,20 @@ impl Kernel {
                     ),
                 };
                 let db = if part == 0 { own_db } else { None };
-                self.arch.dispatch(Backward { shape, x, dy, values, offsets, ids, dx, dw, db, rows, inputs });
+                self.arch.dispatch(Backward {
+                    shape,
+                    x,
+                    dy,
+                    y,
+                    values,
+                    offsets,
+                    ids,
+                    dx,
+                    dw,
+                    db,
+                    rows,
+                    inputs,
+                });
             }
         });
         if halves == 2 {

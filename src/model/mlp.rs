@@ -5,7 +5,6 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::nn::loss::CrossEntropyLoss;
 use burn::prelude::*;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 use rand::{Rng, RngExt};
@@ -114,7 +113,7 @@ impl<B: Backend> Mlp<B> {
     /// - input: `[batch, inputs]`
     /// - output: `[batch, classes]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = self.hidden.iter().fold(input, |input, layer| relu(layer.forward(input)));
+        let hidden = self.hidden.iter().fold(input, |input, layer| layer.forward_relu(input));
         self.output.forward(hidden)
     }
 

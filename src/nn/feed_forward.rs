@@ -125,7 +125,10 @@ impl<B: Backend> SparseFeedForward<B> {
     ///
     /// - input and output: `[..., d_model]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let features = self.activation.forward(self.inner.forward(input));
+        let features = match &self.activation {
+            Activation::Relu(_) => self.inner.forward_relu(input),
+            activation => activation.forward(self.inner.forward(input)),
+        };
         self.outer.forward(dropped(&self.dropout, features))
     }
 }

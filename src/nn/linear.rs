@@ -109,12 +109,29 @@ impl<B: Backend> SparseLinear<B> {
     /// - input: `[..., d_input]`
     /// - output: `[..., d_output]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        self.by_rows(input, |rows, bias| self.weight.linear(rows, bias))
+    }
+
+    /// Applies the layer and Burn's `relu`: the same numbers, without another pass over them where the compressed
+    /// layout has a kernel.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_relu<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        self.by_rows(input, |rows, bias| self.weight.linear_relu(rows, bias))
+    }
+
+    /// Rank 2 throughout: on higher ranks Burn multiplies batch by batch and sums in the backward pass.
+    fn by_rows<const D: usize>(
+        &self,
+        input: Tensor<B, D>,
+        apply: impl FnOnce(Tensor<B, 2>, Option<Tensor<B, 1>>) -> Tensor<B, 2>,
+    ) -> Tensor<B, D> {
         let [d_input, d_output] = self.weight.shape();
         let mut dims = input.dims();
         let batch = dims.iter().rev().skip(1).product::<usize>();
-        let bias = self.bias.as_ref().map(Param::val);
-        // Rank 2 throughout: on higher ranks Burn multiplies batch by batch and sums in the backward pass.
-        let output = self.weight.linear(input.reshape([batch, d_input]), bias);
+        let output = apply(input.reshape([batch, d_input]), self.bias.as_ref().map(Param::val));
         dims[D - 1] = d_output;
         output.reshape(dims)
     }

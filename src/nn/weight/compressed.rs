@@ -7,7 +7,7 @@ use burn::prelude::*;
 
 use super::{heap, read_f32, transfer};
 use crate::error::Result;
-use crate::kernel::{DenseGradientSlot, Index, dense_weight, sparse_linear};
+use crate::kernel::{DenseGradientSlot, Index, dense_weight, sparse_linear, sparse_linear_relu};
 use crate::topology::Links;
 
 /// Values in link order. Gradients, moments, clipping and weight decay see nothing but these `nnz` numbers.
@@ -32,6 +32,10 @@ impl<B: Backend> Compressed<B> {
 
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
         sparse_linear(input, self.values.val(), bias, &self.index, Some(&self.slot))
+    }
+
+    pub(super) fn linear_relu(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+        sparse_linear_relu(input, self.values.val(), bias, &self.index, Some(&self.slot))
     }
 
     pub(super) fn dense(&self) -> Tensor<B, 2> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use burn::module::ParamId;
 use burn::prelude::*;
+use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::error::{Error, Result};
@@ -171,6 +172,15 @@ impl<B: Backend> SparseWeight<B> {
         match &self.storage {
             Storage::Masked(masked) => masked.linear(input, bias),
             Storage::Compressed(compressed) => compressed.linear(input, bias),
+        }
+    }
+
+    /// `relu(input · W + bias)`; see [`linear`](Self::linear).
+    #[must_use]
+    pub fn linear_relu(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
+        match &self.storage {
+            Storage::Masked(masked) => relu(masked.linear(input, bias)),
+            Storage::Compressed(compressed) => compressed.linear_relu(input, bias),
         }
     }
 
