@@ -48,7 +48,8 @@ pub(super) fn register_limit(columns: usize, lanes: usize) -> usize {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// Not in use. Whoever takes several gives them back in reverse, so that each finds its own again.
+    static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// This thread's scratch memory, taken while this value lives and kept for the next kernel after it.
@@ -60,7 +61,10 @@ pub(super) struct Scratch(Vec<Line>);
 impl Scratch {
     /// At least `length` floats with unspecified values.
     pub(super) fn new(length: usize) -> Self {
-        let mut lines = SCRATCH.take();
+        if length == 0 {
+            return Self(Vec::new());
+        }
+        let mut lines = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
         if lines.len() * 16 < length {
             lines.resize(length.div_ceil(16), Line([0.0; 16]));
         }
@@ -75,7 +79,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        SCRATCH.set(std::mem::take(&mut self.0));
+        if !self.0.is_empty() {
+            SCRATCH.with_borrow_mut(|unused| unused.push(std::mem::take(&mut self.0)));
+        }
     }
 }
 
