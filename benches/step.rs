@@ -13,15 +13,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use burn::nn::loss::CrossEntropyLoss;
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn_cht::kernel::{Index, Kernel, Wanted};
-use burn_cht::model::mlp::MlpConfig;
+use burn_cht::kernel::time_spent;
+use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{Method, TopologyConfig, stream};
+use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::train::FusedSgd;
 use clap::{Parser, ValueEnum};
-use rand::RngExt;
 use serde_json::{Value, json};
 use training::{B, Digits, Times, Training, mlp, sgd};
 
@@ -167,21 +165,29 @@ fn steps_of_a_turn(training: &mut Training<FusedSgd>, digits: &mut Digits, args:
     count.clamp(1.0, 200.0) as u32
 }
 
-/// Times the phases of a step of the layout `Auto` takes, and the kernels on their own.
+/// Times the phases of a step of the layout `Auto` takes, and the kernels among them.
 fn profile(sparsity: f64, batch: usize, args: &Args) {
-    const PHASES: [&str; 7] =
-        ["data", "forward", "loss", "backward", "gradients of parameters", "optimizer", "whole step"];
+    const PHASES: [&str; 8] = [
+        "data",
+        "forward",
+        "loss",
+        "backward",
+        "gradients of parameters",
+        "optimizer",
+        "whole step",
+        "kernels",
+    ];
     let mut digits = Digits::new(batch);
     let mut training = Column::Auto.training(sparsity);
-    let mut phases: [Times; 7] = Default::default();
-    let mut kernels = Kernels::new(&training, batch);
+    let mut phases: [Times; 8] = Default::default();
     for step in 0..args.rounds * 40 {
+        let kernels = time_spent();
         let start = Instant::now();
         let batch = digits.batch();
         let data = Instant::now();
         let output = training.model().forward(batch.images);
         let forward = Instant::now();
-        let loss = CrossEntropyLoss::new(None, &output.device()).forward(output, batch.targets);
+        let loss = Mlp::loss(output, batch.targets);
         let losses = Instant::now();
         let gradients = loss.backward();
         drop(loss);
@@ -194,50 +200,15 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
         if step >= 10 {
             phases.iter_mut().zip(marks.windows(2)).for_each(|(phase, pair)| phase.push(pair[1] - pair[0]));
             phases[6].push(end - start);
-            kernels.run();
+            phases[7].push(time_spent() - kernels);
         }
     }
     println!("\n{sparsity} % sparse, batch {batch}, {} threads\n", args.threads);
     println!("| | median µs | minimum µs | share |\n|---|---|---|---|");
     let whole = phases[6].median();
-    for (name, times) in PHASES.iter().zip(&phases).chain([(&"kernels alone", &kernels.times)]) {
+    for (name, times) in PHASES.iter().zip(&phases) {
         let share = 100.0 * times.median() / whole;
         println!("| {name} | {:.0} | {:.0} | {share:.0} % |", times.median() * 1e3, times.minimum() * 1e3);
-    }
-}
-
-/// What the compressed layers of a model compute in one step, without Burn around it.
-struct Kernels {
-    batch: usize,
-    layers: Vec<(Index, Vec<f32>)>,
-    /// Of layer inputs, and gradients of outputs, all of the largest width.
-    activations: Vec<f32>,
-    times: Times,
-}
-
-impl Kernels {
-    fn new(training: &Training<FusedSgd>, batch: usize) -> Self {
-        let layers = training.model().hidden.iter().map(|layer| {
-            let index = Index::try_new(layer.weight.links()).expect("the layers are small");
-            (index, layer.weight.link_values())
-        });
-        let mut rng = stream(1, "activations", 0);
-        let activations = (0..batch * 1568).map(|_| rng.random_range(-1.0..1.0)).collect();
-        Self { batch, layers: layers.collect(), activations, times: Times::default() }
-    }
-
-    fn run(&mut self) {
-        let Self { batch, layers, activations, times } = self;
-        let kernel = Kernel::new();
-        times.measure(|| {
-            for (at, (index, values)) in layers.iter().enumerate() {
-                let [inputs, outputs] = index.shape();
-                let (x, dy) = (&activations[..*batch * inputs], &activations[..*batch * outputs]);
-                let wanted = Wanted { input: at > 0, values: true, bias: true };
-                std::hint::black_box(kernel.forward(index, *batch, x, values, Some(&activations[..outputs])));
-                std::hint::black_box(kernel.backward(index, *batch, x, values, dy, wanted));
-            }
-        });
     }
 }
 

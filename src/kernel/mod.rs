@@ -12,6 +12,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod backward;
+mod clock;
 #[cfg_attr(
     not(feature = "flex"),
     allow(dead_code, reason = "without Flex nothing runs the loops, only the tensor operations beside them")
@@ -31,6 +32,7 @@ mod parallel;
 mod run;
 mod slot;
 
+pub use clock::time_spent;
 pub use index::Index;
 pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu};
 pub use run::{Gradients, Kernel, Wanted};

@@ -3,6 +3,7 @@
 use pulp::Arch;
 
 use super::backward::Backward;
+use super::clock::timed;
 use super::forward::Forward;
 use super::index::{Id, Ids, Index};
 use super::narrow::{NarrowBackward, NarrowForward, NarrowScatter};
@@ -93,7 +94,7 @@ impl Kernel {
         values: &[f32],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        self.output(index, batch, x, values, bias, false)
+        timed(|| self.output(index, batch, x, values, bias, false))
     }
 
     /// `y = max(0, x · W (+ bias))`, as [`Kernel::forward`] and at its cost.
@@ -110,7 +111,7 @@ impl Kernel {
         values: &[f32],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        self.output(index, batch, x, values, bias, true)
+        timed(|| self.output(index, batch, x, values, bias, true))
     }
 
     fn output(
@@ -237,7 +238,7 @@ impl Kernel {
         dy: &[f32],
         wanted: Wanted,
     ) -> Gradients {
-        self.gradients(index, batch, x, values, None, dy, wanted)
+        timed(|| self.gradients(index, batch, x, values, None, dy, wanted))
     }
 
     /// The gradients of `y = max(0, x · W (+ bias))`, whose output was `y`: those of [`Kernel::backward`] for `dy`
@@ -259,11 +260,13 @@ impl Kernel {
         wanted: Wanted,
     ) -> Gradients {
         assert_eq!(y.len(), dy.len(), "y must be as dy");
-        if batch > NARROW {
-            return self.gradients(index, batch, x, values, Some(y), dy, wanted);
-        }
-        let gated: Vec<f32> = y.iter().zip(dy).map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect();
-        self.gradients(index, batch, x, values, None, &gated, wanted)
+        timed(|| {
+            if batch > NARROW {
+                return self.gradients(index, batch, x, values, Some(y), dy, wanted);
+            }
+            let gated: Vec<f32> = y.iter().zip(dy).map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect();
+            self.gradients(index, batch, x, values, None, &gated, wanted)
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the operands of one product, each of its own length")]

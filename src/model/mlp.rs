@@ -11,6 +11,7 @@ use rand::{Rng, RngExt};
 
 use crate::data::ImageBatch;
 use crate::error::{Error, Result};
+use crate::kernel::dense;
 use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
 use crate::topology::init::{TopologyInit, WeightInit};
 use crate::topology::{Chain, stream};
@@ -114,14 +115,28 @@ impl<B: Backend> Mlp<B> {
     /// - output: `[batch, classes]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = self.hidden.iter().fold(input, |input, layer| layer.forward_relu(input));
-        self.output.forward(hidden)
+        let Linear { weight, bias } = &self.output;
+        let scores = bias.as_ref().and_then(|bias| dense::linear(&hidden, &weight.val(), &bias.val()));
+        scores.unwrap_or_else(|| self.output.forward(hidden))
+    }
+
+    /// Cross-entropy of class scores, in the mean over the batch: Burn's [`CrossEntropyLoss`], where there is a kernel in one
+    /// operation.
+    ///
+    /// # Shapes
+    ///
+    /// - scores: `[batch, classes]`
+    /// - targets: `[batch]`
+    /// - output: `[1]`
+    pub fn loss(scores: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        let loss = dense::mean_cross_entropy(&scores, &targets);
+        loss.unwrap_or_else(|| CrossEntropyLoss::new(None, &scores.device()).forward(scores, targets))
     }
 
     /// Class scores with their cross-entropy loss.
     pub fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let output = self.forward(batch.images);
-        let loss =
-            CrossEntropyLoss::new(None, &output.device()).forward(output.clone(), batch.targets.clone());
+        let loss = Self::loss(output.clone(), batch.targets.clone());
         ClassificationOutput::new(loss, output, batch.targets)
     }
 }

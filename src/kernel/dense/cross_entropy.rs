@@ -1,15 +1,18 @@
 //! Cross-entropy and its gradient in one visit to every row of logits.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::exponential::{exp, max, sum};
-use super::operation::serves;
+use super::operation::{Operation, each, run, serves};
 
-/// Rows that a thread takes at a time; fixed, so that sums do not depend on the number of threads.
+/// Rows that a thread takes at a time, at least, and logits, at least; fixed, so that sums do not depend on the number of
+/// threads.
 const ROWS: usize = 64;
+const LOGITS: usize = 1 << 15;
 
 /// What [`cross_entropy`] computes.
 #[derive(Debug, Clone)]
@@ -35,8 +38,7 @@ pub(crate) fn cross_entropy<B: Backend>(
         return Err(logits);
     }
     let [rows, classes] = logits.dims();
-    let targets: Vec<usize> =
-        targets.clone().into_data().iter::<i64>().map(|target| target as usize).collect();
+    let targets = indices(targets);
     let mut logits = logits.into_data().into_vec::<f32>().expect("f32 as just seen");
     let found = differentiate(&mut logits, &targets, classes, smoothing as f32);
     let one = |value: f64| Tensor::from_floats([value as f32], &device);
@@ -47,6 +49,60 @@ pub(crate) fn cross_entropy<B: Backend>(
     })
 }
 
+/// The mean over the rows of the cross-entropy of `logits` `[rows, classes]` for `targets` `[rows]`, differentiable, `[1]`;
+/// `None` where there is no kernel. Saves what Burn's loss is composed of: five operations of their own, for a tensor
+/// of a few hundred numbers.
+pub(crate) fn mean_cross_entropy<B: Backend>(
+    logits: &Tensor<B, 2>,
+    targets: &Tensor<B, 1, Int>,
+) -> Option<Tensor<B, 1>> {
+    if !serves::<B>() {
+        return None;
+    }
+    let [rows, classes] = logits.dims();
+    let targets = indices(targets);
+    assert_eq!(targets.len(), rows, "one target a row of logits");
+    let operation = Mean { targets: Arc::new(targets), classes };
+    let loss = run::<B, _, 1>(operation, [logits.clone().into_primitive().tensor()]).ok()?;
+    Some(Tensor::from_primitive(TensorPrimitive::Float(loss)))
+}
+
+fn indices<B: Backend>(targets: &Tensor<B, 1, Int>) -> Vec<usize> {
+    targets.clone().into_data().iter::<i64>().map(|target| target as usize).collect()
+}
+
+#[derive(Debug, Clone)]
+struct Mean {
+    targets: Arc<Vec<usize>>,
+    classes: usize,
+}
+
+impl Operation<1> for Mean {
+    /// The gradient of the sum over the rows by the logits.
+    type Kept = Arc<Vec<f32>>;
+
+    fn shape(&self, _: Shape) -> Shape {
+        Shape::new([1])
+    }
+
+    fn forward(&self, [logits]: [&[f32]; 1]) -> (Vec<f32>, Self::Kept) {
+        let mut slope = logits.to_vec();
+        let found = differentiate(&mut slope, &self.targets, self.classes, 0.0);
+        (vec![(found.sums[0] / self.targets.len() as f64) as f32], Arc::new(slope))
+    }
+
+    fn backward(
+        &self,
+        _: [&[f32]; 1],
+        slope: &Self::Kept,
+        output: &[f32],
+        _: [bool; 1],
+    ) -> [Option<Vec<f32>>; 1] {
+        let share = output[0] / self.targets.len() as f32;
+        [Some(slope.iter().map(|slope| slope * share).collect())]
+    }
+}
+
 struct Found {
     sums: [f64; 3],
     slope_sum: Vec<f32>,
@@ -54,14 +110,13 @@ struct Found {
 
 fn differentiate(logits: &mut [f32], targets: &[usize], classes: usize, smoothing: f32) -> Found {
     let arch = Arch::new();
-    let pieces = logits.par_chunks_mut(ROWS * classes).zip(targets.par_chunks(ROWS));
-    let pieces: Vec<Found> = pieces
-        .map(|(logits, targets)| {
-            let mut found = Found { sums: [0.0; 3], slope_sum: vec![0.0; classes] };
-            arch.dispatch(Piece { logits, targets, classes, smoothing, found: &mut found });
-            found
-        })
-        .collect();
+    let rows = ROWS.max(LOGITS / classes.max(1));
+    let pieces = logits.chunks_mut(rows * classes).zip(targets.chunks(rows));
+    let pieces: Vec<Found> = each(pieces.collect(), |(logits, targets)| {
+        let mut found = Found { sums: [0.0; 3], slope_sum: vec![0.0; classes] };
+        arch.dispatch(Piece { logits, targets, classes, smoothing, found: &mut found });
+        found
+    });
     let mut total = Found { sums: [0.0; 3], slope_sum: vec![0.0; classes] };
     for piece in pieces {
         total.sums.iter_mut().zip(piece.sums).for_each(|(total, sum)| *total += sum);
@@ -103,5 +158,47 @@ impl WithSimd for Piece<'_> {
             found.sums[1] += f64::from(nll);
             found.sums[2] += f64::from(u8::from(right));
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::nn::loss::CrossEntropyLoss;
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    type A = Autodiff<Flex>;
+
+    #[test]
+    fn the_mean_and_its_gradient_are_burns() {
+        let device = Default::default();
+        for (rows, classes) in [(1, 1), (1, 7), (32, 10), (130, 33)] {
+            let logits = Tensor::<A, 2>::random([rows, classes], Distribution::Uniform(-9.0, 9.0), &device);
+            let logits = logits.detach().require_grad();
+            let targets: Vec<i64> = (0..rows).map(|row| (row * 7 % classes) as i64).collect();
+            let targets = Tensor::from_data(TensorData::new(targets, [rows]), &device);
+            let found = mean_cross_entropy(&logits, &targets).unwrap();
+            let expected = CrossEntropyLoss::new(None, &device).forward(logits.clone(), targets);
+            let close = |found: TensorData, expected: TensorData| {
+                found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+            };
+            close(found.clone().into_data(), expected.clone().into_data());
+            // A factor, so that the gradient of the loss itself is not 1.
+            let [found, expected] = [found, expected].map(|loss| {
+                let gradients = (loss * 3.0).backward();
+                logits.grad(&gradients).unwrap().into_data()
+            });
+            close(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_logit_that_is_not_a_number_makes_the_loss_none() {
+        let device = Default::default();
+        let logits = Tensor::<A, 2>::from_floats([[0.0, 1.0], [f32::NAN, 2.0]], &device);
+        let targets = Tensor::from_ints([0, 1], &device);
+        assert!(mean_cross_entropy(&logits, &targets).unwrap().into_scalar().is_nan());
     }
 }

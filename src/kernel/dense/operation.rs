@@ -19,10 +19,15 @@ use {
     std::any::TypeId,
 };
 
-/// A function of `N` tensors whose result has the shape of the first.
+/// A differentiable function of `N` tensors.
 pub(super) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
     /// What the backward pass needs beside the inputs.
     type Kept: Clone + Debug + Send + 'static;
+
+    /// The shape of the result, for that of the first input.
+    fn shape(&self, first: Shape) -> Shape {
+        first
+    }
 
     fn forward(&self, inputs: [&[f32]; N]) -> (Vec<f32>, Self::Kept);
 
@@ -85,7 +90,7 @@ fn forward<O: Operation<N>, const N: usize>(
     inputs: &[FloatTensor<Flex>; N],
 ) -> (FloatTensor<Flex>, O::Kept) {
     let (output, kept) = operation.forward(inputs.each_ref().map(floats));
-    (FloatTensor::<Flex>::from_data(TensorData::new(output, inputs[0].shape())), kept)
+    (FloatTensor::<Flex>::from_data(TensorData::new(output, operation.shape(inputs[0].shape()))), kept)
 }
 
 #[cfg(feature = "flex")]
