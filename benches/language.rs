@@ -16,6 +16,7 @@ use burn::optim::{AdamW, AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn_cht::data::language::SequenceBatch;
+use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
@@ -185,27 +186,41 @@ fn median_and_minimum(times: &[Duration]) -> (f64, f64) {
 
 /// The phases of a training step.
 fn profile(training: &mut Training, args: &Args) {
-    let mut phases: [Vec<Duration>; 4] = Default::default();
+    const PARTS: [Part; 4] = [Part::Products, Part::Output, Part::Attention, Part::Elementwise];
+    let mut phases: [Vec<Duration>; 8] = Default::default();
     for round in 0..args.rounds + 1 {
         let batch = batch(args, round);
+        let before = PARTS.map(time_spent);
         let start = Instant::now();
-        let predicted = training.model().predict(batch);
-        let forward = Instant::now();
-        let gradients = predicted.loss.backward();
-        let backward = Instant::now();
-        let gradients = GradientsParams::from_grads(gradients, training.model());
-        training.optimize(gradients);
+        let output = TrainStep::step(training.model(), batch);
+        let differentiated = Instant::now();
+        training.optimize(output.grads);
         let end = Instant::now();
+        let mut times: Vec<Duration> =
+            PARTS.iter().zip(before).map(|(part, before)| time_spent(*part) - before).collect();
+        let kernels: Duration = times.iter().sum();
+        times.extend([
+            (differentiated - start) - kernels,
+            differentiated - start,
+            end - differentiated,
+            end - start,
+        ]);
         if round > 0 {
-            for (phase, time) in
-                phases.iter_mut().zip([forward - start, backward - forward, end - backward, end - start])
-            {
-                phase.push(time);
-            }
+            phases.iter_mut().zip(times).for_each(|(phase, time)| phase.push(time));
         }
     }
     println!("| phase | median ms | minimum ms |\n|---|---|---|");
-    for (name, times) in ["forward and loss", "backward", "optimizer", "whole step"].iter().zip(&phases) {
+    let names = [
+        "products of sparse layers",
+        "head with its loss",
+        "attention",
+        "norms, gates and rotations",
+        "the rest, embeddings and autodiff among it",
+        "all these, loss and gradients",
+        "optimizer",
+        "whole step",
+    ];
+    for (name, times) in names.iter().zip(&phases) {
         let (median, minimum) = median_and_minimum(times);
         println!("| {name} | {:.1} | {:.1} |", median * 1e3, minimum * 1e3);
     }

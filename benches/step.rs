@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn_cht::kernel::time_spent;
+use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
 use burn_cht::topology::{Method, TopologyConfig};
@@ -165,7 +165,7 @@ fn steps_of_a_turn(training: &mut Training<FusedSgd>, digits: &mut Digits, args:
     count.clamp(1.0, 200.0) as u32
 }
 
-/// Times the phases of a step of the layout `Auto` takes, and the kernels among them.
+/// Times the phases of a step of the layout `Auto` takes, and the products of its layers among them.
 fn profile(sparsity: f64, batch: usize, args: &Args) {
     const PHASES: [&str; 8] = [
         "data",
@@ -175,13 +175,14 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
         "gradients of parameters",
         "optimizer",
         "whole step",
-        "kernels",
+        "products",
     ];
     let mut digits = Digits::new(batch);
     let mut training = Column::Auto.training(sparsity);
     let mut phases: [Times; 8] = Default::default();
     for step in 0..args.rounds * 40 {
-        let kernels = time_spent();
+        let products = || time_spent(Part::Products) + time_spent(Part::Output);
+        let before = products();
         let start = Instant::now();
         let batch = digits.batch();
         let data = Instant::now();
@@ -200,7 +201,7 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
         if step >= 10 {
             phases.iter_mut().zip(marks.windows(2)).for_each(|(phase, pair)| phase.push(pair[1] - pair[0]));
             phases[6].push(end - start);
-            phases[7].push(time_spent() - kernels);
+            phases[7].push(products() - before);
         }
     }
     println!("\n{sparsity} % sparse, batch {batch}, {} threads\n", args.threads);

@@ -3,22 +3,25 @@
 //! `cargo bench --bench translation` prints a table: 6+6 layers of width 512 and 1024, vocabularies of 10,000, 64 pairs
 //! of 16 tokens; forward, label-smoothed loss, backward and Adam, topology updates left out. Sparsities take turns, so
 //! that whatever else the machine does slows all of them. `--memory` says what training adds to the process at its
-//! peak; `--json FILE` leaves the numbers for `benches/peers/translation.py`.
+//! peak, `--profile` where the time of a step goes; `--json FILE` leaves the numbers for `benches/peers/translation.py`.
 
 mod training;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use burn::backend::flex::FlexDevice;
+use burn::optim::GradientsParams;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::prelude::*;
-use burn::train::TrainStep;
+use burn::train::{TrainOutput, TrainStep};
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
+use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::topology::{Method, TopologyConfig, stream};
-use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer};
+use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer, TokenOutput};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -41,6 +44,9 @@ struct Args {
     /// Steps that every sparsity takes.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
+    /// Where the time of a step goes, instead.
+    #[arg(long)]
+    profile: bool,
     /// Peak memory of training, instead.
     #[arg(long)]
     memory: bool,
@@ -58,7 +64,9 @@ fn main() {
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
     let mut found = json!({ "threads": args.threads });
-    if args.memory {
+    if args.profile {
+        args.sparsity.iter().for_each(|&sparsity| profile(sparsity, &args));
+    } else if args.memory {
         found["memory"] = memory(&args);
     } else {
         found["steps"] = steps(&args);
@@ -84,9 +92,17 @@ impl Translation {
     }
 
     fn step(&mut self, batch: &TranslationBatch<B>) {
+        let output = self.differentiate(batch);
+        self.optimize(output.grads);
+    }
+
+    fn differentiate(&self, batch: &TranslationBatch<B>) -> TrainOutput<TokenOutput<B>> {
+        TrainStep::step(self.model.as_ref().expect("put back after every step"), batch.clone())
+    }
+
+    fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
-        let output = TrainStep::step(&model, batch.clone());
-        let stepped = self.optim.try_step(1e-4, model, output.grads);
+        let stepped = self.optim.try_step(1e-4, model, grads);
         self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
     }
 }
@@ -139,6 +155,42 @@ fn steps(args: &Args) -> Value {
         json!({ "sparsity": sparsity, "median_ms": median, "minimum_ms": minimum })
     });
     Value::Array(cells.collect())
+}
+
+/// Times the kernels of a step by kinds, the optimizer, and what is between them.
+fn profile(sparsity: f64, args: &Args) {
+    const PARTS: [(&str, Part); 4] = [
+        ("products of sparse layers", Part::Products),
+        ("generator with its loss", Part::Output),
+        ("attention", Part::Attention),
+        ("norms and dropout", Part::Elementwise),
+    ];
+    let batch = batch();
+    let mut training = Translation::new(&config(sparsity));
+    (0..2).for_each(|_| training.step(&batch));
+    let mut times: [Times; 7] = Default::default();
+    for _ in 0..args.rounds {
+        let before = PARTS.map(|(_, part)| time_spent(part));
+        let start = Instant::now();
+        let output = training.differentiate(&batch);
+        let differentiated = Instant::now();
+        training.optimize(output.grads);
+        let end = Instant::now();
+        let mut parts: Vec<Duration> =
+            PARTS.iter().zip(before).map(|((_, part), before)| time_spent(*part) - before).collect();
+        let kernels: Duration = parts.iter().sum();
+        parts.extend([end - differentiated, (differentiated - start) - kernels, end - start]);
+        times.iter_mut().zip(parts).for_each(|(times, part)| times.push(part));
+    }
+    println!("\n{sparsity} % sparse, {} threads\n", args.threads);
+    println!("| | median ms | minimum ms | share |\n|---|---|---|---|");
+    let whole = times[6].median();
+    let names = PARTS.iter().map(|(name, _)| *name);
+    let names = names.chain(["Adam", "the rest, embeddings and autodiff among it", "whole step"]);
+    for (name, times) in names.zip(&times) {
+        let share = 100.0 * times.median() / whole;
+        println!("| {name} | {:.1} | {:.1} | {share:.0} % |", times.median(), times.minimum());
+    }
 }
 
 /// Peak memory of trainings, each in a process of its own.

@@ -32,7 +32,8 @@ mod parallel;
 mod run;
 mod slot;
 
-pub use clock::time_spent;
+pub(crate) use clock::timed;
+pub use clock::{Part, time_spent};
 pub use index::Index;
 pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu};
 pub use run::{Gradients, Kernel, Wanted};

@@ -3,7 +3,7 @@
 use pulp::Arch;
 
 use super::backward::Backward;
-use super::clock::timed;
+use super::clock::{Part, timed};
 use super::forward::Forward;
 use super::index::{Id, Ids, Index};
 use super::narrow::{NarrowBackward, NarrowForward, NarrowScatter};
@@ -94,7 +94,7 @@ impl Kernel {
         values: &[f32],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        timed(|| self.output(index, batch, x, values, bias, false))
+        timed(Part::Products, || self.output(index, batch, x, values, bias, false))
     }
 
     /// `y = max(0, x · W (+ bias))`, as [`Kernel::forward`] and at its cost.
@@ -111,7 +111,7 @@ impl Kernel {
         values: &[f32],
         bias: Option<&[f32]>,
     ) -> Vec<f32> {
-        timed(|| self.output(index, batch, x, values, bias, true))
+        timed(Part::Products, || self.output(index, batch, x, values, bias, true))
     }
 
     fn output(
@@ -238,7 +238,7 @@ impl Kernel {
         dy: &[f32],
         wanted: Wanted,
     ) -> Gradients {
-        timed(|| self.gradients(index, batch, x, values, None, dy, wanted))
+        timed(Part::Products, || self.gradients(index, batch, x, values, None, dy, wanted))
     }
 
     /// The gradients of `y = max(0, x · W (+ bias))`, whose output was `y`: those of [`Kernel::backward`] for `dy`
@@ -260,7 +260,7 @@ impl Kernel {
         wanted: Wanted,
     ) -> Gradients {
         assert_eq!(y.len(), dy.len(), "y must be as dy");
-        timed(|| {
+        timed(Part::Products, || {
             if batch > NARROW {
                 return self.gradients(index, batch, x, values, Some(y), dy, wanted);
             }

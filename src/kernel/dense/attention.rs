@@ -7,6 +7,7 @@ use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::Part;
 use super::super::parallel::Output;
 use super::exponential::{exp, max, sum};
 use super::operation::{Operation, run};
@@ -221,6 +222,8 @@ unsafe fn multiply(target: *mut f32, stride: usize, add: bool, scale: f32, left:
 }
 
 impl Operation<3> for Attention {
+    const PART: Part = Part::Attention;
+
     /// Of every query in every head, the logarithm of the sum of its scores' exponentials.
     type Kept = Vec<f32>;
 

@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::Part;
 use super::exponential::{exp, max, sum};
 use super::operation::{Operation, each, run, serves};
 
@@ -17,7 +18,7 @@ const LOGITS: usize = 1 << 15;
 /// What [`cross_entropy`] computes.
 #[derive(Debug, Clone)]
 pub(crate) struct CrossEntropy<B: Backend> {
-    /// Σ of the cross-entropy with smoothed targets, of −ln of the targets' probabilities, and of how often the target
+    /// Σ of the cross-entropy with smoothed targets, by the rows' shares; of −ln of the targets' probabilities, and of how often the target
     /// was the most probable, `[1]` each.
     pub(crate) sums: [Tensor<B, 1>; 3],
     /// The first sum by the logits, `[rows, classes]`.
@@ -27,11 +28,13 @@ pub(crate) struct CrossEntropy<B: Backend> {
 }
 
 /// For targets smoothed to `(1 − ε)·[target] + ε/classes`; gives the logits back where there is no kernel. Not
-/// recorded: for tensors of a backend without autodiff. Turns the logits into their gradient in place.
+/// recorded: for tensors of a backend without autodiff. Turns the logits into their gradient in place. A row counts
+/// `shares` `[rows, 1]` times in the cross-entropy and its gradient, or once.
 pub(crate) fn cross_entropy<B: Backend>(
     logits: Tensor<B, 2>,
     targets: &Tensor<B, 1, Int>,
     smoothing: f64,
+    shares: Option<&Tensor<B, 2>>,
 ) -> Result<CrossEntropy<B>, Tensor<B, 2>> {
     let device = logits.device();
     if !serves::<B>() || B::ad_enabled(&device) || logits.dtype() != DType::F32 {
@@ -39,8 +42,9 @@ pub(crate) fn cross_entropy<B: Backend>(
     }
     let [rows, classes] = logits.dims();
     let targets = indices(targets);
+    let shares = shares.map_or_else(Vec::new, |shares| shares.clone().into_data().iter::<f32>().collect());
     let mut logits = logits.into_data().into_vec::<f32>().expect("f32 as just seen");
-    let found = differentiate(&mut logits, &targets, classes, smoothing as f32);
+    let found = differentiate(&mut logits, &targets, classes, smoothing as f32, &shares);
     let one = |value: f64| Tensor::from_floats([value as f32], &device);
     Ok(CrossEntropy {
         sums: found.sums.map(one),
@@ -78,6 +82,8 @@ struct Mean {
 }
 
 impl Operation<1> for Mean {
+    const PART: Part = Part::Loss;
+
     /// The gradient of the sum over the rows by the logits.
     type Kept = Arc<Vec<f32>>;
 
@@ -87,7 +93,7 @@ impl Operation<1> for Mean {
 
     fn forward(&self, [logits]: [&[f32]; 1]) -> (Vec<f32>, Self::Kept) {
         let mut slope = logits.to_vec();
-        let found = differentiate(&mut slope, &self.targets, self.classes, 0.0);
+        let found = differentiate(&mut slope, &self.targets, self.classes, 0.0, &[]);
         (vec![(found.sums[0] / self.targets.len() as f64) as f32], Arc::new(slope))
     }
 
@@ -108,13 +114,21 @@ struct Found {
     slope_sum: Vec<f32>,
 }
 
-fn differentiate(logits: &mut [f32], targets: &[usize], classes: usize, smoothing: f32) -> Found {
+/// `shares` are as many as targets, or none.
+fn differentiate(
+    logits: &mut [f32],
+    targets: &[usize],
+    classes: usize,
+    smoothing: f32,
+    shares: &[f32],
+) -> Found {
     let arch = Arch::new();
     let rows = ROWS.max(LOGITS / classes.max(1));
-    let pieces = logits.chunks_mut(rows * classes).zip(targets.chunks(rows));
-    let pieces: Vec<Found> = each(pieces.collect(), |(logits, targets)| {
+    let shares = shares.chunks(rows).chain(std::iter::repeat(&[][..]));
+    let pieces = logits.chunks_mut(rows * classes).zip(targets.chunks(rows)).zip(shares);
+    let pieces: Vec<Found> = each(pieces.collect(), |((logits, targets), shares)| {
         let mut found = Found { sums: [0.0; 3], slope_sum: vec![0.0; classes] };
-        arch.dispatch(Piece { logits, targets, classes, smoothing, found: &mut found });
+        arch.dispatch(Piece { logits, targets, classes, smoothing, shares, found: &mut found });
         found
     });
     let mut total = Found { sums: [0.0; 3], slope_sum: vec![0.0; classes] };
@@ -130,6 +144,8 @@ struct Piece<'a> {
     targets: &'a [usize],
     classes: usize,
     smoothing: f32,
+    /// One a row, or none.
+    shares: &'a [f32],
     found: &'a mut Found,
 }
 
@@ -138,23 +154,24 @@ impl WithSimd for Piece<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { logits, targets, classes, smoothing, found } = self;
+        let Self { logits, targets, classes, smoothing, shares, found } = self;
         let spread = smoothing / classes as f32;
-        for (row, &target) in logits.chunks_exact_mut(classes).zip(targets) {
+        for (at, (row, &target)) in logits.chunks_exact_mut(classes).zip(targets).enumerate() {
+            let share = shares.get(at).copied().unwrap_or(1.0);
             let largest = max(row);
             let chosen = row[target];
             let mean = sum(classes, |class| row[class]) / classes as f32;
             let right = chosen == largest && !row[..target].contains(&largest);
             row.iter_mut().for_each(|logit| *logit = exp(*logit - largest));
             let total = sum(classes, |class| row[class]);
-            let rate = 1.0 / total;
-            row.iter_mut().for_each(|power| *power = *power * rate - spread);
-            row[target] -= 1.0 - smoothing;
+            let rate = share / total;
+            row.iter_mut().for_each(|power| *power = *power * rate - spread * share);
+            row[target] -= (1.0 - smoothing) * share;
             found.slope_sum.iter_mut().zip(&*row).for_each(|(sum, slope)| *sum += slope);
             let normaliser = largest + total.ln();
             let nll = normaliser - chosen;
             let loss = nll * (1.0 - smoothing) + (normaliser - mean) * smoothing;
-            found.sums[0] += f64::from(loss);
+            found.sums[0] += f64::from(loss * share);
             found.sums[1] += f64::from(nll);
             found.sums[2] += f64::from(u8::from(right));
         }

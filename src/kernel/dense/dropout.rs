@@ -6,6 +6,7 @@ use burn::tensor::{Distribution, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::Part;
 use super::operation::{Operation, run, serves};
 
 /// Elements that a thread takes at a time.
@@ -76,6 +77,8 @@ fn mix(mut x: u32) -> u32 {
 }
 
 impl Operation<1> for Dropping {
+    const PART: Part = Part::Elementwise;
+
     type Kept = ();
 
     fn forward(&self, [added]: [&[f32]; 1]) -> (Vec<f32>, ()) {
@@ -88,6 +91,8 @@ impl Operation<1> for Dropping {
 }
 
 impl Operation<2> for Dropping {
+    const PART: Part = Part::Elementwise;
+
     type Kept = ();
 
     fn forward(&self, [added, input]: [&[f32]; 2]) -> (Vec<f32>, ()) {

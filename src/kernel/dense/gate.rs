@@ -5,6 +5,7 @@ use burn::tensor::TensorPrimitive;
 use burn::tensor::activation::silu;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::Part;
 use super::exponential::sigmoid;
 use super::operation::{Operation, each, run};
 
@@ -36,6 +37,8 @@ pub fn composed_gate<B: Backend, const D: usize>(gate: Tensor<B, D>, x: Tensor<B
 struct Gate;
 
 impl Operation<2> for Gate {
+    const PART: Part = Part::Elementwise;
+
     type Kept = ();
 
     fn forward(&self, [gate, x]: [&[f32]; 2]) -> (Vec<f32>, ()) {

@@ -7,6 +7,7 @@ use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::Part;
 use super::exponential::sum;
 use super::operation::{Operation, run, serves};
 use super::products::dot;
@@ -38,6 +39,8 @@ struct LayerNorm {
 }
 
 impl Operation<3> for LayerNorm {
+    const PART: Part = Part::Elementwise;
+
     /// Mean and 1 / √(variance + ε) of every row.
     type Kept = Arc<Vec<[f32; 2]>>;
 
@@ -129,7 +132,7 @@ impl WithSimd for Backward<'_> {
 
     /// With n the normalised row and s = slope · γ: `rate · (s − mean(s) − n · mean(s · n))`.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { input, gamma, moments, slope, by_input, by_gamma, by_beta } = self;
         let width = gamma.len();
         let share = 1.0 / width as f32;
@@ -144,7 +147,7 @@ impl WithSimd for Backward<'_> {
                 by_input[at] = slope[at] * gamma[at];
             }
             let mean_slope = sum(width, |at| by_input[at]) * share;
-            let mean_product = dot(by_input, &normal) * share;
+            let mean_product = dot(simd, by_input, &normal) * share;
             for at in 0..width {
                 by_input[at] = rate * (by_input[at] - mean_slope - normal[at] * mean_product);
             }

@@ -6,10 +6,10 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::super::clock::timed;
+use super::super::Part;
 use super::super::parallel::{Output, rows, run as share, threads};
 use super::operation::{Operation, run, serves};
-use super::products::add_rows;
+use super::products::{add_rows, dots};
 
 /// Layers of up to so many outputs; from there on the general product is no slower.
 const OUTPUTS: usize = 32;
@@ -54,6 +54,8 @@ impl Linear {
 }
 
 impl Operation<3> for Linear {
+    const PART: Part = Part::Output;
+
     /// The weight by outputs, `[outputs, inputs]`.
     type Kept = Arc<Vec<f32>>;
 
@@ -61,23 +63,7 @@ impl Operation<3> for Linear {
         Shape::new([first[0], self.outputs])
     }
 
-    fn forward(&self, inputs: [&[f32]; 3]) -> (Vec<f32>, Self::Kept) {
-        timed(|| self.product(inputs))
-    }
-
-    fn backward(
-        &self,
-        inputs: [&[f32]; 3],
-        by_output: &Self::Kept,
-        slope: &[f32],
-        wanted: [bool; 3],
-    ) -> [Option<Vec<f32>>; 3] {
-        timed(|| self.gradients(inputs, by_output, slope, wanted))
-    }
-}
-
-impl Linear {
-    fn product(&self, [input, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Arc<Vec<f32>>) {
+    fn forward(&self, [input, weight, bias]: [&[f32]; 3]) -> (Vec<f32>, Self::Kept) {
         let Self { inputs, outputs } = *self;
         let (arch, batch) = (Arch::new(), input.len() / inputs);
         let mut by_output = vec![0.0; weight.len()];
@@ -99,10 +85,10 @@ impl Linear {
         (result, Arc::new(by_output))
     }
 
-    fn gradients(
+    fn backward(
         &self,
         [input, _, _]: [&[f32]; 3],
-        by_output: &[f32],
+        by_output: &Self::Kept,
         slope: &[f32],
         wanted: [bool; 3],
     ) -> [Option<Vec<f32>>; 3] {
@@ -177,25 +163,6 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// `Σ a·b` for every `b`, which share the loads of `a`.
-#[inline(always)]
-fn dots<S: Simd>(simd: S, a: &[f32], b: [&[f32]; ROWS]) -> [f32; ROWS] {
-    let (a, a_rest) = S::as_simd_f32s(a);
-    let b = b.map(|b| S::as_simd_f32s(b));
-    let b_rest = b.map(|(_, rest)| rest);
-    let b = b.map(|(b, _)| &b[..a.len()]);
-    let mut sums = [simd.splat_f32s(0.0); ROWS];
-    for (at, a) in a.iter().enumerate() {
-        for row in 0..ROWS {
-            sums[row] = simd.mul_add_f32s(*a, b[row][at], sums[row]);
-        }
-    }
-    std::array::from_fn(|row| {
-        let rest: f32 = a_rest.iter().zip(b_rest[row]).map(|(a, b)| a * b).sum();
-        simd.reduce_sum_f32s(sums[row]) + rest
-    })
-}
-
 /// Some inputs of all rows of the batch.
 struct Backward<'a> {
     input: &'a [f32],
@@ -216,7 +183,7 @@ impl WithSimd for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { input, weight, slope, inputs, outputs, tile: [start, end], by_input, by_weight } = self;
         let (batch, width) = (slope.len() / outputs, end - start);
         if let Some(target) = by_input {
@@ -227,6 +194,7 @@ impl WithSimd for Backward<'_> {
                     unsafe { std::slice::from_raw_parts_mut(target.at(row * inputs + start), width) };
                 let slope = &slope[row * outputs..][..outputs];
                 add_rows(
+                    simd,
                     target,
                     outputs,
                     |output| slope[output],
@@ -243,6 +211,7 @@ impl WithSimd for Backward<'_> {
                 let mut sums = [0f32; TILE];
                 let sums = &mut sums[..width];
                 add_rows(
+                    simd,
                     sums,
                     batch,
                     |row| slope[row * outputs + output],

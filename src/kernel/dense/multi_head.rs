@@ -8,10 +8,11 @@ use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::Part;
 use super::dropout::Dropping;
 use super::exponential::{exp, max};
 use super::operation::{Operation, run};
-use super::products::{add_rows, dot};
+use super::products::{add_rows, dot, dots, total};
 
 /// `softmax(Q·Kᵀ / √width) · V` in every head, `[batch, length, d_model]`, for projections of query
 /// `[batch, length, d_model]`, key and value `[batch, other length, d_model]` that lie head beside head; `None` where
@@ -89,6 +90,14 @@ impl MultiHead {
         1.0 / (self.width as f32).sqrt()
     }
 
+    /// Drops some of the numbers that belong to the weights from number `first` on.
+    #[inline(always)]
+    fn drop(&self, numbers: &mut [f32], first: u32) {
+        for (index, number) in (0..).zip(numbers) {
+            *number *= self.dropping.factor(first.wrapping_add(index));
+        }
+    }
+
     /// Number of the first weight of a row among all weights.
     #[inline(always)]
     fn first(&self, sentence: usize, row: usize) -> u32 {
@@ -97,6 +106,8 @@ impl MultiHead {
 }
 
 impl Operation<3> for MultiHead {
+    const PART: Part = Part::Attention;
+
     /// The weights before any was dropped, `[batch, heads, length, others]`.
     type Kept = Arc<Vec<f32>>;
 
@@ -166,44 +177,59 @@ struct Forward<'a> {
 impl WithSimd for Forward<'_> {
     type Output = ();
 
+    /// What goes over every weight alike goes over those of a sentence at once: their rows are too short for wide
+    /// registers.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { operation, sentence, query, key, value, output, weights } = self;
         let (scale, others) = (operation.scale(), operation.others);
-        let mut dropped = vec![0f32; others];
         for (row, weights) in weights.chunks_exact_mut(others).enumerate() {
             let (head, position) = (row / operation.length, row % operation.length);
-            let own = operation.place(head, position);
-            for (other, weight) in weights.iter_mut().enumerate() {
-                *weight = dot(&query[own.clone()], &key[operation.place(head, other)]) * scale;
-            }
+            let query = &query[operation.place(head, position)];
+            products(simd, query, |other| &key[operation.place(head, other)], weights);
             if let Some(hidden) = &operation.hidden {
                 for (weight, hidden) in weights.iter_mut().zip(hidden.row(sentence, position, others)) {
                     *weight = if *hidden { f32::NEG_INFINITY } else { *weight };
                 }
             }
-            softmax(weights);
-            let first = operation.first(sentence, row);
-            for (other, dropped) in dropped.iter_mut().enumerate() {
-                *dropped = weights[other] * operation.dropping.factor(first.wrapping_add(other as u32));
-            }
-            let value = |other: usize| &value[operation.place(head, other)];
-            add_rows(&mut output[own], others, |other| dropped[other], value);
+            // A row of nothing but hidden keys stays as it is.
+            let largest = max(weights).max(f32::MIN);
+            weights.iter_mut().for_each(|weight| *weight = (*weight - largest) * scale);
+        }
+        weights.iter_mut().for_each(|weight| *weight = exp(*weight));
+        for weights in weights.chunks_exact_mut(others) {
+            let total = total(simd, weights);
+            let rate = if total > 0.0 { 1.0 / total } else { total };
+            weights.iter_mut().for_each(|weight| *weight *= rate);
+        }
+        let mut dropped = weights.to_vec();
+        operation.drop(&mut dropped, operation.first(sentence, 0));
+        for (row, dropped) in dropped.chunks_exact(others).enumerate() {
+            let (head, position) = (row / operation.length, row % operation.length);
+            let output = &mut output[operation.place(head, position)];
+            add_rows(
+                simd,
+                output,
+                others,
+                |other| dropped[other],
+                |other| &value[operation.place(head, other)],
+            );
         }
     }
 }
 
-/// All 0 if every score is −∞.
+/// `target[i] = Σ a · row(i)`.
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
-    if scores.iter().all(|score| *score == f32::NEG_INFINITY) {
-        scores.fill(0.0);
-        return;
+fn products<'a, S: Simd>(simd: S, a: &[f32], row: impl Fn(usize) -> &'a [f32], target: &mut [f32]) {
+    const AT_ONCE: usize = 4;
+    let (blocks, rest) = target.as_chunks_mut::<AT_ONCE>();
+    let whole = blocks.len() * AT_ONCE;
+    for (block, target) in blocks.iter_mut().enumerate() {
+        *target = dots(simd, a, std::array::from_fn(|at| row(block * AT_ONCE + at)));
     }
-    let largest = max(scores);
-    scores.iter_mut().for_each(|score| *score = exp(*score - largest));
-    let rate = 1.0 / scores.iter().sum::<f32>();
-    scores.iter_mut().for_each(|score| *score *= rate);
+    for (at, target) in rest.iter_mut().enumerate() {
+        *target = dot(simd, a, row(whole + at));
+    }
 }
 
 struct Backward<'a> {
@@ -221,7 +247,7 @@ impl WithSimd for Backward<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { operation, sentence, inputs: [query, key, value], weights, slope, .. } = self;
         let &MultiHead { heads, length, others, .. } = operation;
         let scale = operation.scale();
@@ -230,31 +256,36 @@ impl WithSimd for Backward<'_> {
         let [mut dropped, mut slopes] = [0, 1].map(|_| vec![0f32; length * others]);
         for head in 0..heads {
             let place = place(head);
-            for position in 0..length {
-                let row = head * length + position;
-                let weights = &weights[row * others..][..others];
-                let dropped = &mut dropped[position * others..][..others];
-                let slopes = &mut slopes[position * others..][..others];
-                let first = operation.first(sentence, row);
-                let slope = &slope[place(position)];
-                for other in 0..others {
-                    let factor = operation.dropping.factor(first.wrapping_add(other as u32));
-                    dropped[other] = weights[other] * factor;
-                    slopes[other] = dot(slope, &value[place(other)]) * factor;
-                }
-                let mean = dot(weights, slopes);
-                for other in 0..others {
-                    slopes[other] = weights[other] * (slopes[other] - mean) * scale;
+            let weights = &weights[head * length * others..][..length * others];
+            let first = operation.first(sentence, head * length);
+            for (position, slopes) in slopes.chunks_exact_mut(others).enumerate() {
+                products(simd, &slope[place(position)], |other| &value[place(other)], slopes);
+            }
+            dropped.copy_from_slice(weights);
+            operation.drop(&mut dropped, first);
+            operation.drop(&mut slopes, first);
+            let rows = weights.chunks_exact(others).zip(slopes.chunks_exact_mut(others));
+            for (position, (weights, slopes)) in rows.enumerate() {
+                let mean = dot(simd, weights, slopes);
+                for (slope, weight) in slopes.iter_mut().zip(weights) {
+                    *slope = weight * (*slope - mean) * scale;
                 }
                 let by_query = &mut self.by_query[place(position)];
-                add_rows(by_query, others, |other| slopes[other], |other| &key[place(other)]);
+                add_rows(simd, by_query, others, |other| slopes[other], |other| &key[place(other)]);
             }
             for other in 0..others {
                 let at = |position: usize| position * others + other;
                 let by_key = &mut self.by_key[place(other)];
-                add_rows(by_key, length, |position| slopes[at(position)], |position| &query[place(position)]);
+                add_rows(
+                    simd,
+                    by_key,
+                    length,
+                    |position| slopes[at(position)],
+                    |position| &query[place(position)],
+                );
                 let by_value = &mut self.by_value[place(other)];
                 add_rows(
+                    simd,
                     by_value,
                     length,
                     |position| dropped[at(position)],

@@ -4,6 +4,7 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::Part;
 use super::exponential::sum;
 use super::operation::{Operation, each, run};
 
@@ -49,6 +50,8 @@ struct RmsNorm {
 }
 
 impl Operation<2> for RmsNorm {
+    const PART: Part = Part::Elementwise;
+
     type Kept = ();
 
     fn forward(&self, [x, gain]: [&[f32]; 2]) -> (Vec<f32>, ()) {

@@ -5,8 +5,11 @@ use std::fmt::Debug;
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 use rayon::prelude::*;
+
+use super::super::Part;
 #[cfg(feature = "flex")]
 use {
+    super::super::clock::timed,
     super::super::flex::{contiguous, floats, same},
     burn::backend::autodiff::checkpoint::base::Checkpointer,
     burn::backend::autodiff::checkpoint::strategy::{
@@ -23,6 +26,9 @@ use {
 pub(super) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
     /// What the backward pass needs beside the inputs.
     type Kept: Clone + Debug + Send + 'static;
+
+    /// What its time counts as.
+    const PART: Part;
 
     /// The shape of the result, for that of the first input.
     fn shape(&self, first: Shape) -> Shape {
@@ -89,7 +95,7 @@ fn forward<O: Operation<N>, const N: usize>(
     operation: &O,
     inputs: &[FloatTensor<Flex>; N],
 ) -> (FloatTensor<Flex>, O::Kept) {
-    let (output, kept) = operation.forward(inputs.each_ref().map(floats));
+    let (output, kept) = timed(O::PART, || operation.forward(inputs.each_ref().map(floats)));
     (FloatTensor::<Flex>::from_data(TensorData::new(output, operation.shape(inputs[0].shape()))), kept)
 }
 
@@ -120,7 +126,8 @@ impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
         let (inputs, kept) = ops.state;
         let output = contiguous(&grads.consume::<Flex>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let gradients = self.0.backward(inputs.each_ref().map(floats), &kept, floats(&output), wanted);
+        let gradients =
+            timed(O::PART, || self.0.backward(inputs.each_ref().map(floats), &kept, floats(&output), wanted));
         for ((parent, gradient), input) in ops.parents.into_iter().zip(gradients).zip(inputs) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 let gradient = FloatTensor::<Flex>::from_data(TensorData::new(gradient, input.shape()));

@@ -4,6 +4,7 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::Part;
 use super::operation::{Operation, each, run};
 
 /// Positions that a thread takes at a time.
@@ -93,6 +94,8 @@ impl Rotation {
 }
 
 impl Operation<3> for Rotation {
+    const PART: Part = Part::Elementwise;
+
     type Kept = ();
 
     fn forward(&self, [x, cosines, sines]: [&[f32]; 3]) -> (Vec<f32>, ()) {

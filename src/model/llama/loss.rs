@@ -10,6 +10,8 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::Llama;
 use crate::data::language::SequenceBatch;
+use crate::kernel::dense::{self, CrossEntropy};
+use crate::kernel::{Part, timed};
 use crate::train::TokenOutput;
 
 /// Logits that are looked at together: 16 MiB of them. All of a batch would be the largest tensor there is, and cost
@@ -60,6 +62,16 @@ fn head_loss<B: Backend>(
     shares: &Tensor<B, 2>,
     with_gradients: bool,
 ) -> HeadLoss<B> {
+    timed(Part::Output, || head_loss_of(hidden, weight, targets, shares, with_gradients))
+}
+
+fn head_loss_of<B: Backend>(
+    hidden: Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    targets: &Tensor<B, 2, Int>,
+    shares: &Tensor<B, 2>,
+    with_gradients: bool,
+) -> HeadLoss<B> {
     let [count, d_model] = hidden.dims();
     let [_, vocabulary] = weight.dims();
     let rows = (LOGITS / vocabulary).clamp(1, count);
@@ -72,26 +84,41 @@ fn head_loss<B: Backend>(
         let (hidden, shares) = (of_rows(&hidden), of_rows(shares));
         let targets = targets.clone().narrow(0, start, rows);
         let logits = hidden.clone().matmul(weight.clone());
-        let largest = logits.clone().max_dim(1);
-        let target = logits.clone().gather(1, targets.clone());
-        let likelihoods = softmax(logits, 1);
-        // The largest logit has likelihood e^largest / Σ e^logit, which is at least 1 / vocabulary.
-        let log_sum = largest - likelihoods.clone().max_dim(1).log();
-        loss = loss + ((log_sum - target) * shares.clone()).sum();
+        let (part, slopes) = differentiated(logits, targets, shares);
+        loss = loss + part;
         if with_gradients {
-            let minus_one = Tensor::full([rows, 1], -1.0, &likelihoods.device());
-            let slopes = likelihoods.scatter(1, targets, minus_one, IndexingUpdateOp::Add);
-            let part = (hidden * shares.clone()).transpose().matmul(slopes.clone());
+            let part = hidden.transpose().matmul(slopes.clone());
             weight_gradient = Some(match weight_gradient {
                 Some(sum) => sum + part,
                 None => part,
             });
-            hidden_gradients.push(slopes.matmul(weight.clone().transpose()) * shares);
+            hidden_gradients.push(slopes.matmul(weight.clone().transpose()));
         }
     }
     let gradients = weight_gradient.map(|weight| (Tensor::cat(hidden_gradients, 0), weight));
     debug_assert!(gradients.as_ref().is_none_or(|(hidden, _)| hidden.dims() == [count, d_model]));
     HeadLoss { loss, gradients }
+}
+
+/// The loss by `logits`, and its gradient by them. One pass over them where there is a kernel, a few elsewhere.
+fn differentiated<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 2, Int>,
+    shares: Tensor<B, 2>,
+) -> (Tensor<B, 1>, Tensor<B, 2>) {
+    let [rows, _] = logits.dims();
+    let logits = match dense::cross_entropy(logits, &targets.clone().reshape([rows]), 0.0, Some(&shares)) {
+        Ok(CrossEntropy { sums: [loss, ..], slope, .. }) => return (loss, slope),
+        Err(logits) => logits,
+    };
+    let largest = logits.clone().max_dim(1);
+    let target = logits.clone().gather(1, targets.clone());
+    let likelihoods = softmax(logits, 1);
+    // The largest logit has likelihood e^largest / Σ e^logit, which is at least 1 / vocabulary.
+    let log_sum = largest - likelihoods.clone().max_dim(1).log();
+    let loss = ((log_sum - target) * shares.clone()).sum();
+    let minus_one = Tensor::full([rows, 1], -1.0, &likelihoods.device());
+    (loss, likelihoods.scatter(1, targets, minus_one, IndexingUpdateOp::Add) * shares)
 }
 
 impl<B: Backend> Llama<B> {

@@ -11,6 +11,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 
 use crate::kernel::dense::{self, CrossEntropy};
+use crate::kernel::{Part, timed};
 
 /// `logits = h·W + b` over the target vocabulary; dense.
 #[derive(Module, Debug)]
@@ -70,6 +71,15 @@ impl<B: Backend> Words<B> {
         targets: Tensor<B, 1, Int>,
         smoothing: f64,
     ) -> (Sums<B>, Slopes<B>) {
+        timed(Part::Output, || self.gradients(hidden, targets, smoothing))
+    }
+
+    fn gradients(
+        &self,
+        hidden: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        smoothing: f64,
+    ) -> (Sums<B>, Slopes<B>) {
         let tokens = hidden.dims()[0];
         let Differentiated { sums, slope, slope_sum } =
             differentiated(self.logits(hidden.clone()), targets, smoothing);
@@ -101,7 +111,7 @@ fn differentiated<B: Backend>(
     smoothing: f64,
 ) -> Differentiated<B> {
     let [tokens, vocabulary] = logits.dims();
-    let logits = match dense::cross_entropy(logits, &targets, smoothing) {
+    let logits = match dense::cross_entropy(logits, &targets, smoothing, None) {
         Ok(CrossEntropy { sums: [loss, nll, correct], slope, slope_sum }) => {
             return Differentiated { sums: Sums { loss, nll, correct }, slope, slope_sum };
         }
