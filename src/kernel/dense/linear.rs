@@ -11,7 +11,7 @@ use super::super::parallel::{Output, rows, run as share, threads};
 use super::operation::{Operation, run, serves};
 use super::products::{add_rows, dots};
 
-/// Layers of up to so many outputs; from there on the general product is no slower.
+/// Layers of up to so many outputs; wider ones fill the tiles of the general product.
 const OUTPUTS: usize = 32;
 
 /// How many products here take as long as one of a sparse kernel.
@@ -34,6 +34,7 @@ pub(crate) fn linear<B: Backend>(
         return None;
     }
     assert_eq!(input.dims(), [batch, inputs], "the layer has {inputs} inputs");
+    assert_eq!(bias.dims(), [outputs], "one bias an output");
     let operation = Linear { inputs, outputs };
     let tensor = |tensor: &Tensor<B, 2>| tensor.clone().into_primitive().tensor();
     let operands = [tensor(input), tensor(weight), bias.clone().into_primitive().tensor()];
