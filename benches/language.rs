@@ -5,9 +5,11 @@
 //! whatever else the machine does slows all of them. `--profile` says where the time of a step goes; `--json FILE`
 //! leaves the numbers for `benches/peers/language.py`.
 
+mod training;
+
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::backend::flex::FlexDevice;
 use burn::backend::{Autodiff, Flex};
@@ -16,7 +18,6 @@ use burn::optim::{AdamW, AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn_cht::data::language::SequenceBatch;
-use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
@@ -25,6 +26,7 @@ use burn_cht::train::SparseOptimizer;
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
+use training::{Times, parts};
 
 type B = Autodiff<Flex>;
 
@@ -64,8 +66,8 @@ struct Args {
 struct Training {
     model: Option<Llama<B>>,
     optim: SparseOptimizer<AdamW, Llama<B>, B>,
-    times: Vec<Duration>,
-    texts: Vec<Duration>,
+    times: Times,
+    texts: Times,
 }
 
 impl Training {
@@ -82,8 +84,8 @@ impl Training {
         Self {
             model: Some(config.init(&FlexDevice)),
             optim: SparseOptimizer::new(inner, topology),
-            times: Vec::new(),
-            texts: Vec::new(),
+            times: Times::default(),
+            texts: Times::default(),
         }
     }
 
@@ -135,17 +137,27 @@ fn main() {
     if args.profile {
         trainings.iter_mut().zip(&args.sparsity).for_each(|(training, sparsity)| {
             println!("\n{sparsity} % sparse\n");
-            profile(training, &args);
+            parts::profile(
+                args.rounds,
+                training,
+                |training, step| TrainStep::step(training.model(), batch(&args, step)).grads,
+                Training::optimize,
+            );
         });
         return;
     }
     for round in 0..args.rounds + 1 {
-        for training in &mut trainings {
-            training.step(batch(&args, round));
+        trainings.iter_mut().for_each(|training| training.step(batch(&args, round)));
+        if round == 0 {
+            // The first turn warms up.
+            trainings.iter_mut().for_each(|training| training.times = Times::default());
         }
     }
-    for _ in 0..args.rounds + 1 {
+    for round in 0..args.rounds + 1 {
         trainings.iter_mut().for_each(|training| training.write(&args));
+        if round == 0 {
+            trainings.iter_mut().for_each(|training| training.texts = Times::default());
+        }
     }
     let tokens = (args.batch * args.length) as f64;
     let trained = table("training", &args, tokens, trainings.iter().map(|training| &training.times));
@@ -160,14 +172,13 @@ fn main() {
     }
 }
 
-fn table<'a>(what: &str, args: &Args, tokens: f64, times: impl Iterator<Item = &'a Vec<Duration>>) -> Value {
+fn table<'a>(what: &str, args: &Args, tokens: f64, times: impl Iterator<Item = &'a Times>) -> Value {
     println!("\nTokens a second, {what}, {} threads: median (best) of {} turns\n", args.threads, args.rounds);
     println!("| sparsity | tokens/s | against the first |\n|---|---|---|");
     let mut cells = Vec::new();
     let mut first = None;
     for (times, sparsity) in times.zip(&args.sparsity) {
-        // The first turn warms up.
-        let (median, minimum) = median_and_minimum(&times[1..]);
+        let (median, minimum) = (times.median() / 1e3, times.minimum() / 1e3);
         let ratio = *first.get_or_insert(median) / median;
         println!("| {sparsity} % | {:.0} ({:.0}) | {ratio:.2}× |", tokens / median, tokens / minimum);
         cells.push(json!({
@@ -175,53 +186,4 @@ fn table<'a>(what: &str, args: &Args, tokens: f64, times: impl Iterator<Item = &
         }));
     }
     Value::Array(cells)
-}
-
-/// In seconds.
-fn median_and_minimum(times: &[Duration]) -> (f64, f64) {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    (sorted[sorted.len() / 2].as_secs_f64(), sorted[0].as_secs_f64())
-}
-
-/// The phases of a training step.
-fn profile(training: &mut Training, args: &Args) {
-    const PARTS: [Part; 4] = [Part::Products, Part::Output, Part::Attention, Part::Elementwise];
-    let mut phases: [Vec<Duration>; 8] = Default::default();
-    for round in 0..args.rounds + 1 {
-        let batch = batch(args, round);
-        let before = PARTS.map(time_spent);
-        let start = Instant::now();
-        let output = TrainStep::step(training.model(), batch);
-        let differentiated = Instant::now();
-        training.optimize(output.grads);
-        let end = Instant::now();
-        let mut times: Vec<Duration> =
-            PARTS.iter().zip(before).map(|(part, before)| time_spent(*part) - before).collect();
-        let kernels: Duration = times.iter().sum();
-        times.extend([
-            (differentiated - start) - kernels,
-            differentiated - start,
-            end - differentiated,
-            end - start,
-        ]);
-        if round > 0 {
-            phases.iter_mut().zip(times).for_each(|(phase, time)| phase.push(time));
-        }
-    }
-    println!("| phase | median ms | minimum ms |\n|---|---|---|");
-    let names = [
-        "products of sparse layers",
-        "head with its loss",
-        "attention",
-        "norms, gates and rotations",
-        "the rest, embeddings and autodiff among it",
-        "all these, loss and gradients",
-        "optimizer",
-        "whole step",
-    ];
-    for (name, times) in names.iter().zip(&phases) {
-        let (median, minimum) = median_and_minimum(times);
-        println!("| {name} | {:.1} | {:.1} |", median * 1e3, minimum * 1e3);
-    }
 }

@@ -10,7 +10,6 @@ mod training;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use burn::backend::flex::FlexDevice;
 use burn::optim::GradientsParams;
@@ -18,14 +17,13 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::prelude::*;
 use burn::train::{TrainOutput, TrainStep};
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
-use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::topology::{Method, TopologyConfig, stream};
 use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer, TokenOutput};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use training::{B, Times};
+use training::{B, Times, parts};
 
 /// Names, for a child process, the sparsity whose memory it reports.
 const MEMORY_OF: &str = "BURN_CHT_TRANSLATION_MEMORY";
@@ -157,40 +155,17 @@ fn steps(args: &Args) -> Value {
     Value::Array(cells.collect())
 }
 
-/// Times the kernels of a step by kinds, the optimizer, and what is between them.
+/// Prints where the time of a step goes.
 fn profile(sparsity: f64, args: &Args) {
-    const PARTS: [(&str, Part); 4] = [
-        ("products of sparse layers", Part::Products),
-        ("generator with its loss", Part::Output),
-        ("attention", Part::Attention),
-        ("norms and dropout", Part::Elementwise),
-    ];
+    println!("\n{sparsity} % sparse, {} threads\n", args.threads);
     let batch = batch();
     let mut training = Translation::new(&config(sparsity));
-    (0..2).for_each(|_| training.step(&batch));
-    let mut times: [Times; 7] = Default::default();
-    for _ in 0..args.rounds {
-        let before = PARTS.map(|(_, part)| time_spent(part));
-        let start = Instant::now();
-        let output = training.differentiate(&batch);
-        let differentiated = Instant::now();
-        training.optimize(output.grads);
-        let end = Instant::now();
-        let mut parts: Vec<Duration> =
-            PARTS.iter().zip(before).map(|((_, part), before)| time_spent(*part) - before).collect();
-        let kernels: Duration = parts.iter().sum();
-        parts.extend([end - differentiated, (differentiated - start) - kernels, end - start]);
-        times.iter_mut().zip(parts).for_each(|(times, part)| times.push(part));
-    }
-    println!("\n{sparsity} % sparse, {} threads\n", args.threads);
-    println!("| | median ms | minimum ms | share |\n|---|---|---|---|");
-    let whole = times[6].median();
-    let names = PARTS.iter().map(|(name, _)| *name);
-    let names = names.chain(["Adam", "the rest, embeddings and autodiff among it", "whole step"]);
-    for (name, times) in names.zip(&times) {
-        let share = 100.0 * times.median() / whole;
-        println!("| {name} | {:.1} | {:.1} | {share:.0} % |", times.median(), times.minimum());
-    }
+    parts::profile(
+        args.rounds,
+        &mut training,
+        |training, _| training.differentiate(&batch).grads,
+        Translation::optimize,
+    );
 }
 
 /// Peak memory of trainings, each in a process of its own.

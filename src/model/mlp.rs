@@ -120,8 +120,8 @@ impl<B: Backend> Mlp<B> {
         scores.unwrap_or_else(|| self.output.forward(hidden))
     }
 
-    /// Cross-entropy of class scores, in the mean over the batch: Burn's [`CrossEntropyLoss`], where there is a kernel in one
-    /// operation.
+    /// Cross-entropy of class scores, in the mean over the batch: Burn's [`CrossEntropyLoss`], where there is a kernel
+    /// in one operation.
     ///
     /// # Shapes
     ///

@@ -10,16 +10,17 @@ use super::super::Part;
 use super::exponential::{exp, max, sum};
 use super::operation::{Operation, each, run, serves};
 
-/// Rows that a thread takes at a time, at least, and logits, at least; fixed, so that sums do not depend on the number of
-/// threads.
+/// Rows that a thread takes at a time, at least; fixed, so that sums do not depend on the number of threads.
 const ROWS: usize = 64;
+
+/// Logits that a thread takes at a time, at least: fewer are done before another thread has woken up.
 const LOGITS: usize = 1 << 15;
 
 /// What [`cross_entropy`] computes.
 #[derive(Debug, Clone)]
 pub(crate) struct CrossEntropy<B: Backend> {
-    /// Σ of the cross-entropy with smoothed targets, by the rows' shares; of −ln of the targets' probabilities, and of how often the target
-    /// was the most probable, `[1]` each.
+    /// Σ of the cross-entropy with smoothed targets, by the rows' shares; of −ln of the targets' probabilities; and of
+    /// how often the target was the most probable, `[1]` each.
     pub(crate) sums: [Tensor<B, 1>; 3],
     /// The first sum by the logits, `[rows, classes]`.
     pub(crate) slope: Tensor<B, 2>,
@@ -53,8 +54,8 @@ pub(crate) fn cross_entropy<B: Backend>(
     })
 }
 
-/// The mean over the rows of the cross-entropy of `logits` `[rows, classes]` for `targets` `[rows]`, differentiable, `[1]`;
-/// `None` where there is no kernel. Saves what Burn's loss is composed of: five operations of their own, for a tensor
+/// The mean over the rows of the cross-entropy of `logits` `[rows, classes]` for `targets` `[rows]`, differentiable,
+/// `[1]`; `None` where there is no kernel. Saves what Burn's loss is composed of: five operations of their own, for a tensor
 /// of a few hundred numbers.
 pub(crate) fn mean_cross_entropy<B: Backend>(
     logits: &Tensor<B, 2>,

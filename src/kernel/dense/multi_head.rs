@@ -10,9 +10,9 @@ use rayon::prelude::*;
 
 use super::super::Part;
 use super::dropout::Dropping;
-use super::exponential::{exp, max};
+use super::exponential::{exp, max, sum};
 use super::operation::{Operation, run};
-use super::products::{add_rows, dot, dots, total};
+use super::products::{add_rows, dot, dots};
 
 /// `softmax(Q·Kᵀ / √width) · V` in every head, `[batch, length, d_model]`, for projections of query
 /// `[batch, length, d_model]`, key and value `[batch, other length, d_model]` that lie head beside head; `None` where
@@ -198,7 +198,7 @@ impl WithSimd for Forward<'_> {
         }
         weights.iter_mut().for_each(|weight| *weight = exp(*weight));
         for weights in weights.chunks_exact_mut(others) {
-            let total = total(simd, weights);
+            let total = sum(others, |other| weights[other]);
             let rate = if total > 0.0 { 1.0 / total } else { total };
             weights.iter_mut().for_each(|weight| *weight *= rate);
         }

@@ -27,17 +27,6 @@ pub(super) fn dots<S: Simd, const N: usize>(simd: S, a: &[f32], b: [&[f32]; N]) 
     })
 }
 
-/// `Σ a`, in an order that depends on the instruction set.
-#[inline(always)]
-pub(super) fn total<S: Simd>(simd: S, a: &[f32]) -> f32 {
-    let (a, rest) = S::as_simd_f32s(a);
-    let mut sum = simd.splat_f32s(0.0);
-    for a in a {
-        sum = simd.add_f32s(sum, *a);
-    }
-    simd.reduce_sum_f32s(sum) + rest.iter().sum::<f32>()
-}
-
 /// `target += Σ factor(i) · row(i)` for the `count` rows, each as long as the target.
 #[inline(always)]
 pub(super) fn add_rows<'a, S: Simd>(

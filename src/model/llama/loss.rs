@@ -62,16 +62,6 @@ fn head_loss<B: Backend>(
     shares: &Tensor<B, 2>,
     with_gradients: bool,
 ) -> HeadLoss<B> {
-    timed(Part::Output, || head_loss_of(hidden, weight, targets, shares, with_gradients))
-}
-
-fn head_loss_of<B: Backend>(
-    hidden: Tensor<B, 2>,
-    weight: &Tensor<B, 2>,
-    targets: &Tensor<B, 2, Int>,
-    shares: &Tensor<B, 2>,
-    with_gradients: bool,
-) -> HeadLoss<B> {
     let [count, d_model] = hidden.dims();
     let [_, vocabulary] = weight.dims();
     let rows = (LOGITS / vocabulary).clamp(1, count);
@@ -129,7 +119,9 @@ impl<B: Backend> Llama<B> {
     pub fn predict(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {
         let Predictions { read, targets, shares } = Predictions::of(&batch);
         let hidden = self.flat_hidden(read);
-        let HeadLoss { loss, .. } = head_loss(hidden, &self.head_weight(), &targets, &shares, false);
+        let weight = self.head_weight();
+        let HeadLoss { loss, .. } =
+            timed(Part::Output, || head_loss(hidden, &weight, &targets, &shares, false));
         TokenOutput::new(loss, batch.predicted).with_words(batch.words)
     }
 
@@ -150,7 +142,8 @@ impl<B: AutodiffBackend> TrainStep for Llama<B> {
         // The head's gradients are known with its loss, so that its logits need no graph. What is left for autodiff is
         // a function of the same slope: its sum with the gradient.
         let weight = self.head_weight().inner();
-        let head = head_loss(hidden.clone().inner(), &weight, &targets.inner(), &shares.inner(), true);
+        let inputs = (hidden.clone().inner(), targets.inner(), shares.inner());
+        let head = timed(Part::Output, || head_loss(inputs.0, &weight, &inputs.1, &inputs.2, true));
         let loss = Tensor::from_inner(head.loss);
         let output = TokenOutput::new(loss, batch.predicted).with_words(batch.words);
         let Some((slope, of_weight)) = head.gradients else {

@@ -11,7 +11,6 @@ use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 
 use crate::kernel::dense::{self, CrossEntropy};
-use crate::kernel::{Part, timed};
 
 /// `logits = h·W + b` over the target vocabulary; dense.
 #[derive(Module, Debug)]
@@ -66,15 +65,6 @@ impl<B: Backend> Words<B> {
 
     /// The loss and its gradients.
     pub(super) fn differentiate(
-        &self,
-        hidden: Tensor<B, 2>,
-        targets: Tensor<B, 1, Int>,
-        smoothing: f64,
-    ) -> (Sums<B>, Slopes<B>) {
-        timed(Part::Output, || self.gradients(hidden, targets, smoothing))
-    }
-
-    fn gradients(
         &self,
         hidden: Tensor<B, 2>,
         targets: Tensor<B, 1, Int>,

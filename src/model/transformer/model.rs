@@ -11,6 +11,7 @@ use super::generator::{Sums, Words};
 use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
+use crate::kernel::{Part, timed};
 use crate::nn::dropout::dropped;
 use crate::train::TokenOutput;
 
@@ -186,8 +187,9 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
         let tokens = targets.dims()[0];
         let Words { weight, bias, tied } = self.words();
         let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
+        let (known, targets) = (hidden.clone().inner(), targets.inner());
         let (sums, slopes) =
-            words.differentiate(hidden.clone().inner(), targets.inner(), self.label_smoothing);
+            timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
         let gradients = (hidden * Tensor::from_inner(slopes.hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (weight, bias) = (self.word_vectors().0, &self.generator.bias);
