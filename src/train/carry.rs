@@ -24,7 +24,7 @@ where
 {
     let device = rewired.device();
     match (record, rewired.transport()) {
-        (AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)), Transport::Masked { absent }) => {
+        (AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)), Transport::Masked { absent, .. }) => {
             // Moments are zero off the old links already, so that zeroing them off the new ones is all there is to do.
             AdaptorRecord::from_state(O::map_moments::<2, 2>(state, &device, |moment| match &absent {
                 Some(absent) => moment.mask_fill(absent.clone(), 0.0),

@@ -63,6 +63,8 @@ where
     links: HashMap<ParamId, Place<B::Device>>,
     /// Loaded, but the model they belong to has not been seen yet.
     pending: Option<TopologyRecord>,
+    /// Whether the model has been asked for gradients without their part off the links.
+    asks_for_zeroed: bool,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
     max_gradient_norm: Option<f64>,
@@ -82,6 +84,7 @@ where
             gradients: HashMap::new(),
             links: HashMap::new(),
             pending: None,
+            asks_for_zeroed: false,
             failure: None,
             interrupter: None,
             max_gradient_norm: None,
@@ -188,7 +191,11 @@ where
             return Ok(self.ask_for_gradients(model));
         }
         match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => Ok(self.ask_for_gradients(hook::replace(model, rewired))),
+            Ok(rewired) => {
+                // Weights may have changed their layout.
+                self.asks_for_zeroed = false;
+                Ok(self.ask_for_gradients(hook::replace(model, rewired)))
+            }
             Err(error) => Err(Box::new((model, error))),
         }
     }
@@ -209,15 +216,17 @@ where
         })
     }
 
-    /// Has the coming backward pass of compressed layers leave the dense gradient, if the next update wants it.
-    fn ask_for_gradients(&self, model: M) -> M {
+    /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
+    fn ask_for_gradients(&mut self, model: M) -> M {
         let window = self.manager.gradient_window();
-        if window == 0 || self.manager.steps_to_update().is_none_or(|steps| steps > window) {
+        let dense = self.manager.steps_to_update().is_some_and(|steps| steps <= window);
+        if self.asks_for_zeroed && !dense {
             return model;
         }
+        self.asks_for_zeroed = !dense;
         let found: Found<B> = hook::collect(&model);
-        let asked: Vec<_> =
-            found.into_iter().filter_map(|(_, weight)| weight.asked_for_dense_gradient()).collect();
+        let asked = found.into_iter().filter_map(|(_, weight)| weight.asked_for_gradient(dense));
+        let asked: Vec<_> = asked.collect();
         if asked.is_empty() { model } else { hook::replace(model, asked) }
     }
 
@@ -235,13 +244,14 @@ where
         for part in parts {
             for (path, weight) in found {
                 let (dense, at_links) = match weight.transport() {
-                    Transport::Masked { absent } => {
+                    Transport::Masked { absent, gradient } => {
                         let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
-                        let dense = wants_dense.then(|| grad.clone());
+                        let is_zeroed = gradient.has_zeroed(&grad);
+                        let dense = (wants_dense && !is_zeroed).then(|| grad.clone());
                         let device = grad.device();
                         let grad = match absent {
-                            Some(absent) => zeroed(grad, absent.to_device(&device)),
-                            None => grad,
+                            Some(absent) if !is_zeroed => zeroed(grad, absent.to_device(&device)),
+                            _ => grad,
                         };
                         let at_links = wants_links
                             .then(|| weight::gather(weight.links(), &weight::read_f32(grad.clone())));
@@ -451,6 +461,7 @@ where
         }
         self.inner = self.inner.load_record(moments);
         self.gradients.clear();
+        self.asks_for_zeroed = false;
         self.pending = Some(topology);
         self
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::super::Part;
 use super::super::parallel::Output;
 use super::exponential::{exp, max, sum};
+use super::matrix::{Matrix, multiply};
 use super::operation::{Operation, run};
 
 /// Queries of a tile. Its scores against every key before them stay in the second-level cache.
@@ -165,62 +166,6 @@ impl Attention {
     }
 }
 
-/// A matrix in a buffer: where it starts, and numbers from one row and one column to the next.
-#[derive(Clone, Copy)]
-struct Matrix {
-    start: *const f32,
-    rows: usize,
-    columns: usize,
-    row: usize,
-    column: usize,
-}
-
-impl Matrix {
-    /// Rows of `columns` numbers, `stride` apart, from `place` on.
-    fn of(buffer: &[f32], place: usize, [rows, columns]: [usize; 2], stride: usize) -> Self {
-        assert!(rows > 0 && columns > 0 && place + (rows - 1) * stride + columns <= buffer.len());
-        Self { start: buffer[place..].as_ptr(), rows, columns, row: stride, column: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, row: self.column, column: self.row, ..self }
-    }
-}
-
-/// `target (+)= scale · left · right`, where `target` has rows `stride` apart.
-///
-/// # Safety
-///
-/// The buffers of both matrices live; `target` has room for all rows, and no thread reads or writes those numbers.
-unsafe fn multiply(target: *mut f32, stride: usize, add: bool, scale: f32, left: Matrix, right: Matrix) {
-    assert_eq!(left.columns, right.rows);
-    // SAFETY: strides and sizes are those of matrices within their buffers (`Matrix::of`), the rest is the caller's
-    // promise.
-    unsafe {
-        gemm::gemm(
-            left.rows,
-            right.columns,
-            left.columns,
-            target,
-            1,
-            stride as isize,
-            add,
-            left.start,
-            left.column as isize,
-            left.row as isize,
-            right.start,
-            right.column as isize,
-            right.row as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
 impl Operation<3> for Attention {
     const PART: Part = Part::Attention;
 
@@ -249,13 +194,13 @@ impl Operation<3> for Attention {
                 // this head of this text, and its sums. `Matrix::of` has checked that queries lie within their buffer,
                 // which is as long as the output.
                 unsafe {
-                    multiply(scores.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed());
+                    multiply(scores.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed(), Parallelism::None);
                     let tile = &mut scores[..rows * seen];
                     let sums = std::slice::from_raw_parts_mut(out_sums.at(task * length + first), rows);
                     let visible = heads.start + first + 1;
                     arch.dispatch(Exponentials { tile, seen, visible, sums, weights: &mut weights });
                     let tile = Matrix::of(tile, 0, [rows, seen], seen);
-                    multiply(out.at(place), query_stride, false, 1.0, tile, values);
+                    multiply(out.at(place), query_stride, false, 1.0, tile, values, Parallelism::None);
                     for (row, weight) in weights[..rows].iter().enumerate() {
                         let row = std::slice::from_raw_parts_mut(out.at(place + row * query_stride), width);
                         row.iter_mut().for_each(|number| *number *= weight);
@@ -297,8 +242,8 @@ impl Operation<3> for Attention {
                     // head's queries, and those of its key head in this text. `Matrix::of` has checked that queries and
                     // keys lie within buffers as long as their gradients.
                     unsafe {
-                        multiply(shares.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed());
-                        multiply(slopes.as_mut_ptr(), seen, false, 1.0, outputs, values.transposed());
+                        multiply(shares.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed(), Parallelism::None);
+                        multiply(slopes.as_mut_ptr(), seen, false, 1.0, outputs, values.transposed(), Parallelism::None);
                         arch.dispatch(Slopes {
                             shares: &mut shares[..rows * seen],
                             slopes: &mut slopes[..rows * seen],
@@ -309,9 +254,9 @@ impl Operation<3> for Attention {
                         let shares = Matrix::of(&shares, 0, [rows, seen], seen);
                         let slopes = Matrix::of(&slopes, 0, [rows, seen], seen);
                         let (dkeys, dvalues) = (dkey.at(key_place), dvalue.at(key_place));
-                        multiply(dvalues, key_stride, true, 1.0, shares.transposed(), outputs);
-                        multiply(dkeys, key_stride, true, self.scale(), slopes.transposed(), queries);
-                        multiply(dquery.at(place), query_stride, false, self.scale(), slopes, keys);
+                        multiply(dvalues, key_stride, true, 1.0, shares.transposed(), outputs, Parallelism::None);
+                        multiply(dkeys, key_stride, true, self.scale(), slopes.transposed(), queries, Parallelism::None);
+                        multiply(dquery.at(place), query_stride, false, self.scale(), slopes, keys, Parallelism::None);
                     }
                 }
             }

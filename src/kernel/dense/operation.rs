@@ -45,6 +45,10 @@ pub(super) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
         output: &[f32],
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N];
+
+    /// Sees the gradient of an input as it is handed on.
+    #[cfg(feature = "flex")]
+    fn hand_on(&self, _input: usize, _gradient: &FloatTensor<Flex>) {}
 }
 
 /// Whether [`run`] has a kernel for the f32 tensors of a backend.
@@ -128,9 +132,10 @@ impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let gradients =
             timed(O::PART, || self.0.backward(inputs.each_ref().map(floats), &kept, floats(&output), wanted));
-        for ((parent, gradient), input) in ops.parents.into_iter().zip(gradients).zip(inputs) {
+        for (number, ((parent, gradient), input)) in ops.parents.into_iter().zip(gradients).zip(inputs).enumerate() {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 let gradient = FloatTensor::<Flex>::from_data(TensorData::new(gradient, input.shape()));
+                self.0.hand_on(number, &gradient);
                 grads.register::<Flex>(parent.id, gradient);
             }
         }

@@ -1,33 +1,37 @@
 //! The masked layout: a dense weight that is exactly zero where there is no link.
 
+use std::sync::Arc;
+
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::module::linear;
 
 use super::{gather, read_f32, spread, transfer};
+use crate::kernel::dense::{MaskedGradient, masked_linear};
 use crate::topology::Links;
 
 /// A dense `[d_input, d_output]` weight and the positions it must be zero at.
 ///
-/// The forward pass is a plain matrix product, so that the gradient is dense: gradient-based regrowth reads it, and
-/// the optimizer wrapper zeroes it off the mask before any moment sees it. Weights and moments that start at zero
-/// therefore stay at zero.
+/// The forward pass is a matrix product, whose gradient is dense: gradient-based regrowth reads it, and at all other
+/// steps it is zeroed off the mask, by the backward pass if it can and has been asked to, else by the optimizer wrapper,
+/// before any moment sees it. Weights and moments that start at zero therefore stay at zero.
 #[derive(Debug, Clone)]
 pub(super) struct Masked<B: Backend> {
     pub(super) weight: Param<Tensor<B, 2>>,
     /// True where there is no link; `None` when every position is one.
     pub(super) absent: Option<Tensor<B, 2, Bool>>,
+    /// What backward passes do with the gradient off the mask.
+    pub(super) gradient: Arc<MaskedGradient>,
 }
 
 impl<B: Backend> Masked<B> {
     pub(super) fn new(id: ParamId, links: &Links, values: &[f32], device: &B::Device) -> Self {
         let weight = Tensor::from_data(TensorData::new(spread(links, values), links.shape()), device);
-        Self { weight: Param::initialized(id, weight.require_grad()), absent: absent(links, device) }
+        Self { weight: Param::initialized(id, weight.require_grad()), absent: absent(links, device), gradient: Arc::default() }
     }
 
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-        linear(input, self.weight.val(), bias)
+        masked_linear(input, self.weight.val(), bias, &self.gradient)
     }
 
     pub(super) fn dense(&self) -> Tensor<B, 2> {
@@ -56,7 +60,7 @@ impl<B: Backend> Masked<B> {
             };
             new.set_require_grad(trainable)
         });
-        Self { weight, absent }
+        Self { weight, absent, gradient: Arc::default() }
     }
 }
 

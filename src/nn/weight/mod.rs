@@ -15,7 +15,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::error::{Error, Result};
-use crate::kernel::DenseGradientSlot;
+use crate::kernel::dense::MaskedGradient;
+use crate::kernel::{DenseGradientSlot, has_kernel};
 use crate::topology::Links;
 
 use compressed::Compressed;
@@ -70,12 +71,13 @@ impl<B: Backend> Storage<B> {
 
     fn set_trainable(self, trainable: bool) -> Self {
         match self {
-            Self::Masked(Masked { weight, absent }) => {
-                Self::Masked(Masked { weight: weight.set_require_grad(trainable), absent })
+            Self::Masked(masked) => {
+                Self::Masked(Masked { weight: masked.weight.set_require_grad(trainable), ..masked })
             }
-            Self::Compressed(Compressed { values, index, slot }) => {
-                Self::Compressed(Compressed { values: values.set_require_grad(trainable), index, slot })
-            }
+            Self::Compressed(compressed) => Self::Compressed(Compressed {
+                values: compressed.values.set_require_grad(trainable),
+                ..compressed
+            }),
         }
     }
 }
@@ -243,19 +245,35 @@ impl<B: Backend> SparseWeight<B> {
 }
 
 impl<B: AutodiffBackend> SparseWeight<B> {
-    /// The weight with its next backward passes asked for the dense gradient, in a slot that no other copy of the
-    /// weight shares so far; `None` in a layout whose gradients are dense anyway.
-    pub(crate) fn asked_for_dense_gradient(self) -> Option<Self> {
-        let Self { links, layout, storage: Storage::Compressed(compressed) } = self else { return None };
-        let slot = Arc::new(DenseGradientSlot::default());
-        slot.arm();
-        Some(Self { links, layout, storage: Storage::Compressed(Compressed { slot, ..compressed }) })
+    /// The weight with its next backward passes asked for the dense gradient, or for none off the links, in a way that
+    /// no other copy of the weight notices; `None` if nothing has to be asked for.
+    pub(crate) fn asked_for_gradient(self, dense: bool) -> Option<Self> {
+        let Self { links, layout, storage } = self;
+        let storage = match storage {
+            Storage::Compressed(compressed) if dense => {
+                let slot = Arc::new(DenseGradientSlot::default());
+                slot.arm();
+                Storage::Compressed(Compressed { slot, ..compressed })
+            }
+            Storage::Masked(masked)
+                if has_kernel::<B>() && masked.absent.is_some() && masked.gradient.zeroes() == dense =>
+            {
+                let gradient =
+                    if dense { MaskedGradient::default() } else { MaskedGradient::zeroed(&links) };
+                Storage::Masked(Masked { gradient: Arc::new(gradient), ..masked })
+            }
+            _ => return None,
+        };
+        Some(Self { links, layout, storage })
     }
 
     /// What the optimizer must do with this weight's gradient and moments; see [`Transport`].
     pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
         match &self.storage {
-            Storage::Masked(masked) => Transport::Masked { absent: masked.absent_inner() },
+            Storage::Masked(masked) => Transport::Masked {
+                absent: masked.absent_inner(),
+                gradient: Arc::clone(&masked.gradient),
+            },
             Storage::Compressed(compressed) => Transport::Compressed { slot: Arc::clone(&compressed.slot) },
         }
     }
@@ -263,8 +281,9 @@ impl<B: AutodiffBackend> SparseWeight<B> {
 
 /// How the gradient and moments of a sparse weight are stored, seen from the optimizer.
 pub(crate) enum Transport<B: Backend> {
-    /// As `[d_input, d_output]` tensors that must stay zero where `absent` is true (`None`: every position a link).
-    Masked { absent: Option<Tensor<B, 2, Bool>> },
+    /// As `[d_input, d_output]` tensors that must stay zero where `absent` is true (`None`: every position a link);
+    /// `gradient` knows the gradient that is so already.
+    Masked { absent: Option<Tensor<B, 2, Bool>>, gradient: Arc<MaskedGradient> },
     /// As `[nnz]` tensors in link order; the dense gradient comes through `slot` when it has been asked for.
     Compressed { slot: Arc<DenseGradientSlot> },
 }

@@ -20,9 +20,10 @@ impl<B: Backend> SparseWeight<B> {
 
     fn on_device(self, device: &B::Device, fork: bool) -> Self {
         let storage = match self.storage.clone() {
-            Storage::Masked(Masked { weight, absent }) => Storage::Masked(Masked {
+            Storage::Masked(Masked { weight, absent, gradient }) => Storage::Masked(Masked {
                 weight: if fork { weight.fork(device) } else { Module::<B>::to_device(weight, device) },
                 absent: absent.map(|mask| mask.to_device(device)),
+                gradient,
             }),
             Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
                 values: if fork { values.fork(device) } else { Module::<B>::to_device(values, device) },
@@ -87,9 +88,11 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
 
     fn valid(&self) -> Self::InnerModule {
         self.moved(match &self.storage {
-            Storage::Masked(masked) => {
-                Storage::Masked(Masked { weight: masked.weight.valid(), absent: masked.absent_inner() })
-            }
+            Storage::Masked(masked) => Storage::Masked(Masked {
+                weight: masked.weight.valid(),
+                absent: masked.absent_inner(),
+                gradient: Arc::clone(&masked.gradient),
+            }),
             Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
                 values: values.valid(),
                 index: Arc::clone(index),
@@ -102,9 +105,10 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
         let SparseWeight { links, layout, storage } = module;
         // Taken apart, not cloned: a clone of a parameter outside of autodiff forgets that it was trainable.
         let storage = match storage {
-            Storage::Masked(Masked { weight, absent }) => Storage::Masked(Masked {
+            Storage::Masked(Masked { weight, absent, gradient }) => Storage::Masked(Masked {
                 weight: AutodiffModule::from_inner(weight),
                 absent: absent.map(Tensor::from_inner),
+                gradient,
             }),
             Storage::Compressed(Compressed { values, index, slot }) => {
                 Storage::Compressed(Compressed { values: AutodiffModule::from_inner(values), index, slot })
