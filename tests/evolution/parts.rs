@@ -34,8 +34,12 @@ fn view(links: &Arc<Links>, seed: usize, first_column: usize) -> LayerView<Devic
 }
 
 fn config(method: Method, parts: Option<usize>) -> TopologyConfig {
-    let config =
-        TopologyConfig::new(method, 100).with_update_interval(10).with_percolation(false).with_seed(3);
+    // Whether CHT regrows nine tenths of what it removed, and stops, depends on the mask.
+    let config = TopologyConfig::new(method, 100)
+        .with_update_interval(10)
+        .with_percolation(false)
+        .with_early_stop(1.0)
+        .with_seed(3);
     let config = match method {
         Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_final_sparsity(0.8),
         _ => config,

@@ -248,3 +248,54 @@ fn clipping_by_the_norm_refuses_gradients_of_several_devices_and_limits_that_are
     let failed = optim.try_step(0.05, net, several).unwrap_err();
     assert!(matches!(failed.1, Error::Argument { .. }), "{}", failed.1);
 }
+
+#[test]
+fn a_loss_that_reads_the_weights_as_well_moves_links_alone_in_both_layouts() {
+    for method in METHODS {
+        let [masked, compressed] = LAYOUTS.map(|layout| {
+            let setup = setup(method, layout);
+            let (mut net, mut optim) = (setup.net(), setup.optim(sgd()));
+            for step in 1..=12 {
+                let sums = net.encoder.layers.iter().map(|layer| layer.dense_weight().sum());
+                let loss = sums.fold(loss(&net, batch(setup.widths, step)), |loss, sum| loss + sum * 0.01);
+                let grads = GradientsParams::from_grads(loss.backward(), &net);
+                net = optim.step(0.05, net, grads);
+                for layer in &net.encoder.layers {
+                    let outside = layer.dense_weight().mask_fill(layer.mask(), 0.0).abs().sum();
+                    assert_eq!(outside.into_scalar(), 0.0, "{method} {layout:?} step {step}");
+                }
+            }
+            net
+        });
+        // Gradients of links that are not there differ: the compressed layout's come from its product alone.
+        if !matches!(method, Method::Rigl | Method::Granet) {
+            assert_eq!(masked.masks(), compressed.masks(), "{method}");
+            for (left, right) in masked.values().iter().flatten().zip(compressed.values().iter().flatten()) {
+                assert!((left - right).abs() < 1e-4, "{method}: {left} {right}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_goes_on_with_another_optimizer_that_wants_its_dense_gradients() {
+    for layout in LAYOUTS {
+        let (first, then) = (setup(Method::Set, layout), setup(Method::Rigl, layout));
+        let (mut net, mut optim) = (first.net(), first.optim(sgd()));
+        for step in 1..=3 {
+            let grads = grads(&net, step, 1.0);
+            net = optim.step(0.05, net, grads);
+        }
+        // As if it had never met the first: its record knows nothing of what was asked of the model.
+        let mut fresh = first.net().load_record(net.clone().into_record());
+        let (mut optim, mut fresh_optim) = (then.optim(sgd()), then.optim(sgd()));
+        for step in 4..=12 {
+            let both = [grads(&net, step, 1.0), grads(&fresh, step, 1.0)];
+            let [own, others] = both;
+            net = optim.step(0.05, net, own);
+            fresh = fresh_optim.step(0.05, fresh, others);
+            assert_eq!(net.masks(), fresh.masks(), "{layout:?} step {step}");
+        }
+        assert_eq!(optim.manager().updates(), 2);
+    }
+}
