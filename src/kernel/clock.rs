@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// What the kernels do, by kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Products of compressed layers, forwards and both gradients.
+    /// Products of sparse layers, forwards and both gradients.
     Products,
     /// The dense layer that tells classes or words apart, with both gradients; that of words with its loss.
     Output,

@@ -3,7 +3,6 @@
 use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use burn::tensor::activation::softmax;
-use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -194,13 +193,13 @@ impl Operation<3> for Attention {
                 // this head of this text, and its sums. `Matrix::of` has checked that queries lie within their buffer,
                 // which is as long as the output.
                 unsafe {
-                    multiply(scores.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed(), Parallelism::None);
+                    multiply(scores.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed());
                     let tile = &mut scores[..rows * seen];
                     let sums = std::slice::from_raw_parts_mut(out_sums.at(task * length + first), rows);
                     let visible = heads.start + first + 1;
                     arch.dispatch(Exponentials { tile, seen, visible, sums, weights: &mut weights });
                     let tile = Matrix::of(tile, 0, [rows, seen], seen);
-                    multiply(out.at(place), query_stride, false, 1.0, tile, values, Parallelism::None);
+                    multiply(out.at(place), query_stride, false, 1.0, tile, values);
                     for (row, weight) in weights[..rows].iter().enumerate() {
                         let row = std::slice::from_raw_parts_mut(out.at(place + row * query_stride), width);
                         row.iter_mut().for_each(|number| *number *= weight);
@@ -242,8 +241,8 @@ impl Operation<3> for Attention {
                     // head's queries, and those of its key head in this text. `Matrix::of` has checked that queries and
                     // keys lie within buffers as long as their gradients.
                     unsafe {
-                        multiply(shares.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed(), Parallelism::None);
-                        multiply(slopes.as_mut_ptr(), seen, false, 1.0, outputs, values.transposed(), Parallelism::None);
+                        multiply(shares.as_mut_ptr(), seen, false, self.scale(), queries, keys.transposed());
+                        multiply(slopes.as_mut_ptr(), seen, false, 1.0, outputs, values.transposed());
                         arch.dispatch(Slopes {
                             shares: &mut shares[..rows * seen],
                             slopes: &mut slopes[..rows * seen],
@@ -254,9 +253,9 @@ impl Operation<3> for Attention {
                         let shares = Matrix::of(&shares, 0, [rows, seen], seen);
                         let slopes = Matrix::of(&slopes, 0, [rows, seen], seen);
                         let (dkeys, dvalues) = (dkey.at(key_place), dvalue.at(key_place));
-                        multiply(dvalues, key_stride, true, 1.0, shares.transposed(), outputs, Parallelism::None);
-                        multiply(dkeys, key_stride, true, self.scale(), slopes.transposed(), queries, Parallelism::None);
-                        multiply(dquery.at(place), query_stride, false, self.scale(), slopes, keys, Parallelism::None);
+                        multiply(dvalues, key_stride, true, 1.0, shares.transposed(), outputs);
+                        multiply(dkeys, key_stride, true, self.scale(), slopes.transposed(), queries);
+                        multiply(dquery.at(place), query_stride, false, self.scale(), slopes, keys);
                     }
                 }
             }

@@ -11,7 +11,7 @@ use crate::topology::Links;
 use {
     super::super::Part,
     super::super::flex::same,
-    super::matrix::{Matrix, multiply},
+    super::matrix::{Matrix, multiply, multiply_on},
     super::operation::{Operation, each, run, serves},
     burn::backend::Flex,
     burn::tensor::TensorPrimitive,
@@ -95,7 +95,7 @@ impl fmt::Debug for MaskedGradient {
 /// `input · weight + bias` for `input` `[batch, inputs]`, `weight` `[inputs, outputs]` and `bias` `[outputs]`.
 ///
 /// Burn's `linear`, but that on Flex the gradients are written once: Burn clears what a product is about to overwrite,
-/// and returns it in a form that whoever wants it as numbers has to copy. Does not depend on the number of threads.
+/// and returns it in a form that whoever wants it as numbers has to copy.
 pub(crate) fn masked_linear<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,
@@ -150,7 +150,7 @@ impl MaskedLinear {
         let right = Matrix::of(weight, 0, [inputs, outputs], outputs);
         // SAFETY: the output has room for `batch` rows, nobody else knows of it, and it holds numbers where there is a
         // bias to add to.
-        unsafe { multiply(target, outputs, bias.is_some(), 1.0, left, right, self.threads(batch)) };
+        unsafe { multiply_on(self.threads(batch), target, outputs, bias.is_some(), 1.0, left, right) };
         // SAFETY: the product has written every number.
         unsafe { output.set_len(batch * outputs) };
         output
@@ -163,7 +163,7 @@ impl MaskedLinear {
         let left = Matrix::of(slope, 0, [batch, outputs], outputs);
         let right = Matrix::of(weight, 0, [inputs, outputs], outputs).transposed();
         // SAFETY: the gradient has room for `batch` rows, and nobody else knows of it.
-        unsafe { multiply(gradient.as_mut_ptr(), inputs, false, 1.0, left, right, self.threads(batch)) };
+        unsafe { multiply_on(self.threads(batch), gradient.as_mut_ptr(), inputs, false, 1.0, left, right) };
         // SAFETY: the product has written every number.
         unsafe { gradient.set_len(batch * inputs) };
         gradient
@@ -184,11 +184,11 @@ impl MaskedLinear {
             let right = Matrix::of(slope, 0, [batch, outputs], outputs);
             // SAFETY: the panel has as many rows as `left`, and this task alone has it.
             unsafe {
-                multiply(panel.as_mut_ptr().cast(), outputs, false, 1.0, left, right, Parallelism::None);
+                multiply(panel.as_mut_ptr().cast(), outputs, false, 1.0, left, right);
             }
             let Some(links): Option<&[u16]> = links else { return };
-            // SAFETY: the product has written every number.
-            let panel = unsafe { panel.assume_init_mut() };
+            // SAFETY: the product has written every number of the panel, which this task alone has.
+            let panel = unsafe { std::slice::from_raw_parts_mut(panel.as_mut_ptr().cast(), panel.len()) };
             arch.dispatch(Zero { panel, links, outputs });
         });
         // SAFETY: the panels are the whole, and the products have written every number of them.
@@ -270,10 +270,7 @@ impl Operation<2> for MaskedLinear {
         slope: &[f32],
         wanted: [bool; 2],
     ) -> [Option<Vec<f32>>; 2] {
-        [
-            wanted[0].then(|| self.by_input(weight, slope)),
-            wanted[1].then(|| self.by_weight(input, slope)),
-        ]
+        [wanted[0].then(|| self.by_input(weight, slope)), wanted[1].then(|| self.by_weight(input, slope))]
     }
 
     fn hand_on(&self, input: usize, gradient: &FloatTensor<Flex>) {
@@ -381,17 +378,32 @@ mod tests {
         for [batch, inputs, outputs] in SHAPES {
             let (input, weight) = (random([batch, inputs]), random([inputs, outputs]));
             let links = half([inputs, outputs]);
-            let [dense, zeroed] = [MaskedGradient::default(), MaskedGradient::zeroed(&links)].map(|gradient| {
-                let gradient = Arc::new(gradient);
-                let output = masked_linear(input.clone(), weight.clone(), None, &gradient);
-                let found = weight.grad(&output.powi_scalar(2).sum().backward()).unwrap();
-                assert_eq!(gradient.has_zeroed(&found), gradient.zeroes());
-                assert!(!gradient.has_zeroed(&found), "nothing is kept once it has been asked for");
-                found.into_data().into_vec::<f32>().unwrap()
-            });
+            let [dense, zeroed] =
+                [MaskedGradient::default(), MaskedGradient::zeroed(&links)].map(|gradient| {
+                    let gradient = Arc::new(gradient);
+                    let output = masked_linear(input.clone(), weight.clone(), None, &gradient);
+                    let found = weight.grad(&output.powi_scalar(2).sum().backward()).unwrap();
+                    assert_eq!(gradient.has_zeroed(&found), gradient.zeroes());
+                    assert!(!gradient.has_zeroed(&found), "nothing is kept once it has been asked for");
+                    found.into_data().into_vec::<f32>().unwrap()
+                });
             let is_link = links.to_mask();
             for ((dense, zeroed), is_link) in dense.into_iter().zip(zeroed).zip(is_link) {
                 assert_eq!(zeroed.to_bits(), if is_link { dense.to_bits() } else { 0 });
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_zeroes_the_same_positions() {
+        for [_, inputs, outputs] in SHAPES {
+            let links = half([inputs, outputs]);
+            let (words, is_link) = (MaskedGradient::zeroed(&links).links.unwrap(), links.to_mask());
+            for level in crate::kernel::levels() {
+                let mut panel = vec![f32::NAN; inputs * outputs];
+                level.dispatch(Zero { panel: &mut panel, links: &words, outputs });
+                let kept = panel.iter().map(|value| value.is_nan());
+                assert!(kept.eq(is_link.iter().copied()), "{level:?} {inputs} × {outputs}");
             }
         }
     }

@@ -24,7 +24,7 @@ impl Matrix {
     }
 }
 
-/// `target (+)= scale · left · right`, where `target` has rows `stride` apart.
+/// `target (+)= scale · left · right` on this thread, where `target` has rows `stride` apart.
 ///
 /// # Safety
 ///
@@ -37,7 +37,24 @@ pub(super) unsafe fn multiply(
     scale: f32,
     left: Matrix,
     right: Matrix,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_on(Parallelism::None, target, stride, add, scale, left, right) }
+}
+
+/// [`multiply`] on several threads.
+///
+/// # Safety
+///
+/// As there.
+pub(super) unsafe fn multiply_on(
     threads: Parallelism,
+    target: *mut f32,
+    stride: usize,
+    add: bool,
+    scale: f32,
+    left: Matrix,
+    right: Matrix,
 ) {
     assert_eq!(left.columns, right.rows);
     // SAFETY: strides and sizes are those of matrices within their buffers (`Matrix::of`), the rest is the caller's

@@ -132,7 +132,9 @@ impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let gradients =
             timed(O::PART, || self.0.backward(inputs.each_ref().map(floats), &kept, floats(&output), wanted));
-        for (number, ((parent, gradient), input)) in ops.parents.into_iter().zip(gradients).zip(inputs).enumerate() {
+        for (number, ((parent, gradient), input)) in
+            ops.parents.into_iter().zip(gradients).zip(inputs).enumerate()
+        {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 let gradient = FloatTensor::<Flex>::from_data(TensorData::new(gradient, input.shape()));
                 self.0.hand_on(number, &gradient);

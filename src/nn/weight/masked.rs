@@ -27,7 +27,11 @@ pub(super) struct Masked<B: Backend> {
 impl<B: Backend> Masked<B> {
     pub(super) fn new(id: ParamId, links: &Links, values: &[f32], device: &B::Device) -> Self {
         let weight = Tensor::from_data(TensorData::new(spread(links, values), links.shape()), device);
-        Self { weight: Param::initialized(id, weight.require_grad()), absent: absent(links, device), gradient: Arc::default() }
+        Self {
+            weight: Param::initialized(id, weight.require_grad()),
+            absent: absent(links, device),
+            gradient: Arc::default(),
+        }
     }
 
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {

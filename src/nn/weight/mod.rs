@@ -258,8 +258,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
             Storage::Masked(masked)
                 if has_kernel::<B>() && masked.absent.is_some() && masked.gradient.zeroes() == dense =>
             {
-                let gradient =
-                    if dense { MaskedGradient::default() } else { MaskedGradient::zeroed(&links) };
+                let gradient = if dense { MaskedGradient::default() } else { MaskedGradient::zeroed(&links) };
                 Storage::Masked(Masked { gradient: Arc::new(gradient), ..masked })
             }
             _ => return None,
@@ -270,10 +269,9 @@ impl<B: AutodiffBackend> SparseWeight<B> {
     /// What the optimizer must do with this weight's gradient and moments; see [`Transport`].
     pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
         match &self.storage {
-            Storage::Masked(masked) => Transport::Masked {
-                absent: masked.absent_inner(),
-                gradient: Arc::clone(&masked.gradient),
-            },
+            Storage::Masked(masked) => {
+                Transport::Masked { absent: masked.absent_inner(), gradient: Arc::clone(&masked.gradient) }
+            }
             Storage::Compressed(compressed) => Transport::Compressed { slot: Arc::clone(&compressed.slot) },
         }
     }
