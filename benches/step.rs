@@ -7,10 +7,10 @@
 
 mod training;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use burn::optim::{AdamWConfig, GradientsParams};
@@ -217,18 +217,13 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
 fn memory(args: &Args) -> Value {
     println!("MiB that training adds to the process at its peak.\n");
     println!("| optimizer | sparsity | batch | dense | auto | auto / dense |\n|---|---|---|---|---|---|");
-    let program = std::env::current_exe().expect("this program has a path");
     let mut cells = Vec::new();
     for optimizer in ["sgd", "adamw"] {
         for &batch in &args.batch {
             for &sparsity in &args.sparsity {
-                let measure = |layout: &str| -> f64 {
+                let measure = |layout: &str| {
                     let which = format!("{sparsity},{batch},{layout},{optimizer}");
-                    let mut child = Command::new(&program);
-                    child.env(MEMORY_OF, which).env("RAYON_NUM_THREADS", args.threads.to_string());
-                    let output = child.output().expect("this program starts again");
-                    let text = String::from_utf8_lossy(&output.stdout);
-                    text.trim().parse().unwrap_or_else(|_| panic!("a child reported `{text}`"))
+                    training::memory::of_child(MEMORY_OF, &which, args.threads)
                 };
                 let (dense, auto) = (measure("dense"), measure("auto"));
                 let percent = 100.0 * auto / dense;
@@ -250,37 +245,27 @@ fn memory(args: &Args) -> Value {
     Value::Array(cells)
 }
 
-/// The child's side: trains for some steps and prints the peak of the memory used above what data and threads take.
+/// The child's side: trains for some steps and prints what that needed.
 fn report_memory(which: &str) {
     let parts: Vec<&str> = which.split(',').collect();
     let [sparsity, batch, layout, optimizer] = parts[..] else { panic!("`{which}` names no training") };
     let batch = batch.parse().expect("a batch size");
     let column = if layout == "dense" { Column::Dense } else { Column::Auto };
     let (density, layout) = column.density_and_layout(sparsity.parse().expect("a percentage"));
-    let mlp = mlp(density, layout);
     let topology = TopologyConfig::new(Method::Static, usize::MAX);
-    let mut digits = Digits::new(batch);
-    let mut train = |mlp: &MlpConfig, steps: usize| {
+    let digits = RefCell::new(Digits::new(batch));
+    let train = |mlp: &MlpConfig, steps: usize| {
+        let digits = &mut *digits.borrow_mut();
         if optimizer == "sgd" {
             let mut training = Training::new(mlp, sgd(), &topology);
-            (0..steps).for_each(|_| training.step(&mut digits));
+            (0..steps).for_each(|_| training.step(digits));
         } else {
             let mut training = Training::new(mlp, AdamWConfig::new().init::<B, _>(), &topology);
-            (0..steps).for_each(|_| training.step(&mut digits));
+            (0..steps).for_each(|_| training.step(digits));
         }
     };
-    // Code that is loaded when first used and threads belong to the base; what reading the digits took is forgotten.
-    rayon::broadcast(|_| ());
-    train(&MlpConfig { hidden: vec![64], ..mlp.clone() }, 1);
-    fs::write("/proc/self/clear_refs", "5").expect("a process may reset its own peak");
-    let base = resident("VmRSS:");
-    train(&mlp, 30);
-    println!("{}", (resident("VmHWM:") - base) / 1024.0);
-}
-
-/// A line of `/proc/self/status`, in KiB.
-fn resident(name: &str) -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells a process of its memory");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("one of the lines");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    let mlp = mlp(density, layout);
+    let small = MlpConfig { hidden: vec![64], ..mlp.clone() };
+    // What reading the digits took is forgotten as well.
+    println!("{}", training::memory::peak(|| train(&small, 1), || train(&mlp, 30)));
 }

@@ -9,7 +9,6 @@ mod training;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use burn::backend::flex::FlexDevice;
 use burn::optim::GradientsParams;
@@ -23,7 +22,7 @@ use burn_cht::train::{FusedAdam, FusedAdamConfig, SparseOptimizer, TokenOutput};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use training::{B, Times, parts};
+use training::{B, Times, memory, parts};
 
 /// Names, for a child process, the sparsity whose memory it reports.
 const MEMORY_OF: &str = "BURN_CHT_TRANSLATION_MEMORY";
@@ -172,35 +171,21 @@ fn profile(sparsity: f64, args: &Args) {
 fn memory(args: &Args) -> Value {
     println!("MiB that training adds to the process at its peak.\n");
     println!("| sparsity | MiB |\n|---|---|");
-    let program = std::env::current_exe().expect("this program has a path");
     let cells = args.sparsity.iter().map(|sparsity| {
-        let mut child = Command::new(&program);
-        child.env(MEMORY_OF, sparsity.to_string()).env("RAYON_NUM_THREADS", args.threads.to_string());
-        let output = child.output().expect("this program starts again");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let mebibytes: f64 = text.trim().parse().unwrap_or_else(|_| panic!("a child reported `{text}`"));
+        let mebibytes = memory::of_child(MEMORY_OF, &sparsity.to_string(), args.threads);
         println!("| {sparsity} % | {mebibytes:.0} |");
         json!({ "sparsity": sparsity, "peak_mib": mebibytes })
     });
     Value::Array(cells.collect())
 }
 
-/// The child's side: trains for some steps and prints the peak of the memory used above what code and threads take.
+/// The child's side: trains for some steps and prints what that needed.
 fn report_memory(sparsity: f64) {
-    rayon::broadcast(|_| ());
     let batch = batch();
     let small = config(90.0).with_d_model(64).with_d_ff(64).with_encoder_layers(1).with_decoder_layers(1);
-    Translation::new(&small).step(&batch);
-    fs::write("/proc/self/clear_refs", "5").expect("a process may reset its own peak");
-    let base = resident("VmRSS:");
-    let mut training = Translation::new(&config(sparsity));
-    (0..5).for_each(|_| training.step(&batch));
-    println!("{}", (resident("VmHWM:") - base) / 1024.0);
-}
-
-/// A line of `/proc/self/status`, in KiB.
-fn resident(name: &str) -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells a process of its memory");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("one of the lines");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    let train = |config: &TransformerConfig, steps: usize| {
+        let mut training = Translation::new(config);
+        (0..steps).for_each(|_| training.step(&batch));
+    };
+    println!("{}", memory::peak(|| train(&small, 1), || train(&config(sparsity), 5)));
 }
