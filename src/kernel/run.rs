@@ -187,7 +187,7 @@ impl Kernel {
                 x,
                 values,
                 bias,
-                offsets,
+                cuts: &index.cuts,
                 ids,
                 order,
                 y,
