@@ -1,7 +1,7 @@
 //! A layer whose weight is dense in memory, and zero where it has no link.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burn::prelude::*;
 use burn::tensor::module::linear;
@@ -19,7 +19,6 @@ use {
     gemm::Parallelism,
     pulp::{Arch, Simd, WithSimd},
     std::mem::MaybeUninit,
-    std::sync::Mutex,
 };
 
 /// Numbers of the weight's gradient that are computed at a time: with their mask they stay in the second-level cache.
@@ -41,9 +40,13 @@ pub(crate) struct MaskedGradient {
     /// A bit for every position of the weight, set where there is a link, each row from a word of its own on. A mask of
     /// bytes would take longer to read than the zeros to write.
     links: Option<Vec<u16>>,
-    #[cfg(feature = "flex")]
-    last: Mutex<Option<FloatTensor<Flex>>>,
+    last: Mutex<Last>,
 }
+
+#[cfg(feature = "flex")]
+type Last = Option<FloatTensor<Flex>>;
+#[cfg(not(feature = "flex"))]
+type Last = ();
 
 /// Positions of a word.
 const WORD: usize = u16::BITS as usize;
@@ -81,7 +84,7 @@ impl MaskedGradient {
     }
 
     #[cfg(feature = "flex")]
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<FloatTensor<Flex>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
