@@ -22,7 +22,7 @@ use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
 use burn_cht::topology::{Method, TopologyConfig, stream};
-use burn_cht::train::SparseOptimizer;
+use burn_cht::optim::SparseOptimizer;
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};

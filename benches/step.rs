@@ -18,7 +18,7 @@ use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
 use burn_cht::topology::{Method, TopologyConfig};
-use burn_cht::train::FusedSgd;
+use burn_cht::optim::FusedSgd;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use training::{B, Digits, Times, Training, mlp, sgd};

@@ -21,7 +21,7 @@ use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use burn_cht::data::{ImageBatch, ImageSource};
 use burn_cht::prelude::*;
-use burn_cht::train::ProgressLines;
+use burn_cht::run::ProgressLines;
 
 /// A residual block: any derived module may hold sparse layers, at any depth.
 #[derive(Module, Debug)]

@@ -21,7 +21,7 @@ use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::prelude::*;
 use burn_cht::topology::init::FeatureCorrelation;
-use burn_cht::train::{CarriesMoments, LearningRateSchedule};
+use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};

@@ -27,7 +27,7 @@ use burn_cht::eval::zero_shot::{Scorer, Task, TaskReport, ZeroShotReport, evalua
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::nn::Layout;
-use burn_cht::train::{Kept, SavedRun, write_atomically};
+use burn_cht::run::{Kept, SavedRun, write_atomically};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};

@@ -4,16 +4,19 @@
 pub mod data;
 pub mod error;
 pub mod eval;
+mod file;
 pub mod interchange;
 #[allow(
     unsafe_code,
     reason = "the kernels write disjoint parts of one buffer from several threads and skip bounds checks"
 )]
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod nn;
+pub mod optim;
+pub mod run;
 pub mod topology;
-pub mod train;
 
 pub use error::{Error, Result};
 
@@ -25,5 +28,5 @@ pub mod prelude {
         Chain, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit, TopologyManager,
         TopologyMonitor,
     };
-    pub use crate::train::SparseOptimizer;
+    pub use crate::optim::SparseOptimizer;
 }

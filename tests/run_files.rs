@@ -10,7 +10,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::record::{Recorder, RecorderError};
 use burn_cht::Error;
 use burn_cht::nn::{SparseLinear, SparseLinearConfig};
-use burn_cht::train::{RunFolder, SealedRecorder};
+use burn_cht::run::{RunFolder, SealedRecorder};
 use serde::Serialize;
 
 fn layer() -> SparseLinear<Flex> {

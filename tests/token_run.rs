@@ -18,10 +18,9 @@ use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, Train
 use burn_cht::data::{EpochBatcher, EpochLoader};
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::train::{
-    Accumulating, Criterion, EpochHistory, FiniteLossMetric, Groups, Kept, LearningRateSchedule, Patience,
-    ProgressLines, RunFolder, SavedRun, SealedRecorder, TokenMetric, TokenOutput, TokenQuantity,
-};
+use burn_cht::metrics::{FiniteLossMetric, TokenMetric, TokenOutput, TokenQuantity};
+use burn_cht::optim::{Accumulating, Groups, LearningRateSchedule};
+use burn_cht::run::{Criterion, EpochHistory, Kept, Patience, ProgressLines, RunFolder, SavedRun, SealedRecorder};
 
 type B = Autodiff<Flex>;
 

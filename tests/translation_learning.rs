@@ -10,7 +10,7 @@ use burn_cht::data::translation::{TranslationDataset, TranslationLoader, Transla
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::train::Accumulating;
+use burn_cht::optim::Accumulating;
 
 type Training = Autodiff<Flex>;
 

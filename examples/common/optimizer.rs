@@ -4,7 +4,7 @@ use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig};
 use burn::tensor::backend::AutodiffBackend;
-use burn_cht::train::{FusedAdam, FusedAdamConfig, FusedSgd, FusedSgdConfig};
+use burn_cht::optim::{FusedAdam, FusedAdamConfig, FusedSgd, FusedSgdConfig};
 use burn_cht::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! The course of the learning rate, for examples that count in steps. Not in `mod.rs`: the MLP has its own.
 
 use burn_cht::Result;
-use burn_cht::train::LearningRateSchedule;
+use burn_cht::optim::LearningRateSchedule;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 

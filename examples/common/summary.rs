@@ -10,7 +10,7 @@ use burn_cht::Result;
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
 use burn_cht::topology::UpdateReport;
-use burn_cht::train::{Criterion, EpochHistory};
+use burn_cht::run::{Criterion, EpochHistory};
 use serde::Serialize;
 
 use super::{backend, table};

@@ -14,10 +14,9 @@ use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
 use burn_cht::prelude::*;
-use burn_cht::train::{
-    CarriesMoments, FiniteLossMetric, LearningRateSchedule, Patience, ProgressLines, Reseeded, RunFolder,
-    SealedRecorder, TopologyMetric, TopologyQuantity,
-};
+use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
+use burn_cht::run::{Patience, ProgressLines, Reseeded, RunFolder, SealedRecorder};
 use burn_cht::{Error, Result};
 use serde::Serialize;
 

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn_cht::data::language::Tokenizer;
 use burn_cht::model::llama::generate::{Generation, Sampling};
 use burn_cht::model::llama::{Llama, LlamaConfig};
-use burn_cht::train::{Kept, SavedRun};
+use burn_cht::run::{Kept, SavedRun};
 use burn_cht::{Error, Result};
 use serde::Deserialize;
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn_cht::prelude::Method;
-use burn_cht::train::write_atomically;
+use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use canvas::Drawn;
 use chart::{Chart, PERCENT, Scale};

@@ -9,7 +9,7 @@ use burn_cht::data::ImageSource;
 use burn_cht::model::mlp::MlpConfig;
 use burn_cht::prelude::*;
 use burn_cht::topology::LayerReport;
-use burn_cht::train::EpochMeans;
+use burn_cht::run::EpochMeans;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -32,9 +32,9 @@ use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
 use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
 use burn_cht::prelude::*;
-use burn_cht::train::{
-    Accumulating, CarriesMoments, Groups, LearningRateSchedule, TokenQuantity, write_atomically,
-};
+use burn_cht::metrics::TokenQuantity;
+use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
+use burn_cht::run::write_atomically;
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Summary};

@@ -7,7 +7,7 @@ use std::path::Path;
 use burn::prelude::*;
 use burn_cht::data::translation::Vocabularies;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
-use burn_cht::train::{Kept, SavedRun};
+use burn_cht::run::{Kept, SavedRun};
 use burn_cht::{Error, Result};
 use serde::Deserialize;
 

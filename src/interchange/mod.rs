@@ -34,7 +34,7 @@ pub use dense::{ImportedLinks, from_dense, to_dense};
 pub use sparse::{from_sparse, to_sparse};
 
 use crate::error::{Error, Result};
-use crate::train::write_atomically;
+use crate::file::write_atomically;
 
 /// Writes [`to_dense`] to a file, whole or not at all.
 ///

@@ -50,7 +50,7 @@ pub struct SparseLinearConfig {
 /// A linear layer, `O = I·W + b`, whose weight exists only where the layer has links.
 ///
 /// Made by [`SparseLinearConfig`]. Links are fixed until a
-/// [`SparseOptimizer`](crate::train::SparseOptimizer) evolves them.
+/// [`SparseOptimizer`](crate::optim::SparseOptimizer) evolves them.
 ///
 /// ```
 /// use burn::backend::Flex;

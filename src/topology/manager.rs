@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 /// Evolves the connectivity of a model's sparse layers: knows when an update is due, runs it end to end over all
 /// layers, remembers what later updates need, and reports.
 ///
-/// Usually owned by a [`SparseOptimizer`](crate::train::SparseOptimizer). A training loop of one's own calls
+/// Usually owned by a [`SparseOptimizer`](crate::optim::SparseOptimizer). A training loop of one's own calls
 /// [`bind`](Self::bind) once, and after every optimizer step [`advance`](Self::advance) and, where
 /// [`is_due`](Self::is_due), [`update`](Self::update).
 ///

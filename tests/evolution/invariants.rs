@@ -7,7 +7,7 @@ use burn::optim::{AdamConfig, AdamWConfig};
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 use burn_cht::topology::{LayerReport, Links};
-use burn_cht::train::CarriesMoments;
+use burn_cht::optim::CarriesMoments;
 use proptest::prelude::*;
 
 use crate::net::*;

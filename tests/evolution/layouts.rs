@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::InitialWeight;
-use burn_cht::train::CarriesMoments;
+use burn_cht::optim::CarriesMoments;
 
 use crate::net::*;
 

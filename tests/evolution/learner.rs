@@ -11,7 +11,7 @@ use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::prelude::*;
 use burn_cht::topology::{TopologyMonitor, UpdateReport};
-use burn_cht::train::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use tempfile::tempdir;
 
 use crate::net::B;

@@ -14,7 +14,7 @@ use burn::tensor::activation::relu;
 use burn_cht::nn::SparseLinearConfig;
 use burn_cht::prelude::*;
 use burn_cht::topology::{Links, stream};
-use burn_cht::train::CarriesMoments;
+use burn_cht::optim::CarriesMoments;
 use rand::RngExt;
 
 pub type B = Autodiff<Flex>;

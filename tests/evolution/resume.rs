@@ -8,7 +8,7 @@ use burn::record::{FullPrecisionSettings, HalfPrecisionSettings, NamedMpkBytesRe
 use burn::train::Interrupter;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
-use burn_cht::train::CarriesMoments;
+use burn_cht::optim::CarriesMoments;
 
 use crate::net::*;
 

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{LearningRate, SimpleOptimizer};
 use burn::tensor::Tensor;
-use burn_cht::train::CarriesMoments;
+use burn_cht::optim::CarriesMoments;
 
 use crate::net::{B, Net};
 

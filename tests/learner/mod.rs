@@ -22,10 +22,9 @@ use burn::train::{
 use burn_cht::data::{EpochBatcher, EpochLoader};
 use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig, hook};
 use burn_cht::topology::{Chain, LayerReport, Links, TopologyConfig};
-use burn_cht::train::{
-    CarriesMoments, EpochHistory, EpochMeans, FiniteLossMetric, ProgressLines, RunFolder, SealedRecorder,
-    SparseOptimizer, TopologyMetric, TopologyQuantity,
-};
+use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+use burn_cht::optim::{CarriesMoments, SparseOptimizer};
+use burn_cht::run::{EpochHistory, EpochMeans, ProgressLines, RunFolder, SealedRecorder};
 
 pub type B = Autodiff<Flex>;
 

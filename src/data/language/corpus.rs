@@ -11,7 +11,7 @@ use super::shard::{self, Draft, Shard};
 use super::text::{Piece, Pieces};
 use super::{Texts, Tokenizer, words};
 use crate::error::{Error, Result};
-use crate::train::write_atomically;
+use crate::file::write_atomically;
 
 /// Tokens of a shard: 64 or 128 MiB.
 const SHARD: usize = 1 << 25;

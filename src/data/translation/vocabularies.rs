@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::parallel::ParallelText;
 use super::vocabulary::{Vocabulary, VocabularySpec};
 use crate::error::{Error, Result};
-use crate::train::write_atomically;
+use crate::file::write_atomically;
 
 /// How vocabularies are learned from the training text.
 #[derive(Config, Debug)]

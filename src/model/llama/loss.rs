@@ -12,7 +12,7 @@ use super::Llama;
 use crate::data::language::SequenceBatch;
 use crate::kernel::dense::{self, CrossEntropy};
 use crate::kernel::{Part, timed};
-use crate::train::TokenOutput;
+use crate::metrics::TokenOutput;
 
 /// Logits that are looked at together: 16 MiB of them. All of a batch would be the largest tensor there is, and cost
 /// more to bring in and out of the caches than to compute.

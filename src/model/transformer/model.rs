@@ -13,7 +13,7 @@ use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
 use crate::kernel::{Part, timed};
 use crate::nn::dropout::dropped;
-use crate::train::TokenOutput;
+use crate::metrics::TokenOutput;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///

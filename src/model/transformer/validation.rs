@@ -7,7 +7,7 @@ use burn::train::{InferenceStep, ItemLazy};
 use super::{DecodeConfig, Transformer};
 use crate::data::translation::{BOS, EOS, TranslatedSentence, TranslationBatch};
 use crate::error::Result;
-use crate::train::{TokenFigures, TokenOutput};
+use crate::metrics::{TokenFigures, TokenOutput};
 
 impl<B: Backend> Transformer<B> {
     /// The same model, translating every validation batch as well: what

@@ -21,7 +21,7 @@ use self::llama2c::Pieces;
 use self::sentencepiece::SentencePiece;
 pub use self::stream::TextStream;
 use crate::error::{Error, Result};
-use crate::train::write_atomically;
+use crate::file::write_atomically;
 
 /// Models round the number of their embeddings up to a multiple of this at most.
 const ROUNDING: usize = 128;

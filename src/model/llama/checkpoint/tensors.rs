@@ -10,7 +10,7 @@ use safetensors::{SafeTensors, View};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::train::write_atomically;
+use crate::file::write_atomically;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

@@ -8,7 +8,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainStep};
 use super::*;
 use crate::nn::{Layout, hook};
 use crate::topology::{Method, TopologyConfig};
-use crate::train::SparseOptimizer;
+use crate::optim::SparseOptimizer;
 
 type A = Autodiff<Flex>;
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use burn::train::Interrupter;
 use serde::Serialize;
 
-use super::atomic::write_atomically;
-use super::checkpoint::{Checkpoints, KeepResumable};
+use crate::file::write_atomically;
+use super::checkpoints::{Checkpoints, KeepResumable};
 use super::criterion::Criterion;
 use super::history::EpochHistory;
 use super::metric_files::MetricFiles;
-use super::{settings, topology_log};
+use super::{config_difference, topology_log};
 use crate::error::{Error, Result};
 use crate::topology::TopologyMonitor;
 
@@ -40,7 +40,7 @@ const LOCK: &str = ".lock";
 ///
 /// ```
 /// use burn::train::Interrupter;
-/// use burn_cht::train::RunFolder;
+/// use burn_cht::run::RunFolder;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let dir = folder.path().join("run");
@@ -79,7 +79,7 @@ impl RunFolder {
     /// or written, [`Error::Argument`] for a configuration that JSON cannot hold. Nothing of another run is touched.
     pub fn create(dir: impl AsRef<Path>, config: &impl Serialize) -> Result<Self> {
         let path = dir.as_ref().to_path_buf();
-        let config = settings::to_json(config)?;
+        let config = config_difference::to_json(config)?;
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
         let lock = lock(&path)?;
         for name in [CONFIG, SUMMARY, TOPOLOGY, HISTORY, CHECKPOINTS] {
@@ -109,9 +109,9 @@ impl RunFolder {
         let saved = serde_json::from_slice(&saved)
             .map_err(|error| Error::data(&file, format!("not a configuration: {error}")))?;
         // By way of text, so that numbers are rounded on both sides alike.
-        let own = serde_json::from_str(&settings::to_json(config)?)
+        let own = serde_json::from_str(&config_difference::to_json(config)?)
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
-        settings::check_same(&saved, &own, may_differ)?;
+        config_difference::check_same(&saved, &own, may_differ)?;
         let lock = lock(&path)?;
         let checkpoints = Checkpoints::new(path.join(CHECKPOINTS));
         let resumed_epoch = checkpoints.latest_complete()?;
@@ -158,7 +158,7 @@ impl RunFolder {
         history: &EpochHistory,
         interrupter: &Interrupter,
     ) -> Result<KeepResumable> {
-        write_atomically(self.path.join(CRITERION), settings::to_json(criterion)?.as_bytes())?;
+        write_atomically(self.path.join(CRITERION), config_difference::to_json(criterion)?.as_bytes())?;
         Ok(self.checkpoints().keep_resumable(interrupter).and_best(criterion, history))
     }
 

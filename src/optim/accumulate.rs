@@ -11,7 +11,6 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{TrainOutput, TrainStep};
 
-use super::tokens::TokenOutput;
 use crate::error::{Error, Result};
 
 /// The output of a training step whose loss is a mean, so that those of several batches can be put together.
@@ -21,34 +20,6 @@ pub trait StepOutput: Sized {
 
     /// The output of all batches together.
     fn together(parts: Vec<Self>) -> Self;
-}
-
-impl<B: Backend> StepOutput for TokenOutput<B> {
-    fn count(&self) -> usize {
-        self.tokens
-    }
-
-    fn together(mut parts: Vec<Self>) -> Self {
-        if parts.len() == 1 {
-            return parts.remove(0);
-        }
-        let tokens: usize = parts.iter().map(|part| part.tokens).sum();
-        let words = parts.iter().map(|part| part.words).sum();
-        let correct: Option<Vec<_>> = parts.iter().map(|part| part.correct.clone()).collect();
-        let shares: Vec<f64> = parts.iter().map(|part| part.tokens as f64 / tokens.max(1) as f64).collect();
-        let mean = |values: Vec<Tensor<B, 1>>| {
-            let weighted = values.into_iter().zip(&shares).map(|(value, share)| value * *share);
-            Tensor::cat(weighted.collect(), 0).sum()
-        };
-        let nll: Option<Vec<_>> = parts.iter().map(|part| part.nll.clone()).collect();
-        Self {
-            nll: nll.map(&mean),
-            loss: mean(parts.into_iter().map(|part| part.loss).collect()),
-            tokens,
-            words,
-            correct: correct.map(|counts| Tensor::cat(counts, 0).sum()),
-        }
-    }
 }
 
 /// A model whose training step takes several batches and returns the gradient of their mean loss, as if they had been
@@ -264,6 +235,7 @@ mod tests {
     use burn::nn::{Linear, LinearConfig};
 
     use super::*;
+    use crate::metrics::TokenOutput;
 
     type B = Autodiff<Flex>;
 

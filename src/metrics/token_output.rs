@@ -5,6 +5,8 @@ use burn::tensor::Transaction;
 use burn::train::ItemLazy;
 use burn::train::metric::Adaptor;
 
+use crate::optim::StepOutput;
+
 /// The output of a training or validation step of a model that predicts tokens.
 ///
 /// Logits stay where they are: with a vocabulary of 10,000 they would be the largest thing that a step hands to the
@@ -14,7 +16,7 @@ use burn::train::metric::Adaptor;
 /// use burn::backend::Flex;
 /// use burn::prelude::*;
 /// use burn::train::ItemLazy;
-/// use burn_cht::train::TokenOutput;
+/// use burn_cht::metrics::TokenOutput;
 ///
 /// let device = Default::default();
 /// let logits = Tensor::<Flex, 2>::from_data([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], &device);
@@ -82,6 +84,34 @@ impl<B: Backend> TokenOutput<B> {
         };
         self.correct = Some(hits.int().sum());
         self
+    }
+}
+
+impl<B: Backend> StepOutput for TokenOutput<B> {
+    fn count(&self) -> usize {
+        self.tokens
+    }
+
+    fn together(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let tokens: usize = parts.iter().map(|part| part.tokens).sum();
+        let words = parts.iter().map(|part| part.words).sum();
+        let correct: Option<Vec<_>> = parts.iter().map(|part| part.correct.clone()).collect();
+        let shares: Vec<f64> = parts.iter().map(|part| part.tokens as f64 / tokens.max(1) as f64).collect();
+        let mean = |values: Vec<Tensor<B, 1>>| {
+            let weighted = values.into_iter().zip(&shares).map(|(value, share)| value * *share);
+            Tensor::cat(weighted.collect(), 0).sum()
+        };
+        let nll: Option<Vec<_>> = parts.iter().map(|part| part.nll.clone()).collect();
+        Self {
+            nll: nll.map(&mean),
+            loss: mean(parts.into_iter().map(|part| part.loss).collect()),
+            tokens,
+            words,
+            correct: correct.map(|counts| Tensor::cat(counts, 0).sum()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::train::Interrupter;
 use serde::Deserialize;
 
-use super::lines::JsonLines;
+use super::json_lines::JsonLines;
 use crate::error::Result;
 use crate::topology::{TopologyMonitor, UpdateReport};
 

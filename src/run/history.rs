@@ -12,7 +12,7 @@ use burn::train::metric::store::{Direction, EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use serde::{Deserialize, Serialize};
 
-use super::lines::JsonLines;
+use super::json_lines::JsonLines;
 use crate::error::Result;
 
 /// How long metrics that are still computed are waited for.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::atomic::write_atomically;
+use crate::file::write_atomically;
 use crate::error::{Error, Result};
 
 /// A file with one JSON value a line, open for appending.

@@ -8,11 +8,11 @@ use burn::record::Recorder;
 use burn::tensor::backend::Backend;
 use serde::de::DeserializeOwned;
 
-use super::checkpoint::Checkpoints;
+use super::checkpoints::Checkpoints;
 use super::criterion::Criterion;
 use super::history::EpochMeans;
 use super::seal::SealedRecorder;
-use super::{lines, run};
+use super::{folder, json_lines};
 use crate::error::{Error, Result};
 
 /// Which of a run's checkpoints.
@@ -29,7 +29,7 @@ pub enum Kept {
 /// ```no_run
 /// # use burn::backend::Flex;
 /// # use burn_cht::model::mlp::{Mlp, MlpConfig};
-/// use burn_cht::train::{Kept, SavedRun};
+/// use burn_cht::run::{Kept, SavedRun};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Config { model: MlpConfig }
@@ -54,9 +54,9 @@ impl SavedRun {
     /// [`Error::Data`] if there is none, [`Error::Io`] if the folder cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let path = dir.as_ref().to_path_buf();
-        let config = path.join(run::CONFIG);
+        let config = path.join(folder::CONFIG);
         if !config.try_exists().map_err(Error::io(&config))? {
-            return Err(Error::data(path, format!("holds no run: there is no {} in it", run::CONFIG)));
+            return Err(Error::data(path, format!("holds no run: there is no {} in it", folder::CONFIG)));
         }
         Ok(Self { path })
     }
@@ -73,7 +73,7 @@ impl SavedRun {
     ///
     /// [`Error::Data`] if it is not of that kind, [`Error::Io`] if it cannot be read.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C> {
-        self.read(run::CONFIG)
+        self.read(folder::CONFIG)
     }
 
     /// The epoch whose checkpoint `kept` stands for.
@@ -87,9 +87,9 @@ impl SavedRun {
         match kept {
             Kept::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
             Kept::Best => {
-                let criterion: Criterion = self.read(run::CRITERION)?;
+                let criterion: Criterion = self.read(folder::CRITERION)?;
                 let valid = |means: &EpochMeans| means.split == "valid";
-                let history = lines::read(&self.path.join(run::HISTORY), valid)?;
+                let history = json_lines::read(&self.path.join(folder::HISTORY), valid)?;
                 let value = |means: EpochMeans| Some((means.epoch, *means.means.get(criterion.metric())?));
                 let ranked = criterion.ranked(history.into_iter().filter_map(value).collect());
                 let kept = ranked.into_iter().find(|(epoch, _)| checkpoints.is_complete(*epoch));
@@ -120,7 +120,7 @@ impl SavedRun {
     }
 
     fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.path.join(run::CHECKPOINTS))
+        Checkpoints::new(self.path.join(folder::CHECKPOINTS))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {

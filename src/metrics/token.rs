@@ -8,7 +8,7 @@ use burn::train::metric::{
     SerializedEntry, format_float,
 };
 
-use super::tokens::TokenFigures;
+use super::token_output::TokenFigures;
 
 /// A figure over the tokens of a step and of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use crate::topology::stream;
 /// # use burn::backend::Flex;
 /// # use burn::data::dataloader::DataLoader;
 /// # use burn_cht::data::translation::*;
-/// use burn_cht::train::Reseeded;
+/// use burn_cht::run::Reseeded;
 ///
 /// # let task = TranslationTask::embedded()?;
 /// # let vocabularies = VocabularyConfig::new().with_size(300).train(&task.train)?;

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::atomic::replace;
+use crate::file::replace;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"BCHTSEAL";
@@ -39,7 +39,7 @@ pub(super) const EXTENSION: &str = "sealed";
 /// use burn::backend::Flex;
 /// use burn::module::Module;
 /// use burn::nn::LinearConfig;
-/// use burn_cht::train::SealedRecorder;
+/// use burn_cht::run::SealedRecorder;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("layer");

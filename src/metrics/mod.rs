@@ -1,0 +1,12 @@
+//! Metrics for Burn's learners: the topology beside the loss, a stop at a loss that is not finite, and loss,
+//! perplexity and accuracy counted by tokens.
+
+mod finite_loss;
+mod token;
+mod token_output;
+mod topology;
+
+pub use finite_loss::FiniteLossMetric;
+pub use token::{TokenMetric, TokenQuantity};
+pub use token_output::{TokenFigures, TokenOutput};
+pub use topology::{TopologyMetric, TopologyQuantity};

@@ -1,0 +1,20 @@
+//! The optimizer wrapper that keeps a model sparse and evolves its topology, and what surrounds an optimizer's step:
+//! moments that follow their links, clipping, accumulation, learning rates.
+
+mod accumulate;
+mod adam;
+mod carry;
+mod clip;
+mod moments;
+mod optimizer;
+mod record;
+mod schedule;
+mod sgd;
+
+pub use accumulate::{Accumulating, Groups, StepOutput};
+pub use adam::{FusedAdam, FusedAdamConfig};
+pub use moments::CarriesMoments;
+pub use optimizer::SparseOptimizer;
+pub use record::TopologyRecord;
+pub use schedule::{LearningRateSchedule, WarmupCosine};
+pub use sgd::{FusedSgd, FusedSgdConfig, FusedSgdState, VelocityState};
