@@ -130,6 +130,13 @@ where
         self.manager.monitor()
     }
 
+    /// What is not as the method would have it in the model that the run started with; see
+    /// [`TopologyManager::warnings`].
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.manager.warnings()
+    }
+
     /// Checks that the manager's configuration fits `model`, before any training: every pattern matches, densities
     /// are those of the schedule, there is a sparse layer at all. The first step checks the same.
     ///
@@ -218,8 +225,7 @@ where
 
     /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
     fn ask_for_gradients(&mut self, model: M) -> M {
-        let window = self.manager.gradient_window();
-        let dense = self.manager.steps_to_update().is_some_and(|steps| steps <= window);
+        let dense = self.manager.wants_dense_gradient();
         if self.asks_for_zeroed && !dense {
             return model;
         }
@@ -234,8 +240,8 @@ where
     /// if that update follows this step and wants them.
     fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
         let steps_left = self.manager.steps_to_update();
-        let wants_dense = steps_left.is_some_and(|steps| steps <= self.manager.gradient_window());
-        let wants_links = steps_left == Some(1) && self.manager.wants_link_gradients();
+        let wants_dense = self.manager.wants_dense_gradient();
+        let wants_links = steps_left == Some(1) && self.manager.wants().link_gradients;
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
             GradAdaptor::Single(grads) => vec![grads],
@@ -298,6 +304,7 @@ where
                 links: weight.links().clone(),
                 weights: weight.link_values(),
                 link_gradients: link_gradients.remove(path),
+                first_moments: None,
                 dense_gradients: self.gradients.remove(path).map(weight::read_f32),
                 device: weight.device(),
                 on_host: weight::is_on_host::<B>(&weight.device()),

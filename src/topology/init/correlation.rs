@@ -15,7 +15,7 @@ use crate::topology::Links;
 /// Samples looked at by [`FeatureCorrelation::from_samples`].
 const MAX_SAMPLES: usize = 10_000;
 
-/// |Pearson correlation| between input features: what correlated sparse topological initialisation (CSTI, I App. B)
+/// |Pearson correlation| between input features: what correlated sparse topological initialisation (CSTI, ICLR 2024, App. B)
 /// chooses links by.
 ///
 /// C\[i\]\[j\] = |cov(x_i, x_j)| / (σ_i σ_j), 0 on the diagonal and for features that are constant. A layer m × n with F

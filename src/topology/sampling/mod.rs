@@ -2,7 +2,7 @@
 //!
 //! A draw of k of n without replacement with probabilities proportional to weights (the sequential multinomial: draw
 //! one, strike it out, draw from the rest) has the same distribution as the k largest of `ln w + G`, with G an
-//! independent standard Gumbel variable per candidate (N §3.2.2, App. A). So everything here is a top-k, one pass and
+//! independent standard Gumbel variable per candidate (CPAL 2026, §3.2.2 and App. A). So everything here is a top-k, one pass and
 //! one selection instead of k draws.
 //!
 //! Keys are `f64` made from 53-bit uniforms. With the 24 bits of `f32` uniforms the largest Gumbel value would be
@@ -47,7 +47,7 @@ pub fn top_k<K: Copy + Into<f64> + Sync, R: Rng + ?Sized>(keys: &[K], k: usize, 
 /// Draws `k` indices without replacement with probabilities proportional to `exp(temperature · log_weight)`, that
 /// is, to weight^T; ascending.
 ///
-/// `P(first = i) = w_i^T / Σ_j w_j^T`, then the same over what is left (ALGORITHM §3; N App. A), computed as the k
+/// `P(first = i) = w_i^T / Σ_j w_j^T`, then the same over what is left (`docs/algorithm.md`, Removal; CPAL 2026, App. A), computed as the k
 /// largest of `T·ln w + G`, so that no power underflows. A weight of 0 (log-weight −∞, or NaN) is drawn only when
 /// all others are, uniformly; at T = 0 all positive weights are equally likely. All indices if `k` exceeds their
 /// number. O(n).
