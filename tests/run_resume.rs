@@ -29,7 +29,7 @@ const KILLED_IN: usize = 4;
 fn preset(method: Method) -> TopologyConfig {
     let config = TopologyConfig::new(method, TOTAL_STEPS).with_update_interval(7).with_seed(3);
     topology(match method {
-        Method::Mest | Method::Gmp | Method::Granet | Method::Chtss => config.with_final_sparsity(0.8),
+        Method::Mest | Method::Gmp | Method::Granet | Method::Chtss => config.with_sparsity(0.8),
         _ => config,
     })
 }

@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     fn config(method: Method, seed: u64) -> Value {
-        let topology = TopologyConfig::new(method, 40).with_final_sparsity(0.9).with_seed(seed);
+        let topology = TopologyConfig::new(method, 40).with_sparsity(0.9).with_seed(seed);
         json!({
             "example": "mlp", "method": method, "seed": seed, "dataset": "mnist-5k", "epochs": 4, "init": null,
             "sparsity": 0.9, "model": MlpConfig::new(4, vec![6, 2], 2).with_seed(seed), "topology": topology,

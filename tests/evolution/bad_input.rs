@@ -115,16 +115,16 @@ fn sparsities_out_of_range_are_refused() {
             format!("`final_sparsity` is not given; allowed: [0, 1): the density of `{method}` decays to it")
         );
         for (sparsity, shown) in [(1.0, "1"), (-0.5, "-0.5"), (f64::NAN, "NaN")] {
-            let message = topology(method, |topology| topology.with_final_sparsity(sparsity));
+            let message = topology(method, |topology| topology.with_sparsity(sparsity));
             assert!(
                 message.starts_with(&format!("`final_sparsity` is {shown}; allowed: at least 0")),
                 "{message}"
             );
         }
     }
-    let message = topology(Method::Mest, |topology| topology.with_final_sparsity(0.04));
+    let message = topology(Method::Mest, |topology| topology.with_sparsity(0.04));
     assert_eq!(message, "`final_sparsity` is 0.04; allowed: at least 0.05 and below 1");
-    let rising = |topology: TopologyConfig| topology.with_initial_sparsity(0.8).with_final_sparsity(0.7);
+    let rising = |topology: TopologyConfig| topology.with_initial_sparsity(0.8).with_sparsity(0.7);
     for method in [Method::Gmp, Method::Chtss] {
         let message = topology(method, rising);
         assert_eq!(message, "`initial_sparsity` is 0.8; allowed: at most the final sparsity, 0.7");
@@ -149,7 +149,7 @@ fn what_takes_links_away_needs_a_regrowth() {
         let message = topology(method, |topology| topology.with_layer("a.*", settings));
         assert!(message.starts_with("`removal of `a.*`` is "), "{message}");
     }
-    let message = topology(Method::Gmp, |topology| topology.with_final_sparsity(0.9).with_percolation(true));
+    let message = topology(Method::Gmp, |topology| topology.with_sparsity(0.9).with_percolation(true));
     assert_eq!(
         message,
         "`percolation` is true; allowed: false: `gmp` regrows nothing, so what percolation took would be gone"

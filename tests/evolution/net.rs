@@ -77,7 +77,7 @@ impl Setup {
             seed: 1,
             topology: TopologyConfig::new(method, steps)
                 .with_update_interval(4)
-                .with_final_sparsity(1.0 - density)
+                .with_sparsity(1.0 - density)
                 .with_chain(Chain::feeds(PATHS[0], PATHS[1])),
         }
     }

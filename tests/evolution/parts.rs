@@ -41,7 +41,7 @@ fn config(method: Method, parts: Option<usize>) -> TopologyConfig {
         .with_early_stop(1.0)
         .with_seed(3);
     let config = match method {
-        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_final_sparsity(0.8),
+        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_sparsity(0.8),
         _ => config,
     };
     match parts {

@@ -321,7 +321,7 @@ fn rigl_evolves_the_same_links_as_on_flex() {
 
 #[test]
 fn chtss_evolves_the_same_links_as_on_flex_while_the_layout_there_changes() {
-    compare(&topology(Method::Chtss).with_final_sparsity(0.9), 0.5);
+    compare(&topology(Method::Chtss).with_sparsity(0.9), 0.5);
 }
 
 #[test]
