@@ -8,8 +8,8 @@ use burn::train::TrainStep;
 use burn_cht::data::translation::{TranslationDataset, TranslationLoader, TranslationTask, VocabularyConfig};
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::nn::hook;
-use burn_cht::prelude::*;
 use burn_cht::optim::Accumulating;
+use burn_cht::prelude::*;
 
 type Training = Autodiff<Flex>;
 

@@ -20,11 +20,11 @@ use burn::train::{
     ClassificationOutput, InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput, TrainStep,
 };
 use burn_cht::data::{EpochBatcher, EpochLoader};
-use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig, hook};
-use burn_cht::topology::{Chain, LayerReport, Links, TopologyConfig};
 use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig, hook};
 use burn_cht::optim::{CarriesMoments, SparseOptimizer};
 use burn_cht::run::{EpochHistory, EpochMeans, ProgressLines, RunFolder, SealedRecorder};
+use burn_cht::topology::{Chain, LayerReport, Links, TopologyConfig};
 
 pub type B = Autodiff<Flex>;
 

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::learner::{
+    B, EPOCHS, Fingerprint, Net, Outcome, STEPS_PER_EPOCH, TOTAL_STEPS, Until, history_lines, topology,
+    topology_lines, train,
+};
 use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::momentum::MomentumConfig;
@@ -10,14 +14,10 @@ use burn::optim::{AdamConfig, AdamWConfig, SgdConfig};
 use burn::train::metric::store::{Direction, Split};
 use burn_cht::Error;
 use burn_cht::nn::Layout;
-use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
-use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::optim::CarriesMoments;
 use burn_cht::run::RunFolder;
-use crate::learner::{
-    B, EPOCHS, Fingerprint, Net, Outcome, STEPS_PER_EPOCH, TOTAL_STEPS, Until, history_lines, topology,
-    topology_lines, train,
-};
+use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
+use burn_cht::topology::{Method, TopologyConfig};
 
 type Flex = burn::backend::Flex;
 

@@ -15,11 +15,13 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::store::Split;
 use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use burn_cht::data::{EpochBatcher, EpochLoader};
-use burn_cht::nn::hook;
-use burn_cht::prelude::*;
 use burn_cht::metrics::{FiniteLossMetric, TokenMetric, TokenOutput, TokenQuantity};
+use burn_cht::nn::hook;
 use burn_cht::optim::{Accumulating, Groups, LearningRateSchedule};
-use burn_cht::run::{Criterion, EpochHistory, Kept, Patience, ProgressLines, RunFolder, SavedRun, SealedRecorder};
+use burn_cht::prelude::*;
+use burn_cht::run::{
+    Criterion, EpochHistory, Kept, Patience, ProgressLines, RunFolder, SavedRun, SealedRecorder,
+};
 
 type B = Autodiff<Flex>;
 

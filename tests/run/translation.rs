@@ -10,12 +10,14 @@ use burn_cht::data::translation::{
     ParallelText, TranslationDataset, TranslationLoader, TranslationTask, Vocabularies, VocabularyConfig,
 };
 use burn_cht::eval::bleu::{Bleu, BleuMetric};
+use burn_cht::metrics::{FiniteLossMetric, TokenMetric, TokenQuantity};
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::nn::hook;
-use burn_cht::prelude::*;
-use burn_cht::metrics::{FiniteLossMetric, TokenMetric, TokenQuantity};
 use burn_cht::optim::{Accumulating, Groups, LearningRateSchedule};
-use burn_cht::run::{Criterion, EpochHistory, Kept, ProgressLines, Reseeded, RunFolder, SavedRun, SealedRecorder};
+use burn_cht::prelude::*;
+use burn_cht::run::{
+    Criterion, EpochHistory, Kept, ProgressLines, Reseeded, RunFolder, SavedRun, SealedRecorder,
+};
 
 type B = Autodiff<Flex>;
 

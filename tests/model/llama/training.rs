@@ -9,8 +9,8 @@ use burn::train::{InferenceStep, ItemLazy, TrainStep};
 use burn_cht::data::language::SequenceBatch;
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::nn::{Layout, hook};
-use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::optim::SparseOptimizer;
+use burn_cht::topology::{Method, TopologyConfig};
 
 use super::{assert_close, floats, small, tensor};
 
