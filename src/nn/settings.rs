@@ -112,9 +112,9 @@ impl TopologyConfig {
         self.try_settings().unwrap_or_else(|error| panic!("TopologyConfig: {error}"))
     }
 
-    /// The configuration of a layer with these [`settings`](Self::try_settings) and a seed of its own: the n-th layer that
-    /// is made of this value, on any thread, draws from the n-th stream, so that a program that makes its layers in one
-    /// order has the same ones every time. A clone goes on counting from where this value is.
+    /// The configuration of a layer with these [`settings`](Self::try_settings) and a seed of its own: the n-th layer
+    /// that is made of this value, on any thread, draws from the n-th stream, so that a program that makes its layers
+    /// in one order has the same ones every time. A clone goes on counting from where this value is.
     ///
     /// ```
     /// use burn::backend::Flex;

@@ -59,7 +59,8 @@ pub enum FirstLinks {
     /// As this initialiser chooses them.
     Of(TopologyInit),
     /// Where the input's features correlate (CSTI), if
-    /// [`TopologyConfig::with_features`](super::TopologyConfig::with_features) was given them, else by this initialiser.
+    /// [`TopologyConfig::with_features`](super::TopologyConfig::with_features) was given them, else by this
+    /// initialiser.
     CorrelationOr(TopologyInit),
 }
 

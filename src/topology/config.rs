@@ -14,8 +14,8 @@ use super::removal::{FractionSchedule, Removal, RemovalScore};
 use super::scores::{DenseGradient, Redistribution, Wants};
 use crate::error::{Error, Result};
 
-/// A method, with the settings of a run: what a [`TopologyManager`] is made of, and layers to start with. Everything but
-/// the method and the length of the run has a default.
+/// A method, with the settings of a run: what a [`TopologyManager`] is made of, and layers to start with. Everything
+/// but the method and the length of the run has a default.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -89,7 +89,8 @@ pub struct LayerSettings {
 }
 
 impl TopologyConfig {
-    /// `method`, a published [`Method`](super::Method) or any [`Composition`], for a run of `total_steps` optimizer steps.
+    /// `method`, a published [`Method`](super::Method) or any [`Composition`], for a run of `total_steps` optimizer
+    /// steps.
     #[must_use]
     pub fn new(method: impl Into<Composition>, total_steps: usize) -> Self {
         Self {
@@ -124,8 +125,8 @@ impl TopologyConfig {
         self
     }
 
-    /// The sparsity that the run ends with, a share of the positions: for methods whose density decays where it decays to,
-    /// for the others what layers start with and keep. [`DensityDecay::Full`] ignores it.
+    /// The sparsity that the run ends with, a share of the positions: for methods whose density decays where it decays
+    /// to, for the others what layers start with and keep. [`DensityDecay::Full`] ignores it.
     #[must_use]
     pub fn with_sparsity(mut self, sparsity: f64) -> Self {
         self.sparsity = Some(sparsity);

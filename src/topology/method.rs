@@ -29,8 +29,8 @@ use crate::error::Error;
 /// | `Chtss` | BRF at ½ | sigmoid, by RI | \|W\| soft | CH2-L3n soft | cosine | percolation |
 /// | `Dense` | full | – | – | – | – | the reference |
 ///
-/// CSTI is for layers whose inputs' features were given, [`TopologyConfig::with_features`](super::TopologyConfig::with_features).
-/// ζ is 0.3 at its start.
+/// CSTI is for layers whose inputs' features were given,
+/// [`TopologyConfig::with_features`](super::TopologyConfig::with_features). ζ is 0.3 at its start.
 ///
 /// Sources: CHT, CHTs, CHTss: arXiv 2501.19107; SET: Mocanu et al. 2018; RigL: Evci et al. 2020; MEST: Yuan et al.
 /// 2021; GMP: Zhu and Gupta 2017; GraNet: Liu et al. 2021.

@@ -27,6 +27,7 @@ fn view(links: &Arc<Links>, seed: usize, first_column: usize) -> LayerView<Devic
         links: links.clone(),
         weights: links.iter().map(|(row, column)| value(row, column) + 20.0).collect(),
         link_gradients: None,
+        first_moments: None,
         dense_gradients: Some(dense),
         device: Device::default(),
         on_host: true,

@@ -56,6 +56,7 @@ impl Layers {
                 links: Arc::clone(links),
                 weights: links.positions().map(|position| weights[position]).collect(),
                 link_gradients: Some(vec![0.0; links.nnz()]),
+                first_moments: None,
                 dense_gradients: Some(weights.clone()),
                 device: Default::default(),
                 on_host: true,

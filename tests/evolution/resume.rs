@@ -56,7 +56,7 @@ fn bit_for_bit<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> Optim
         let mut again = resume(setup, inner(), &again, done);
         for resumed in [&mut resumed, &mut again] {
             resumed.steps(steps - done);
-            let context = || format!("{} after {done}", setup.topology.method());
+            let context = || format!("{} after {done}", setup.topology.composition().name);
             assert_eq!(resumed.net.masks(), whole.net.masks(), "{}", context());
             assert_eq!(bits(&resumed.net.values()), bits(&whole.net.values()), "{}", context());
             // Updates to come report the same; one that happened before is not reported again.

@@ -281,7 +281,7 @@ fn compare(topology: &TopologyConfig, density: f64) {
         }
         before.clone_from(cpu);
     }
-    println!("{}: {apart} of {compared} links apart, {moved} regrown", topology.method());
+    println!("{}: {apart} of {compared} links apart, {moved} regrown", topology.composition().name);
     assert!(compared >= 10_000 && moved >= 1_000, "{compared} links compared, {moved} of them new");
     assert!(apart * 10_000 <= compared, "{apart} of {compared} links differ");
 

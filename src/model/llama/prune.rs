@@ -1,4 +1,4 @@
-//! A sparse start from a dense model.
+//! Pruning a dense model.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::topology::scores::{LayerSnapshot, Wants};
 use crate::topology::stream;
 
 impl<B: Backend> Llama<B> {
-    /// The model with the best links of every projection alone, `density` of its positions; what remains keeps its
-    /// weight. Ties are broken by draws from the configuration's seed. Under [`Layout::Auto`](crate::nn::Layout) the
-    /// layout is decided anew.
+    /// The model pruned: each projection keeps its best `density · positions` links with their weights, by score. Ties
+    /// are broken by draws from the configuration's seed. Under [`Layout::Auto`](crate::nn::Layout) the layout is
+    /// decided anew.
     ///
     /// # Errors
     ///

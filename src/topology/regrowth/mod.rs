@@ -16,7 +16,7 @@ use super::predictor::LinkPredictor;
 use super::scores::{CustomScore, DenseGradient, PositionScore, Wants};
 use crate::error::{Error, Result};
 
-/// What decides where new links grow (`docs/algorithm.md`, Regrowth).
+/// What decides where new links grow (docs/algorithm.md, Regrowth).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Regrowth {
@@ -66,8 +66,8 @@ impl Regrowth {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for dense gradients that [`DenseGradient::validate`] refuses, and for a score of a user's own
-    /// of which a saved configuration holds the name alone.
+    /// [`Error::Argument`] for dense gradients that [`DenseGradient::validate`] refuses, and for a score of a user's
+    /// own of which a saved configuration holds the name alone.
     pub fn validate(&self) -> Result<()> {
         if let Self::Custom { score, .. } = self {
             score.validate()?;
@@ -83,7 +83,7 @@ pub enum InitialWeight {
     /// Nothing.
     #[default]
     Zero,
-    /// What it had when it was last there, 0 if it never was (arXiv 2501.19107, App. J).
+    /// What it had when it was last there, 0 if it never was (arXiv 2501.19107, appendix J).
     Historical,
     /// A draw from the layer's initialiser.
     Drawn,
@@ -102,7 +102,7 @@ fn check_room(links: &Links, k: usize) -> Result<()> {
     Ok(())
 }
 
-/// `k` new links at empty positions, chosen by row-major `scores` (`docs/algorithm.md`, Regrowth).
+/// `k` new links at empty positions, chosen by row-major `scores` (docs/algorithm.md, Regrowth).
 ///
 /// Soft: a draw without replacement with probability ∝ score, the k largest of `ln(score) + Gumbel`. Hard: the k best,
 /// ties broken at random. In both, if fewer than `k` scores are positive all of those are taken, and the rest is

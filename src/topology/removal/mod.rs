@@ -59,7 +59,7 @@ impl Removal {
     /// The `n_keep` links of `layer` that stay.
     ///
     /// Hard: the best by score, ties broken at random. Soft: a draw without replacement with probability ∝ score^T,
-    /// T at `progress` in [0, 1] (`docs/algorithm.md`, Removal); links of score 0 are kept only if all others are,
+    /// T at `progress` in [0, 1] (docs/algorithm.md, Removal); links of score 0 are kept only if all others are,
     /// uniformly. O(nnz).
     ///
     /// # Errors

@@ -75,8 +75,8 @@ impl RemovalScore {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if there is not one value per link; [`Error::Argument`] for settings out of range, for a weight,
-    /// gradient or score that is not finite, and for missing gradients.
+    /// [`Error::Shape`] if there is not one value per link; [`Error::Argument`] for settings out of range, for a
+    /// weight, gradient or score that is not finite, and for missing gradients.
     pub fn scores(&self, layer: &LayerSnapshot<'_>) -> Result<Vec<f64>> {
         self.validate()?;
         let links = layer.links();

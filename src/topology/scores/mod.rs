@@ -1,8 +1,8 @@
 //! Scores of a user's own: what links, positions or layers are worth to a method that this crate does not have.
 //!
 //! A [`LinkScore`] decides which links are removed ([`Removal`](super::removal::Removal)) or pruned, a
-//! [`PositionScore`] where new ones grow ([`Regrowth`](super::regrowth::Regrowth)), a [`LayerScore`] how many each layer
-//! gets ([`Redistribution`]). All three see a [`LayerSnapshot`] and say by [`Wants`] what of it they need.
+//! [`PositionScore`] where new ones grow ([`Regrowth`](super::regrowth::Regrowth)), a [`LayerScore`] how many each
+//! layer gets ([`Redistribution`]). All three see a [`LayerSnapshot`] and say by [`Wants`] what of it they need.
 
 mod custom;
 mod snapshot;

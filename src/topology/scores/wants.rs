@@ -23,8 +23,8 @@ pub enum DenseGradient {
         /// How many steps, at least 1 and fewer than from one update to the next; 1 is the current step alone.
         window: usize,
     },
-    /// The exponential average over all steps, `m ← decay · m + (1 − decay) · g` from `m = 0`, as Sparse Momentum has it.
-    /// Every step computes its dense gradient.
+    /// The exponential average over all steps, `m ← decay · m + (1 − decay) · g` from `m = 0`, as Sparse Momentum has
+    /// it. Every step computes its dense gradient.
     Average {
         /// What is kept from step to step, in [0, 1).
         decay: f64,

@@ -7,7 +7,8 @@ use crate::topology::Links;
 use crate::topology::parts::Parts;
 use crate::topology::scores::{LayerSnapshot, Wants};
 
-/// One layer as the manager is shown it when an update is due. See [`TopologyManager::update`](crate::topology::TopologyManager::update).
+/// One layer as the manager is shown it when an update is due. See
+/// [`TopologyManager::update`](crate::topology::TopologyManager::update).
 #[derive(Debug, Clone)]
 pub struct LayerView<D> {
     /// The links there are.

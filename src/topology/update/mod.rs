@@ -33,20 +33,20 @@ struct Passage<'a> {
 }
 
 impl TopologyManager {
-    /// One update of all layers (`docs/algorithm.md`, One update; arXiv 2501.19107, Algorithm 1): prunes to the target
-    /// density, removes the share ζ of the links, lets percolation take what leads nowhere, and regrows up to the target
-    /// by the method's rule.
+    /// One update of all layers (docs/algorithm.md, Topology update; arXiv 2501.19107, Algorithm 1): prunes to the
+    /// target density, removes the share ζ of the links, lets percolation take what leads nowhere, and regrows up to
+    /// the target by the method's rule.
     ///
-    /// `views` must be in the order of [`bind`](Self::bind). The number of links of every layer is its target
-    /// exactly, that of all layers together where links are redistributed; once all layers are flagged (early stop) only
-    /// the density schedule goes on; a frozen one keeps its links. Draws depend on the seed, the layer's path and the
+    /// `views` must be in the order of [`bind`](Self::bind). The number of links of every layer is its target exactly,
+    /// that of all layers together where links are redistributed; once all layers are flagged (early stop) only the
+    /// density schedule goes on; a frozen one keeps its links. Draws depend on the seed, the layer's path and the
     /// number of the update alone.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] for weights, gradients, moments, scores or layers that do not fit; [`Error::Argument`] for a
-    /// gradient that the method needs and was not given and for scores out of range; [`Error::NotFinite`] for a weight or
-    /// gradient that is NaN or infinite. The manager and the links are then as before.
+    /// gradient that the method needs and was not given and for scores out of range; [`Error::NotFinite`] for a weight
+    /// or gradient that is NaN or infinite. The manager and the links are then as before.
     pub fn update<B: Backend>(&mut self, views: &[LayerView<B::Device>]) -> Result<Vec<Rewiring>> {
         if views.len() != self.layers.len() {
             return Err(Error::Shape {
