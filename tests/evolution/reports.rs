@@ -101,7 +101,7 @@ fn counts_overlap_and_itop_follow_from_the_masks() {
     for method in [Method::Set, Method::Rigl, Method::Chts, Method::Granet] {
         let config = TopologyConfig::new(method, 60).with_update_interval(10).with_end_step(60);
         let config = config.with_sparsity(0.7).with_initial_sparsity(0.4);
-        let density = if config.density_schedule().unwrap().is_some() { 0.6 } else { 0.5 };
+        let density = config.initial_density().unwrap().unwrap();
         let links = vec![("a", random([9, 14], density, 1)), ("b", random([14, 11], density, 2))];
         let mut ever: Vec<Vec<bool>> = links.iter().map(|(_, links)| links.to_mask()).collect();
         let mut layers = Layers::new(&config, links);

@@ -13,8 +13,8 @@ use crate::topology::Links;
 /// A dense `[d_input, d_output]` weight and the positions it must be zero at.
 ///
 /// The forward pass is a matrix product, whose gradient is dense: gradient-based regrowth reads it, and at all other
-/// steps it is zeroed off the mask, by the backward pass if it can and has been asked to, else by the optimizer
-/// wrapper, before any moment sees it. Weights and moments that start at zero therefore stay at zero.
+/// steps it is zeroed off the mask, by the backward pass if it can and has been asked to, else by the optimizer wrapper,
+/// before any moment sees it. Weights and moments that start at zero therefore stay at zero.
 #[derive(Debug, Clone)]
 pub(super) struct Masked<B: Backend> {
     pub(super) weight: Param<Tensor<B, 2>>,
