@@ -235,7 +235,7 @@ impl Composition {
             self.regrowth.as_ref().map(Regrowth::wants),
             self.redistribution.as_ref().map(Redistribution::wants),
         ];
-        wants.into_iter().flatten().try_fold(Wants::nothing(), Wants::and)
+        wants.into_iter().flatten().try_fold(Wants::default(), Wants::and)
     }
 
     /// Checks every part, and that the parts go together.

@@ -64,7 +64,7 @@ impl TopologyManager {
             restored: None,
             warnings: Vec::new(),
             monitor: TopologyMonitor::default(),
-            wants: Wants::nothing(),
+            wants: Wants::default(),
         }
     }
 

@@ -22,7 +22,7 @@ impl<B: Backend> Llama<B> {
     /// [`Error::Argument`] for a density outside of (0, 1] or a score that looks at more than weights, which is
     /// all that a model at rest has; [`Error::Capacity`] if a projection has fewer links than that, or would have none.
     pub fn pruned(self, density: f64, score: RemovalScore) -> Result<Self> {
-        if score.wants() != Wants::nothing() {
+        if score.wants() != Wants::default() {
             return Err(Error::argument("score", format!("{score:?}"), "one of weights alone"));
         }
         let removal = Removal::hard(score);

@@ -54,9 +54,9 @@ impl Regrowth {
     #[must_use]
     pub fn wants(&self) -> Wants {
         match self {
-            Self::CannistraciHebb { .. } | Self::Random => Wants::nothing(),
+            Self::CannistraciHebb { .. } | Self::Random => Wants::default(),
             Self::Gradient { window } => {
-                Wants::nothing().with_dense_gradient(DenseGradient::Sum { window: *window })
+                Wants::default().with_dense_gradient(DenseGradient::Sum { window: *window })
             }
             Self::Custom { score, .. } => score.wants(),
         }

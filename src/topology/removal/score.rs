@@ -44,8 +44,8 @@ impl RemovalScore {
     #[must_use]
     pub fn wants(&self) -> Wants {
         match self {
-            Self::Magnitude | Self::RelativeImportance | Self::Unified { .. } => Wants::nothing(),
-            Self::MagnitudeAndGradient { .. } => Wants::nothing().with_link_gradients(),
+            Self::Magnitude | Self::RelativeImportance | Self::Unified { .. } => Wants::default(),
+            Self::MagnitudeAndGradient { .. } => Wants::default().with_link_gradients(),
             Self::Custom(score) => score.wants(),
         }
     }

@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 ///         "saliency"
 ///     }
 ///     fn wants(&self) -> Wants {
-///         Wants::nothing().with_link_gradients()
+///         Wants::default().with_link_gradients()
 ///     }
 ///     fn scores(&self, layer: &LayerSnapshot) -> Result<Vec<f64>> {
 ///         let gradients = layer.link_gradients()?;
@@ -51,7 +51,7 @@ pub trait LinkScore: Debug + Send + Sync {
 
     /// What [`scores`](Self::scores) looks at beside links and weights.
     fn wants(&self) -> Wants {
-        Wants::nothing()
+        Wants::default()
     }
 
     /// One score per link, in link order, finite and not negative. Of a layer in parts it is asked for each part.
@@ -69,7 +69,7 @@ pub trait PositionScore: Debug + Send + Sync {
 
     /// As [`LinkScore::wants`].
     fn wants(&self) -> Wants {
-        Wants::nothing()
+        Wants::default()
     }
 
     /// The scores of a layer, or of each part of a layer in parts, after removal.
@@ -96,7 +96,7 @@ pub trait LayerScore: Debug + Send + Sync {
 
     /// As [`LinkScore::wants`].
     fn wants(&self) -> Wants {
-        Wants::nothing()
+        Wants::default()
     }
 
     /// One score per layer, finite and not negative, of the layers that evolve, after removal. The links that are to
@@ -127,7 +127,7 @@ impl Redistribution {
     /// What the score looks at.
     #[must_use]
     pub fn wants(&self) -> Wants {
-        self.score.get().map_or(Wants::nothing(), LayerScore::wants)
+        self.score.get().map_or(Wants::default(), LayerScore::wants)
     }
 
     /// Checks that there is a score to ask.
@@ -153,7 +153,7 @@ impl Redistribution {
 
 impl CustomScore<dyn LinkScore> {
     pub(super) fn wants(&self) -> Wants {
-        self.get().map_or(Wants::nothing(), LinkScore::wants)
+        self.get().map_or(Wants::default(), LinkScore::wants)
     }
 
     /// One score per link, checked.
@@ -170,7 +170,7 @@ impl CustomScore<dyn LinkScore> {
 
 impl CustomScore<dyn PositionScore> {
     pub(super) fn wants(&self) -> Wants {
-        self.get().map_or(Wants::nothing(), PositionScore::wants)
+        self.get().map_or(Wants::default(), PositionScore::wants)
     }
 
     /// The scores, checked at the positions that hold no link.

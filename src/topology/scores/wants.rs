@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// What scores look at beside links and weights; collecting it costs time, so that nothing is unless it is asked for.
+/// What scores look at beside links and weights; collecting it costs time, so that nothing is unless it is asked for: the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Wants {
     /// The gradient at the links, of the step before the update.
@@ -58,12 +58,6 @@ impl DenseGradient {
 }
 
 impl Wants {
-    /// Links and weights are all.
-    #[must_use]
-    pub fn nothing() -> Self {
-        Self::default()
-    }
-
     /// And the gradient at the links.
     #[must_use]
     pub fn with_link_gradients(self) -> Self {
