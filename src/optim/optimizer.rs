@@ -17,6 +17,7 @@ use super::record::TopologyRecord;
 use crate::error::{Error, Result};
 use crate::kernel::dense::zeroed;
 use crate::nn::{SparseWeight, Transport, hook, weight};
+use crate::topology::scores::DenseGradient;
 use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
 
 type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
@@ -57,7 +58,7 @@ where
 {
     inner: OptimizerAdaptor<O, M, B>,
     manager: TopologyManager,
-    /// Sums of dense gradients for the next update, by the path of the layer.
+    /// Dense gradients for the next update, put together as it wants them, by the path of the layer.
     gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
     links: HashMap<ParamId, Place<B::Device>>,
@@ -242,6 +243,13 @@ where
         let steps_left = self.manager.steps_to_update();
         let wants_dense = self.manager.wants_dense_gradient();
         let wants_links = steps_left == Some(1) && self.manager.wants().link_gradients;
+        let average = match self.manager.wants().dense_gradient {
+            Some(DenseGradient::Average { decay }) if wants_dense => Some(decay),
+            _ => None,
+        };
+        if let Some(decay) = average {
+            self.gradients.values_mut().for_each(|kept| *kept = kept.clone().mul_scalar(decay));
+        }
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
             GradAdaptor::Single(grads) => vec![grads],
@@ -274,6 +282,10 @@ where
                 };
                 if let Some(dense) = dense {
                     let dense = dense.to_device(&weight.device());
+                    let dense = match average {
+                        Some(decay) => dense.mul_scalar(1.0 - decay),
+                        None => dense,
+                    };
                     let sum = match self.gradients.remove(path) {
                         Some(sum) => sum + dense,
                         None => dense,
@@ -298,14 +310,24 @@ where
         mut link_gradients: HashMap<String, Vec<f32>>,
     ) -> Result<Vec<SparseWeight<B>>> {
         let found = hook::collect(model);
+        let mut moments = self.inner.to_record();
+        let wants = self.manager.wants();
+        let gradients = match wants.dense_gradient {
+            Some(DenseGradient::Average { .. }) => self.gradients.clone(),
+            // Those of the next update are summed anew.
+            _ => std::mem::take(&mut self.gradients),
+        };
         let views: Vec<LayerView<_>> = found
             .iter()
             .map(|(path, weight)| LayerView {
                 links: weight.links().clone(),
                 weights: weight.link_values(),
                 link_gradients: link_gradients.remove(path),
-                first_moments: None,
-                dense_gradients: self.gradients.remove(path).map(weight::read_f32),
+                first_moments: moments
+                    .get(&weight.id())
+                    .filter(|_| wants.first_moments)
+                    .and_then(|record| carry::first_moments(record, weight.links(), &weight.device())),
+                dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
                 device: weight.device(),
                 on_host: weight::is_on_host::<B>(&weight.device()),
             })
@@ -318,7 +340,6 @@ where
         }
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
 
-        let mut moments = self.inner.to_record();
         let mut rewired = Vec::with_capacity(found.len());
         for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
             let (id, old) = (weight.id(), weight.links().clone());
