@@ -164,8 +164,11 @@ mod tests {
     #[test]
     fn a_file_becomes_arguments_of_the_same_names() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "\u{feff}method = [\"set\", \"chts\"]\r\nsparsity = 0.99\npercolation = true\n")
-            .unwrap();
+        std::fs::write(
+            file.path(),
+            "\u{feff}method = [\"set\", \"chts\"]\r\nsparsity = 0.99\npercolation = true\n",
+        )
+        .unwrap();
         let arguments = read(file.path()).unwrap();
         assert_eq!(arguments, ["--method", "set,chts", "--percolation", "true", "--sparsity", "0.99"]);
     }

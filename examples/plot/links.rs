@@ -9,9 +9,9 @@ use burn::record::Recorder;
 use burn_cht::data::{ImageShape, ImageSource};
 use burn_cht::model::mlp::{Mlp, MlpConfig, MlpRecord};
 use burn_cht::prelude::*;
+use burn_cht::run::{Checkpoints, SealedRecorder};
 use burn_cht::topology::Links;
 use burn_cht::topology::init::FeatureCorrelation;
-use burn_cht::run::{Checkpoints, SealedRecorder};
 
 use super::runs::{ImageRun, Run};
 

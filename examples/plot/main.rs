@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn_cht::prelude::Method;
-use burn_cht::topology::Links;
 use burn_cht::run::write_atomically;
+use burn_cht::topology::Links;
 use burn_cht::{Error, Result};
 use canvas::Drawn;
 use chart::{Chart, PERCENT, Scale};

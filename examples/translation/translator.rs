@@ -4,11 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use burn::prelude::*;
+use burn_cht::Result;
 use burn_cht::data::Input;
 use burn_cht::data::translation::Vocabularies;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::run::{Kept, SavedRun};
-use burn_cht::Result;
 use serde::Deserialize;
 
 /// The vocabularies of a run, beside its configuration.

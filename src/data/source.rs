@@ -84,14 +84,8 @@ impl ImageTask {
 
 impl ImageSource {
     /// Every data set.
-    pub const ALL: [Self; 6] = [
-        Self::Mnist5k,
-        Self::Mnist,
-        Self::FashionMnist,
-        Self::Emnist,
-        Self::EmnistLetters,
-        Self::Cifar10,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Mnist5k, Self::Mnist, Self::FashionMnist, Self::Emnist, Self::EmnistLetters, Self::Cifar10];
 
     /// The name on command lines and in configurations.
     #[must_use]
@@ -235,7 +229,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_those_there_are() {
-        let expected = "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, emnist, emnist-letters, cifar10";
+        let expected =
+            "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, emnist, emnist-letters, cifar10";
         assert_eq!("mnits".parse::<ImageSource>().unwrap_err().to_string(), expected);
         assert!(serde_json::from_str::<ImageSource>("\"mnits\"").unwrap_err().to_string().contains(expected));
     }

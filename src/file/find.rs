@@ -7,7 +7,10 @@ const COMPRESSED: [&str; 8] = ["gz", "zst", "gzip", "zstd", "xz", "bz2", "lz4", 
 
 /// The file `name` in `folder`, or if there is none, that with `.gz` or `.zst` behind its name.
 pub(crate) fn plain_or_compressed(folder: &Path, name: &str) -> Option<PathBuf> {
-    ["", ".gz", ".zst"].iter().map(|ending| folder.join(format!("{name}{ending}"))).find(|path| path.is_file())
+    ["", ".gz", ".zst"]
+        .iter()
+        .map(|ending| folder.join(format!("{name}{ending}")))
+        .find(|path| path.is_file())
 }
 
 /// The name of the file at `path` in lower case, without the ending of a compression.

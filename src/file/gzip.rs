@@ -46,7 +46,9 @@ fn another_follows(rest: &mut impl BufRead) -> io::Result<bool> {
             Some(0x1f) if !padded => return Ok(true),
             Some(0) => {}
             Some(_) if padded => return invalid("bytes that are not zero after zero padding"),
-            Some(_) => return invalid("bytes after the last member that are neither a member nor zero padding"),
+            Some(_) => {
+                return invalid("bytes after the last member that are neither a member nor zero padding");
+            }
         }
         padded = true;
         let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
@@ -80,7 +82,11 @@ mod tests {
         for padding in [0, 1, 511] {
             let padded = [members.clone(), vec![0; padding]].concat();
             for buffer in [1, 7, 8192] {
-                assert_eq!(read(&padded, buffer).unwrap(), b"one two", "{padding} zeros, {buffer} bytes at a time");
+                assert_eq!(
+                    read(&padded, buffer).unwrap(),
+                    b"one two",
+                    "{padding} zeros, {buffer} bytes at a time"
+                );
             }
         }
     }

@@ -202,7 +202,10 @@ mod tests {
         let text = b"first line\nsecond line\n";
         assert_eq!(read(text.to_vec()).unwrap(), text);
         assert_eq!(read(gzip(text)).unwrap(), text);
-        assert_eq!(read([gzip(b"first line\n"), gzip(b"second line\n"), vec![0; 100]].concat()).unwrap(), text);
+        assert_eq!(
+            read([gzip(b"first line\n"), gzip(b"second line\n"), vec![0; 100]].concat()).unwrap(),
+            text
+        );
     }
 
     #[cfg(feature = "text")]
@@ -248,7 +251,10 @@ mod tests {
             (b"\x04\x22\x4d\x18abc", "LZ4"),
         ] {
             let error = Input::memory("bytes", start).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("bytes: compressed by {name}, which is not supported")), "{error}");
+            assert!(
+                error.starts_with(&format!("bytes: compressed by {name}, which is not supported")),
+                "{error}"
+            );
         }
     }
 

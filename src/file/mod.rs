@@ -12,8 +12,8 @@ mod text;
 pub(crate) use atomic::replace;
 pub use atomic::write_atomically;
 pub(crate) use find::{plain_name, plain_or_compressed};
-pub(crate) use input::fault;
 pub use input::Input;
-pub use text::Lines;
+pub(crate) use input::fault;
 #[cfg(feature = "text")]
 pub(crate) use text::Chunks;
+pub use text::Lines;

@@ -99,7 +99,7 @@ impl Lines {
     pub fn next_line(&mut self) -> Result<Option<&str>> {
         self.place.pass(&self.bytes);
         self.bytes.clear();
-        let most = self.longest as u64 + 1;
+        let most = (self.longest as u64).saturating_add(1);
         let read = (&mut self.input).take(most).read_until(b'\n', &mut self.bytes);
         if self.input.check(read)? == 0 {
             return Ok(None);
@@ -138,7 +138,7 @@ impl Input {
     /// As [`Lines::next_line`]; [`Error::Data`] for a text that is longer than `most`, before more than that is read.
     pub fn text(mut self, most: usize) -> Result<String> {
         let mut bytes = Vec::new();
-        let read = self.by_ref().take(most as u64 + 1).read_to_end(&mut bytes);
+        let read = self.by_ref().take((most as u64).saturating_add(1)).read_to_end(&mut bytes);
         self.check(read)?;
         if bytes.len() > most {
             return Err(Error::data(self.name(), format!("longer than {most} bytes, the most that is read")));

@@ -41,7 +41,10 @@ impl Format {
             "" => "its name has no ending that tells its format".into(),
             ending => format!("`.{ending}` is not the ending of a known format"),
         };
-        Err(Error::data(path, format!("{reason}; known: {known}, all but Parquet also with .gz or .zst behind")))
+        Err(Error::data(
+            path,
+            format!("{reason}; known: {known}, all but Parquet also with .gz or .zst behind"),
+        ))
     }
 }
 
@@ -66,7 +69,8 @@ mod tests {
     #[test]
     fn an_ending_that_is_not_known_is_refused_with_those_that_are() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, said) in [("train.csv", "`.csv`"), ("train", "no ending"), ("train.arrow.gz", "`.arrow`")] {
+        for (name, said) in [("train.csv", "`.csv`"), ("train", "no ending"), ("train.arrow.gz", "`.arrow`")]
+        {
             let path = folder.path().join(name);
             std::fs::write(&path, "text").unwrap();
             let error = Format::of(&path).unwrap_err().to_string();

@@ -95,9 +95,7 @@ impl LanguageSource {
     pub fn find(self, folder: Option<&Path>, field: &str) -> Result<LanguageTask> {
         let folder = folder.map_or_else(|| Path::new("datasets").join(self.name()), Path::to_path_buf);
         match self {
-            Self::KingJames => {
-                Ok(split(&Input::memory("king-james", KING_JAMES)?.text(SPLIT_IN_MEMORY)?))
-            }
+            Self::KingJames => Ok(split(&Input::memory("king-james", KING_JAMES)?.text(SPLIT_IN_MEMORY)?)),
             Self::WikiText2 => {
                 let file = |name| existing(&folder, name).map(|path| Texts::Files(vec![path], field.into()));
                 Ok(LanguageTask { train: file("train.txt")?, validation: file("valid.txt")? })
@@ -148,9 +146,11 @@ fn single(path: &Path, field: &str) -> Result<LanguageTask> {
         return Ok(split(&text));
     }
     let records = Texts::Files(vec![path.into()], field.into());
-    let count = records.pieces(Arrangement::Documents).try_fold(0, |count, record| record.map(|_| count + 1))?;
+    let count =
+        records.pieces(Arrangement::Documents).try_fold(0, |count, record| record.map(|_| count + 1))?;
     if count < 2 {
-        let reason = format!("{count} records, expected at least 2: one to train on and one to validate with");
+        let reason =
+            format!("{count} records, expected at least 2: one to train on and one to validate with");
         return Err(Error::data(path, reason));
     }
     let validation: usize = (count / 10).max(1);

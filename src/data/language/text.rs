@@ -60,7 +60,9 @@ impl Texts {
         let pieces = match self {
             Self::Memory(name, text) => {
                 let bytes = Arc::<[u8]>::from(Arc::clone(text));
-                Input::memory(name, bytes).map(|input| plain::pieces(input, arrangement)).unwrap_or_else(failed)
+                Input::memory(name, bytes)
+                    .map(|input| plain::pieces(input, arrangement))
+                    .unwrap_or_else(failed)
             }
             Self::Files(paths, field) => {
                 let field = field.clone();
@@ -71,7 +73,9 @@ impl Texts {
                 let Range { start, end } = *range;
                 let records = file(path, field, arrangement).unwrap_or_else(failed).enumerate();
                 let until = records.take_while(move |(at, _)| *at < end);
-                Box::new(until.filter(move |(at, piece)| *at >= start || piece.is_err()).map(|(_, piece)| piece))
+                Box::new(
+                    until.filter(move |(at, piece)| *at >= start || piece.is_err()).map(|(_, piece)| piece),
+                )
             }
         };
         fused(pieces)

@@ -9,8 +9,14 @@ use crate::file::Input;
 pub(super) fn everyday() -> Result<TranslationTask> {
     let part = |name, text: &'static [u8]| ParallelText::parse_tsv(Input::memory(name, text)?);
     Ok(TranslationTask {
-        train: part("everyday-en-de/train.tsv", include_bytes!("../../../datasets/everyday-en-de/train.tsv"))?,
-        valid: part("everyday-en-de/valid.tsv", include_bytes!("../../../datasets/everyday-en-de/valid.tsv"))?,
+        train: part(
+            "everyday-en-de/train.tsv",
+            include_bytes!("../../../datasets/everyday-en-de/train.tsv"),
+        )?,
+        valid: part(
+            "everyday-en-de/valid.tsv",
+            include_bytes!("../../../datasets/everyday-en-de/valid.tsv"),
+        )?,
         test: part("everyday-en-de/test.tsv", include_bytes!("../../../datasets/everyday-en-de/test.tsv"))?,
     })
 }

@@ -69,7 +69,9 @@ impl ParallelText {
                     Ok(())
                 }
                 [_, _] => Err("an empty column: every sentence needs its translation".into()),
-                _ => Err(format!("{} columns, expected 2: a sentence, a tab, its translation", columns.len())),
+                _ => {
+                    Err(format!("{} columns, expected 2: a sentence, a tab, its translation", columns.len()))
+                }
             }
         })?;
         Self { source, target, source_path: path.clone(), target_path: path }.not_empty()

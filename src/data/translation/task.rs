@@ -52,7 +52,8 @@ impl TranslationTask {
 fn find(folder: &Path, names: &[&str], language: &str) -> Result<PathBuf> {
     let names = names.iter().map(|name| format!("{name}.{language}")).collect::<Vec<_>>();
     names.iter().find_map(|name| plain_or_compressed(folder, name)).ok_or_else(|| {
-        let reason = format!("no {} here, plain or with .gz or .zst: see datasets/README.md", names.join(", "));
+        let reason =
+            format!("no {} here, plain or with .gz or .zst: see datasets/README.md", names.join(", "));
         Error::data(folder, reason)
     })
 }

@@ -176,7 +176,10 @@ fn read_archive(input: Input, limit: Option<usize>) -> Result<Vec<Group>> {
         let mut bytes = Vec::new();
         entry.by_ref().take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(&failed)?;
         if bytes.len() as u64 > LARGEST_FILE {
-            return Err(Error::data(path, format!("larger than {LARGEST_FILE} bytes, the most in an archive")));
+            return Err(Error::data(
+                path,
+                format!("larger than {LARGEST_FILE} bytes, the most in an archive"),
+            ));
         }
         groups.push(read_lines(Input::memory(&path.to_string_lossy(), bytes)?, limit)?);
     }
