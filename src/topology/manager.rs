@@ -164,7 +164,7 @@ impl TopologyManager {
         };
         if !resumed {
             self.check_densities(&states)?;
-            self.check_first_links(layers);
+            self.check_first_links(layers, &states);
         }
         self.wants = self.config.wants(states.iter().map(|layer| &layer.settings))?;
         (self.layers, self.chains) = (states, chains);
