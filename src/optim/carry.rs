@@ -24,7 +24,7 @@ where
 {
     let device = rewired.device();
     match (record, rewired.transport()) {
-        (AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)), Transport::Masked { absent, .. }) => {
+        (AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)), Transport::Masked { absent }) => {
             // Moments are zero off the old links already, so that zeroing them off the new ones is all there is to do.
             AdaptorRecord::from_state(O::map_moments::<2, 2>(state, &device, |moment| match &absent {
                 Some(absent) => moment.mask_fill(absent.clone(), 0.0),
@@ -46,7 +46,7 @@ where
                         )
                     }))
                 }
-                Transport::Compressed { .. } => {
+                Transport::Compressed => {
                     AdaptorRecord::from_state(O::map_moments::<1, 1>(state, &device, |moment| {
                         Tensor::from_data(TensorData::new(moved(moment), [links.nnz()]), &device)
                     }))
@@ -107,9 +107,7 @@ where
         moment
     };
     let record = match weight.transport() {
-        Transport::Compressed { .. } => {
-            AdaptorRecord::from_state(O::map_moments::<1, 1>(state, &device, checked))
-        }
+        Transport::Compressed => AdaptorRecord::from_state(O::map_moments::<1, 1>(state, &device, checked)),
         Transport::Masked { .. } => {
             AdaptorRecord::from_state(O::map_moments::<1, 2>(state, &device, |moment| {
                 let mut values = weight::read_f32(checked(moment));

@@ -15,8 +15,8 @@ use super::clip::clip;
 use super::moments::CarriesMoments;
 use super::record::TopologyRecord;
 use crate::error::{Error, Result};
-use crate::kernel::dense::zeroed;
-use crate::nn::{SparseWeight, Transport, hook, weight};
+use crate::nn::weight::{self, Gradient, GradientWanted};
+use crate::nn::{SparseWeight, hook};
 use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
 
 type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
@@ -63,8 +63,6 @@ where
     links: HashMap<ParamId, Place<B::Device>>,
     /// Loaded, but the model they belong to has not been seen yet.
     pending: Option<TopologyRecord>,
-    /// Whether the model has been asked for gradients without their part off the links.
-    asks_for_zeroed: bool,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
     max_gradient_norm: Option<f64>,
@@ -84,7 +82,6 @@ where
             gradients: HashMap::new(),
             links: HashMap::new(),
             pending: None,
-            asks_for_zeroed: false,
             failure: None,
             interrupter: None,
             max_gradient_norm: None,
@@ -175,6 +172,7 @@ where
             return Err(Box::new((model, error)));
         }
         let link_gradients = self.mask_gradients(&found, &mut grads);
+        let pays_for_dense = found.iter().any(|(_, weight)| weight.pays_for_dense_gradient());
         // Optimizers work in place where they hold the only reference.
         drop(found);
         if let Err(error) = self.clip(&model, &mut grads) {
@@ -188,14 +186,14 @@ where
         };
         self.manager.advance();
         if !self.manager.is_due() {
-            return Ok(self.ask_for_gradients(model));
+            return Ok(if pays_for_dense || self.wants_dense() {
+                self.ask_for_gradients(model)
+            } else {
+                model
+            });
         }
         match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => {
-                // Weights may have changed their layout.
-                self.asks_for_zeroed = false;
-                Ok(self.ask_for_gradients(hook::replace(model, rewired)))
-            }
+            Ok(rewired) => Ok(self.ask_for_gradients(hook::replace(model, rewired))),
             Err(error) => Err(Box::new((model, error))),
         }
     }
@@ -216,14 +214,15 @@ where
         })
     }
 
-    /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
-    fn ask_for_gradients(&mut self, model: M) -> M {
+    /// Whether the next update reads the dense gradient of the coming step.
+    fn wants_dense(&self) -> bool {
         let window = self.manager.gradient_window();
-        let dense = self.manager.steps_to_update().is_some_and(|steps| steps <= window);
-        if self.asks_for_zeroed && !dense {
-            return model;
-        }
-        self.asks_for_zeroed = !dense;
+        self.manager.steps_to_update().is_some_and(|steps| steps <= window)
+    }
+
+    /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
+    fn ask_for_gradients(&self, model: M) -> M {
+        let dense = self.wants_dense();
         let found: Found<B> = hook::collect(&model);
         let asked = found.into_iter().filter_map(|(_, weight)| weight.asked_for_gradient(dense));
         let asked: Vec<_> = asked.collect();
@@ -233,9 +232,11 @@ where
     /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
     /// if that update follows this step and wants them.
     fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
-        let steps_left = self.manager.steps_to_update();
-        let wants_dense = steps_left.is_some_and(|steps| steps <= self.manager.gradient_window());
-        let wants_links = steps_left == Some(1) && self.manager.wants_link_gradients();
+        let next = self.manager.steps_to_update() == Some(1);
+        let wanted = GradientWanted {
+            dense: self.wants_dense(),
+            at_links: next && self.manager.wants_link_gradients(),
+        };
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
             GradAdaptor::Single(grads) => vec![grads],
@@ -243,29 +244,7 @@ where
         };
         for part in parts {
             for (path, weight) in found {
-                let (dense, at_links) = match weight.transport() {
-                    Transport::Masked { absent, gradient } => {
-                        let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
-                        let is_zeroed = gradient.has_zeroed(&grad);
-                        let dense = (wants_dense && !is_zeroed).then(|| grad.clone());
-                        let device = grad.device();
-                        let grad = match absent {
-                            Some(absent) if !is_zeroed => zeroed(grad, absent.to_device(&device)),
-                            _ => grad,
-                        };
-                        let at_links = wants_links
-                            .then(|| weight::gather(weight.links(), &weight::read_f32(grad.clone())));
-                        part.register::<B::InnerBackend, 2>(weight.id(), grad);
-                        (dense, at_links)
-                    }
-                    Transport::Compressed { slot } => {
-                        let dense = if slot.is_armed() { slot.take() } else { None };
-                        let grad = part.get::<B::InnerBackend, 1>(weight.id());
-                        let at_links = grad.filter(|_| wants_links).map(weight::read_f32);
-                        let dense = dense.filter(|_| wants_dense);
-                        (dense.map(|data| Tensor::from_data(data, &weight.device())), at_links)
-                    }
-                };
+                let Gradient { dense, at_links } = weight.mask_gradient(part, wanted);
                 if let Some(dense) = dense {
                     let dense = dense.to_device(&weight.device());
                     let sum = match self.gradients.remove(path) {
@@ -461,7 +440,6 @@ where
         }
         self.inner = self.inner.load_record(moments);
         self.gradients.clear();
-        self.asks_for_zeroed = false;
         self.pending = Some(topology);
         self
     }
