@@ -340,7 +340,7 @@ impl From<SelectionKind> for Selection {
     }
 }
 
-fn two(name: &str, values: &[f64]) -> Result<(f64, f64)> {
+fn two(name: &'static str, values: &[f64]) -> Result<(f64, f64)> {
     match values {
         [start, end] => Ok((*start, *end)),
         _ => Err(Error::argument(name, format!("{values:?}"), "two numbers, START,END")),

@@ -13,10 +13,11 @@ pub(super) fn check<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
     for (index, reference) in references.iter().enumerate() {
         if reference.len() != hypotheses.len() {
             return Err(Error::argument(
-                format!("references[{index}]"),
+                "references",
                 format!("{} lines", reference.len()),
                 format!("{}, one for each hypothesis", hypotheses.len()),
-            ));
+            )
+            .of(format!("stream {index}")));
         }
     }
     Ok(())

@@ -127,7 +127,7 @@ pub fn from_sparse<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<
             }
         }
     }
-    Ok(replacements.apply(module))
+    replacements.apply(module)
 }
 
 fn names(path: &str) -> [String; 4] {

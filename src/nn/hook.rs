@@ -8,20 +8,42 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::thread::LocalKey;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 
 use super::SparseWeight;
+use crate::error::{Error, Result};
 
 thread_local! {
     static ANNOUNCED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
-    static COLLECTING: RefCell<usize> = const { RefCell::new(0) };
+    static COLLECTING: RefCell<bool> = const { RefCell::new(false) };
     static REPLACEMENTS: RefCell<Option<HashMap<ParamId, Box<dyn Any>>>> = const { RefCell::new(None) };
 }
 
 /// The module that announces a sparse weight to a walk; see [`announce`].
 const CONTAINER: &str = "SparseWeight";
+
+/// A value of this thread, set for as long as this lives; a walk that panics or holds another one leaves it as it was.
+struct Raised<T: 'static> {
+    key: &'static LocalKey<RefCell<T>>,
+    before: Option<T>,
+}
+
+impl<T> Raised<T> {
+    fn new(key: &'static LocalKey<RefCell<T>>, value: T) -> Self {
+        Self { key, before: Some(key.replace(value)) }
+    }
+}
+
+impl<T> Drop for Raised<T> {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.key.set(before);
+        }
+    }
+}
 
 /// Every sparse weight of `module` in the order of the walk, with its path.
 ///
@@ -30,14 +52,21 @@ const CONTAINER: &str = "SparseWeight";
 #[must_use]
 pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Vec<(String, SparseWeight<B>)> {
     let mut collector = Collector { path: Vec::new(), found: Vec::new() };
-    COLLECTING.with_borrow_mut(|depth| *depth += 1);
+    let _collecting = Raised::new(&COLLECTING, true);
     module.visit(&mut collector);
-    COLLECTING.with_borrow_mut(|depth| *depth -= 1);
     collector.found
 }
 
-/// `module` with some of its sparse weights exchanged, chosen by the identity of their parameter.
-pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>>) -> M {
+/// `module` with some of its sparse weights exchanged, chosen by the identity of their parameter
+/// ([`SparseWeight::id`]).
+///
+/// Cost: two walks.
+///
+/// # Errors
+///
+/// [`Error::Argument`] that names the weight if `module` does not have it, has it on another backend or in several
+/// places, or if it is listed twice.
+pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>>) -> Result<M> {
     struct Untouched;
     impl<B: Backend> ModuleMapper<B> for Untouched {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
@@ -54,32 +83,55 @@ pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>
         }
     }
 
-    let weights = weights.into_iter().map(|weight| (weight.id(), Box::new(weight) as Box<dyn Any>));
-    REPLACEMENTS.set(Some(weights.collect()));
-    let module = module.map(&mut Untouched);
-    REPLACEMENTS.set(None);
-    module
+    let mut places: HashMap<ParamId, Vec<String>> = HashMap::new();
+    for (path, weight) in collect(&module) {
+        places.entry(weight.id()).or_default().push(path);
+    }
+    let refused = |id: ParamId, [rows, columns]: [usize; 2], allowed: String| {
+        let weight = format!("{id} ({rows} × {columns})");
+        Error::argument("sparse weight to replace", weight, allowed)
+    };
+    let mut replacements = HashMap::with_capacity(weights.len());
+    for weight in weights {
+        let (id, shape) = (weight.id(), weight.shape());
+        match places.get(&id).map(Vec::as_slice) {
+            Some([_]) => {}
+            Some(several) => {
+                let allowed = format!("one that is in a single place, not in `{}`", several.join("` and `"));
+                return Err(refused(id, shape, allowed));
+            }
+            None => {
+                let mut paths: Vec<_> = places.into_values().flatten().collect();
+                paths.sort_unstable();
+                let allowed = format!("one of the module's on this backend: {}", paths.join(", "));
+                return Err(refused(id, shape, allowed));
+            }
+        }
+        if replacements.insert(id, Box::new(weight) as Box<dyn Any>).is_some() {
+            return Err(refused(id, shape, "each weight once".into()));
+        }
+    }
+    let _replacing = Raised::new(&REPLACEMENTS, Some(replacements));
+    Ok(module.map(&mut Untouched))
 }
 
 /// Called by a weight that a visitor passes: leaves a copy for a [`collect`] on this thread, if there is one.
 pub(super) fn announce<B: Backend, V: ModuleVisitor<B>>(weight: &SparseWeight<B>, visitor: &mut V) {
-    if COLLECTING.with_borrow(|depth| *depth > 0) {
-        ANNOUNCED.set(Some(Box::new(weight.clone())));
+    if COLLECTING.with_borrow(|collecting| *collecting) {
+        let _announced = Raised::new(&ANNOUNCED, Some(Box::new(weight.clone()) as Box<dyn Any>));
         visitor.enter_module("", CONTAINER);
         visitor.exit_module("", CONTAINER);
-        ANNOUNCED.set(None);
     }
 }
 
 /// Called by a weight that a mapper passes: its replacement, if a [`replace`] on this thread has one.
 pub(super) fn substitute<B: Backend>(weight: SparseWeight<B>) -> SparseWeight<B> {
-    REPLACEMENTS.with_borrow_mut(|replacements| {
-        replacements
-            .as_mut()
-            .and_then(|replacements| replacements.remove(&weight.id()))
-            .and_then(|replacement| replacement.downcast().ok())
-            .map_or(weight, |replacement| *replacement)
-    })
+    let replacement = REPLACEMENTS.with_borrow_mut(|replacements| {
+        replacements.as_mut().and_then(|replacements| replacements.remove(&weight.id()))
+    });
+    replacement
+        .and_then(|replacement| replacement.downcast().ok())
+        .map_or(weight, |replacement| *replacement)
 }
 
 struct Collector<B: Backend> {

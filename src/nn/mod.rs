@@ -16,5 +16,4 @@ pub use attention::{AttentionInput, SparseMultiHeadAttention, SparseMultiHeadAtt
 pub use cache::KeyValueCache;
 pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};
 pub use linear::{SparseLinear, SparseLinearConfig};
-pub(crate) use weight::Transport;
 pub use weight::{Layout, SparseWeight, SparseWeightRecord};

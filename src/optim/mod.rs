@@ -3,13 +3,13 @@
 
 mod accumulate;
 mod adam;
-mod carry;
 mod clip;
 mod moments;
 mod optimizer;
 mod record;
 mod schedule;
 mod sgd;
+mod step_error;
 
 pub use accumulate::{Accumulating, Groups, StepOutput};
 pub use adam::{FusedAdam, FusedAdamConfig};
@@ -17,4 +17,5 @@ pub use moments::CarriesMoments;
 pub use optimizer::SparseOptimizer;
 pub use record::TopologyRecord;
 pub use schedule::{LearningRateSchedule, WarmupCosine};
+pub use step_error::StepError;
 pub use sgd::{FusedSgd, FusedSgdConfig, FusedSgdState, VelocityState};

@@ -10,10 +10,10 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 
-use super::carry;
 use super::clip::clip;
-use super::moments::CarriesMoments;
+use super::moments::{CarriesMoments, WeightState};
 use super::record::TopologyRecord;
+use super::step_error::StepError;
 use crate::error::{Error, Result};
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
@@ -101,7 +101,7 @@ where
     /// [`Error::Argument`] unless `norm` is positive and finite.
     pub fn with_max_gradient_norm(mut self, norm: f64) -> Result<Self> {
         if !(norm.is_finite() && norm > 0.0) {
-            return Err(Error::argument("largest norm of the gradients", norm, "a positive number"));
+            return Err(Error::argument("max_gradient_norm", norm, "a positive number"));
         }
         self.max_gradient_norm = Some(norm);
         Ok(self)
@@ -127,20 +127,30 @@ where
         self.manager.monitor()
     }
 
-    /// Checks that the manager's configuration fits `model`, before any training: every pattern matches, densities
-    /// are those of the schedule, there is a sparse layer at all. The first step checks the same.
+    /// Checks that the manager's configuration and a loaded state fit `model`, before any training: every pattern
+    /// matches, densities are those of the schedule, layouts have the gradients that updates need, there is a sparse
+    /// layer at all. The first step checks the same.
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`].
+    /// Those of [`TopologyManager::bind`]; [`Error::Argument`] that names the layer for clones of one layer and for a
+    /// compressed layer to be regrown by gradient on a backend that does not compute it; [`Error::Mismatch`] and
+    /// [`Error::Shape`] for a loaded state of other layers or links.
     pub fn bind(&mut self, model: &M) -> Result<()> {
         let found = hook::collect(model);
         self.bind_found(&found)
     }
 
     fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
+        self.manager.set_requires_grad(found.iter().map(|(_, weight)| weight.requires_grad()));
+        let layers: Vec<(&str, &Links)> =
+            found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
+        self.manager.bind(&layers)?;
+        if self.places_are(found) && self.pending.is_none() {
+            return Ok(());
+        }
         let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
-        for (path, weight) in found {
+        for (index, (path, weight)) in found.iter().enumerate() {
             if let Some(other) = owners.insert(weight.id(), path) {
                 return Err(Error::argument(
                     "sparse layers",
@@ -148,35 +158,48 @@ where
                     "layers with a parameter of their own each: initialise them one by one",
                 ));
             }
+            if self.manager.grows_by_gradient(index) && !weight.has_dense_gradient() {
+                let allowed = "`Layout::Masked` or `Layout::Auto`: on this backend a compressed layer has no gradient \
+                               where there is no link, by which it is to be regrown";
+                return Err(Error::argument("layout", "compressed", allowed).of(format!("`{path}`")));
+            }
         }
-        let layers: Vec<(&str, &Links)> =
-            found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
-        self.manager.bind(&layers)
+        self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
+        self.finish_loading(found)
+    }
+
+    /// Whether `found` are the layers and links that moments belong to already.
+    fn places_are(&self, found: &Found<B>) -> bool {
+        found.len() == self.links.len()
+            && found.iter().all(|(path, weight)| {
+                let place = self.links.get(&weight.id());
+                place.is_some_and(|place| place.path == *path && Arc::ptr_eq(&place.links, weight.links()))
+            })
     }
 
     /// One optimizer step, and an update of the topology if one is due.
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`] at the first step and of [`TopologyManager::update`], and those that
+    /// Those of [`bind`](Self::bind) at the first step and of [`TopologyManager::update`], and those that
     /// [`with_max_gradient_norm`](Self::with_max_gradient_norm) names, with the model as far as it got.
     pub fn try_step(
         &mut self,
         lr: LearningRate,
         model: M,
         grads: impl Into<GradAdaptor>,
-    ) -> Result<M, Box<(M, Error)>> {
+    ) -> Result<M, StepError<M>> {
         let mut grads = grads.into();
         let found = hook::collect(&model);
-        if let Err(error) = self.bind_found(&found).and_then(|()| self.finish_loading(&found)) {
-            return Err(Box::new((model, error)));
+        if let Err(error) = self.bind_found(&found).and_then(|()| self.check_devices(&grads)) {
+            return Err(StepError::new(model, error));
         }
         let link_gradients = self.mask_gradients(&found, &mut grads);
         let pays_for_dense = found.iter().any(|(_, weight)| weight.pays_for_dense_gradient());
         // Optimizers work in place where they hold the only reference.
         drop(found);
         if let Err(error) = self.clip(&model, &mut grads) {
-            return Err(Box::new((model, error)));
+            return Err(StepError::new(model, error));
         }
 
         let lr = lr * self.manager.learning_rate_factor();
@@ -185,27 +208,32 @@ where
             GradAdaptor::Multi(grads) => self.inner.step_multi(lr, model, grads),
         };
         self.manager.advance();
-        if !self.manager.is_due() {
-            return Ok(if pays_for_dense || self.wants_dense() {
-                self.ask_for_gradients(model)
-            } else {
-                model
-            });
+        let due = self.manager.is_due();
+        let rewired = if due { self.rewirings(&model, link_gradients) } else { Ok(Vec::new()) };
+        let dense = self.wants_dense();
+        if !(due || pays_for_dense || dense) {
+            return Ok(model);
         }
-        match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => Ok(self.ask_for_gradients(hook::replace(model, rewired))),
-            Err(error) => Err(Box::new((model, error))),
+        rewired
+            .and_then(|rewired| Self::prepared(&model, rewired, dense))
+            .map_err(|error| StepError::new(model, error))
+    }
+
+    /// Gradients of several devices are summed by the inner optimizer, after they would have to be clipped.
+    fn check_devices(&self, grads: &GradAdaptor) -> Result<()> {
+        match grads {
+            GradAdaptor::Multi(_) if self.max_gradient_norm.is_some() => Err(Error::argument(
+                "gradients",
+                "those of several devices",
+                "those of one device, where they are clipped by their norm; or no `with_max_gradient_norm`",
+            )),
+            _ => Ok(()),
         }
     }
 
     fn clip(&self, model: &M, grads: &mut GradAdaptor) -> Result<()> {
-        let Some(max_norm) = self.max_gradient_norm else { return Ok(()) };
-        let GradAdaptor::Single(grads) = grads else {
-            return Err(Error::argument(
-                "gradients",
-                "those of several devices",
-                "those of one device, where they are clipped by their norm",
-            ));
+        let (Some(max_norm), GradAdaptor::Single(grads)) = (self.max_gradient_norm, grads) else {
+            return Ok(());
         };
         clip::<B, M>(model, grads, max_norm).map_err(|value| Error::NotFinite {
             what: "the norm of the gradients".into(),
@@ -220,13 +248,15 @@ where
         self.manager.steps_to_update().is_some_and(|steps| steps <= window)
     }
 
-    /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
-    fn ask_for_gradients(&self, model: M) -> M {
-        let dense = self.wants_dense();
-        let found: Found<B> = hook::collect(&model);
-        let asked = found.into_iter().filter_map(|(_, weight)| weight.asked_for_gradient(dense));
-        let asked: Vec<_> = asked.collect();
-        if asked.is_empty() { model } else { hook::replace(model, asked) }
+    /// `model` with the weights that were rewired, and its coming backward pass asked for the dense gradient, or for none
+    /// off the links.
+    fn prepared(model: &M, rewired: Vec<SparseWeight<B>>, dense: bool) -> Result<M> {
+        let mut rewired: HashMap<_, _> = rewired.into_iter().map(|weight| (weight.id(), weight)).collect();
+        let prepared = hook::collect(model).into_iter().filter_map(|(_, weight)| {
+            let rewired = rewired.remove(&weight.id());
+            rewired.as_ref().unwrap_or(&weight).asked_for_gradient(dense).or(rewired)
+        });
+        hook::replace(model.clone(), prepared.collect())
     }
 
     /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
@@ -299,7 +329,8 @@ where
             }
             let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
             if let Some(record) = moments.remove(&id) {
-                moments.insert(id, carry::follow::<O, B>(record, &old, &weight));
+                let state = WeightState { record, device: weight.device() };
+                moments.insert(id, weight.follow(state, &old).record);
             }
             self.links.insert(id, Place::of(&path, &weight));
             rewired.push(weight);
@@ -310,7 +341,6 @@ where
 
     /// Brings loaded moments and gradients into the form that the model's layout needs.
     fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
-        self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
         let Some(record) = &self.pending else { return Ok(()) };
         for (path, checksum) in &record.links {
             let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
@@ -326,7 +356,13 @@ where
         let mut moments = self.inner.to_record();
         for (path, weight) in found {
             if let Some(saved) = moments.remove(&weight.id()) {
-                moments.insert(weight.id(), carry::expand::<O, B>(saved, path, weight)?);
+                let saved = WeightState { record: saved, device: weight.device() };
+                let expanded = weight.expand(saved).map_err(|found| Error::Mismatch {
+                    what: format!("saved optimizer moments of `{path}`"),
+                    found,
+                    expected: format!("{} values, one per link", weight.links().nnz()),
+                })?;
+                moments.insert(weight.id(), expanded.record);
             }
         }
         let mut gradients = HashMap::new();
@@ -350,7 +386,7 @@ where
     }
 
     fn fail(&mut self, error: &Error) {
-        let message = error.to_string();
+        let message = error.report();
         match &self.interrupter {
             // What stopped the run first is the cause of what follows.
             Some(interrupter) if interrupter.should_stop() => {}
@@ -366,7 +402,7 @@ where
             return model;
         }
         self.try_step(lr, model, grads).unwrap_or_else(|failed| {
-            let (model, error) = *failed;
+            let (model, error) = failed.into_parts();
             self.fail(&error);
             model
         })
@@ -419,7 +455,8 @@ where
         let mut links = Vec::with_capacity(self.links.len());
         for (id, place) in &self.links {
             if let Some(record) = moments.remove(id) {
-                moments.insert(*id, carry::compact::<O, B>(record, &place.links, &place.device));
+                let state = WeightState { record, device: place.device.clone() };
+                moments.insert(*id, weight::compact(state, &place.links).record);
             }
             links.push((place.path.clone(), place.links.checksum()));
         }

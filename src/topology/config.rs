@@ -412,15 +412,15 @@ impl TopologyConfig {
                 format!("false: `{}` regrows nothing, so what percolation took would be gone", self.method),
             ));
         }
-        self.check_regrows("removal", composition.removal.as_ref(), composition.regrowth)?;
+        self.check_regrows(None, composition.removal.as_ref(), composition.regrowth)?;
         for (pattern, settings) in &self.layers {
             self.check_regrows(
-                &format!("removal of `{pattern}`"),
+                Some(pattern),
                 settings.removal.as_ref().or(composition.removal.as_ref()),
                 settings.regrowth.or(composition.regrowth),
             )?;
             if settings.parts == Some(0) {
-                return Err(Error::argument(format!("parts of `{pattern}`"), 0, "at least 1"));
+                return Err(Error::argument("parts", 0, "at least 1").of(format!("`{pattern}`")));
             }
             if let Some(removal) = &settings.removal {
                 removal.check()?;
@@ -437,15 +437,19 @@ impl TopologyConfig {
     }
 
     /// Links that are removed must come back, or the number of links would fall below its target.
-    fn check_regrows(&self, name: &str, removal: Option<&Removal>, regrowth: Option<Regrowth>) -> Result<()> {
-        match (removal, regrowth) {
-            (Some(removal), None) => Err(Error::argument(
-                name,
-                format!("{removal:?}"),
-                format!("only together with a regrowth, which `{}` has none of", self.method),
-            )),
-            _ => Ok(()),
-        }
+    fn check_regrows(
+        &self,
+        pattern: Option<&String>,
+        removal: Option<&Removal>,
+        regrowth: Option<Regrowth>,
+    ) -> Result<()> {
+        let (Some(removal), None) = (removal, regrowth) else { return Ok(()) };
+        let allowed = format!("only together with a regrowth, which `{}` has none of", self.method);
+        let error = Error::argument("removal", format!("{removal:?}"), allowed);
+        Err(match pattern {
+            Some(pattern) => error.of(format!("`{pattern}`")),
+            None => error,
+        })
     }
 
     /// Gradients are collected from one update to the next.

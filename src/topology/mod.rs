@@ -18,6 +18,7 @@ pub mod regrowth;
 pub mod removal;
 mod report;
 pub mod sampling;
+mod training;
 mod update;
 
 pub use config::{LayerSettings, TopologyConfig};

@@ -208,8 +208,8 @@ impl TopologyManager {
             Regrowth::Random => grow_at_random(kept, missing, rng),
             Regrowth::Gradient { .. } => {
                 let gradients = gradients.ok_or_else(|| {
-                    let name = format!("dense gradient of `{path}`");
-                    Error::argument(name, "not given", "regrowth by gradient needs it")
+                    let allowed = "regrowth by gradient needs it";
+                    Error::argument("dense gradient", "not given", allowed).of(format!("`{path}`"))
                 })?;
                 self.check_finite("gradient", path, gradients)?;
                 grow_by_gradient(kept, gradients, missing, rng)

@@ -166,8 +166,9 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         let answers = likelihoods.iter::<f64>().zip(likeliest.iter::<i64>()).zip(targets);
         for (owner, ((likelihood, likeliest), target)) in owners.into_iter().zip(answers) {
             if likelihood.is_nan() {
-                let name = format!("log-likelihood of {:?}", requests[owner].continuation);
-                return Err(Error::argument(name, likelihood, "a number: the model's logits are not finite"));
+                let allowed = "a number: the model's logits are not finite";
+                let whose = format!("{:?}", requests[owner].continuation);
+                return Err(Error::argument("log-likelihood", likelihood, allowed).of(whose));
             }
             scores[owner].log_likelihood += likelihood;
             scores[owner].greedy &= likeliest == target;

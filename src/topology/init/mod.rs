@@ -82,7 +82,7 @@ impl TopologyInit {
     /// [`Error::Argument`] for `beta` or `r` outside of `[0, 1]` or NaN, and for a correlation whose matrix is not
     /// there (see [`FeatureCorrelation`]).
     pub fn validate(&self) -> Result<()> {
-        let in_unit_interval = |name: &str, value: f64| {
+        let in_unit_interval = |name: &'static str, value: f64| {
             if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::argument(name, value, "0 to 1")) }
         };
         match self {

@@ -126,16 +126,17 @@ impl<B: Backend> Transformer<B> {
         let positions = self.source_positions.len();
         let ended = sources.iter().enumerate().map(|(sentence, source)| {
             if let Some(token) = source.iter().find(|&&token| token as usize >= vocabulary) {
-                let name = format!("a token of source sentence {}", sentence + 1);
-                return Err(Error::argument(name, token, format!("below {vocabulary}")));
+                let whose = format!("source sentence {}", sentence + 1);
+                return Err(Error::argument("token", token, format!("below {vocabulary}")).of(whose));
             }
             let mut source = source.clone();
             if source.last() != Some(&EOS) {
                 source.push(EOS);
             }
             if source.len() > positions {
-                let name = format!("tokens of source sentence {}, its end counted", sentence + 1);
-                return Err(Error::argument(name, source.len(), format!("at most {positions}")));
+                let whose = format!("source sentence {}, its end counted", sentence + 1);
+                let allowed = format!("at most {positions} tokens");
+                return Err(Error::argument("length", source.len(), allowed).of(whose));
             }
             Ok(source)
         });
