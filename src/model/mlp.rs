@@ -1,4 +1,4 @@
-//! The paper's first task: a multilayer perceptron whose hidden layers are sparse.
+//! A multilayer perceptron whose hidden layers are sparse: the model for images of arXiv 2501.19107.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -47,7 +47,7 @@ pub struct MlpConfig {
 pub struct Mlp<B: Backend> {
     /// The sparse layers.
     pub hidden: Vec<SparseLinear<B>>,
-    /// The dense layer that tells the classes apart.
+    /// The dense classification head.
     pub output: Linear<B>,
 }
 
@@ -107,7 +107,7 @@ impl MlpConfig {
 }
 
 impl<B: Backend> Mlp<B> {
-    /// Class scores.
+    /// Logits.
     ///
     /// # Shapes
     ///
@@ -120,8 +120,7 @@ impl<B: Backend> Mlp<B> {
         scores.unwrap_or_else(|| self.output.forward(hidden))
     }
 
-    /// Cross-entropy of class scores, in the mean over the batch: Burn's [`CrossEntropyLoss`], where there is a kernel
-    /// in one operation.
+    /// Mean cross-entropy of logits over the batch: Burn's [`CrossEntropyLoss`], fused where the backend has a kernel.
     ///
     /// # Shapes
     ///
@@ -133,7 +132,7 @@ impl<B: Backend> Mlp<B> {
         loss.unwrap_or_else(|| CrossEntropyLoss::new(None, &scores.device()).forward(scores, targets))
     }
 
-    /// Class scores with their cross-entropy loss.
+    /// Logits with their cross-entropy loss.
     pub fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let output = self.forward(batch.images);
         let loss = Self::loss(output.clone(), batch.targets.clone());

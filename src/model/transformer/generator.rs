@@ -1,7 +1,7 @@
-//! The layer that scores the vocabulary, and the loss on its scores.
+//! The output projection onto the vocabulary, and its loss.
 //!
-//! Their gradients are written out here instead of recorded: logits and probabilities are by far the largest tensors of
-//! a training step (tokens × vocabulary), and automatic differentiation of a smoothed cross-entropy would make about
+//! Its gradients are computed here instead of by autodiff: logits and probabilities are by far the largest tensors of
+//! a training step (tokens × vocabulary), and autodiff of a smoothed cross-entropy would make about
 //! ten passes over them.
 
 use burn::module::{Module, Param};
@@ -21,14 +21,14 @@ pub struct Generator<B: Backend> {
     pub bias: Param<Tensor<B, 1>>,
 }
 
-/// Sums over the scored tokens, each `[1]`.
+/// Sums over the predicted tokens, each `[1]`.
 #[derive(Debug, Clone)]
 pub(super) struct Sums<B: Backend> {
     /// Cross-entropy with smoothed targets, in nats.
     pub(super) loss: Tensor<B, 1>,
     /// −ln of the targets' probabilities.
     pub(super) nll: Tensor<B, 1>,
-    /// How often the target was the most probable token.
+    /// Number of tokens predicted correctly.
     pub(super) correct: Tensor<B, 1>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Slopes<B: Backend> {
     pub(super) bias: Tensor<B, 1>,
 }
 
-/// The weight of the generator, and whether it is the embedding `[vocabulary, d_model]` of the target language.
+/// The weight of the output projection, and whether it is the embedding `[vocabulary, d_model]` of the target language.
 #[derive(Debug, Clone)]
 pub(super) struct Words<B: Backend> {
     pub(super) weight: Tensor<B, 2>,
@@ -52,7 +52,7 @@ pub(super) struct Words<B: Backend> {
 }
 
 impl<B: Backend> Words<B> {
-    /// Scores of the vocabulary, `[tokens, vocabulary]` for `hidden` `[tokens, d_model]`.
+    /// Logits, `[tokens, vocabulary]` for `hidden` `[tokens, d_model]`.
     pub(super) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         let weight = if self.tied { self.weight.clone().transpose() } else { self.weight.clone() };
         linear(hidden, weight, Some(self.bias.clone()))
@@ -85,7 +85,7 @@ impl<B: Backend> Words<B> {
     }
 }
 
-/// A loss with its gradient by the logits.
+/// A loss with its gradient with respect to the logits.
 struct Differentiated<B: Backend> {
     sums: Sums<B>,
     /// Of the loss summed over the tokens, `[tokens, vocabulary]`.

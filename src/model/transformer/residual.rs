@@ -1,4 +1,4 @@
-//! What stands around every sublayer.
+//! Residual connection with layer norm, around every sublayer.
 
 use burn::module::Module;
 use burn::nn::{Dropout, LayerNorm, LayerNormConfig};
@@ -29,9 +29,9 @@ pub(super) fn normalised<B: Backend>(norm: &LayerNorm<B>, input: Tensor<B, 3>) -
 pub struct Residual<B: Backend> {
     /// Normalises before the sublayer or after the addition.
     pub norm: LayerNorm<B>,
-    /// Applied to what the sublayer adds.
+    /// Dropout of the sublayer's output.
     pub dropout: Dropout,
-    /// Which of the two it is.
+    /// Pre-norm or post-norm.
     pub norm_first: bool,
 }
 
