@@ -166,7 +166,12 @@ mod tests {
     #[test]
     fn an_argument_is_told_by_its_name_whosever_it_is() {
         let error = Error::argument("parts", 7, "a divisor of its 10 outputs").of("`encoder.query`");
-        assert_eq!(error.to_string(), "`parts` of `encoder.query` is 7; allowed: a divisor of its 10 outputs");
-        assert!(matches!(error, Error::Argument { name: "parts", place: Some(place), .. } if place == "`encoder.query`"));
+        assert_eq!(
+            error.to_string(),
+            "`parts` of `encoder.query` is 7; allowed: a divisor of its 10 outputs"
+        );
+        assert!(
+            matches!(error, Error::Argument { name: "parts", place: Some(place), .. } if place == "`encoder.query`")
+        );
     }
 }

@@ -32,12 +32,12 @@ pub(crate) const WORD: usize = u16::BITS as usize;
 ///
 /// Nothing is left by other backends than those with a kernel, nor by weights that are not f32.
 pub struct GradientRequest {
-    wanted: Wanted,
+    wanted: Extent,
     left: Mutex<Option<Left>>,
     forks: Mutex<Vec<Arc<Self>>>,
 }
 
-enum Wanted {
+enum Extent {
     Dense,
     /// With the links of a weight that is dense in memory: a bit for every position, set where there is a link, each
     /// row from a word of its own on. A mask of bytes would take longer to read than the zeros to write.
@@ -50,20 +50,20 @@ type Left = FloatTensor<Flex>;
 type Left = std::convert::Infallible;
 
 impl GradientRequest {
-    fn new(wanted: Wanted) -> Self {
+    fn new(wanted: Extent) -> Self {
         Self { wanted, left: Mutex::default(), forks: Mutex::default() }
     }
 
     /// For the gradient at every position.
     #[must_use]
     pub fn dense() -> Self {
-        Self::new(Wanted::Dense)
+        Self::new(Extent::Dense)
     }
 
     /// For the gradient at the links of a compressed weight, which has no other positions.
     #[must_use]
     pub fn at_links() -> Self {
-        Self::new(Wanted::AtLinks(None))
+        Self::new(Extent::AtLinks(None))
     }
 
     /// For the gradient at the links of a weight that is dense in memory, and zeros elsewhere.
@@ -76,21 +76,21 @@ impl GradientRequest {
             let (row, column) = (position / outputs, position % outputs);
             bits[row * words + column / WORD] |= 1 << (column % WORD);
         }
-        Self::new(Wanted::AtLinks(Some(bits)))
+        Self::new(Extent::AtLinks(Some(bits)))
     }
 
     /// Whether the gradient is wanted at every position.
     #[must_use]
     pub fn wants_dense(&self) -> bool {
-        matches!(self.wanted, Wanted::Dense)
+        matches!(self.wanted, Extent::Dense)
     }
 
     /// The links off which a dense gradient has to be zeroed, `div_ceil(d_output, WORD)` words a row.
     #[cfg(feature = "flex")]
     pub(crate) fn link_bits(&self) -> Option<&[u16]> {
         match &self.wanted {
-            Wanted::AtLinks(bits) => bits.as_deref(),
-            Wanted::Dense => None,
+            Extent::AtLinks(bits) => bits.as_deref(),
+            Extent::Dense => None,
         }
     }
 
@@ -170,5 +170,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for GradientRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("GradientRequest").field("dense", &self.wants_dense()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    fn leave(request: &GradientRequest, value: f32) {
+        request.put_back(TensorData::from([[value; 3]; 2]));
+    }
+
+    #[test]
+    fn what_forks_leave_is_taken_with_what_the_weight_itself_leaves_and_once() {
+        let request = Arc::new(GradientRequest::dense());
+        let forks = [request.fork(), request.fork()];
+        leave(&request, 1.0);
+        leave(&forks[0], 2.0);
+        leave(&forks[1], 4.0);
+        leave(&forks[1].fork(), 8.0);
+        let taken = request.take_dense().unwrap();
+        assert_eq!(taken.to_vec::<f32>().unwrap(), [15.0; 6]);
+        assert!(request.take_dense().is_none());
+    }
+
+    #[test]
+    fn a_fork_is_asked_for_what_its_weight_is_asked_for() {
+        for request in [GradientRequest::dense(), GradientRequest::at_links()].map(Arc::new) {
+            assert_eq!(request.fork().wants_dense(), request.wants_dense());
+        }
+        let request = Arc::new(GradientRequest::at_links());
+        leave(&request.fork(), 1.0);
+        assert!(request.take_dense().is_none());
     }
 }

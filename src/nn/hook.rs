@@ -129,9 +129,7 @@ pub(super) fn substitute<B: Backend>(weight: SparseWeight<B>) -> SparseWeight<B>
     let replacement = REPLACEMENTS.with_borrow_mut(|replacements| {
         replacements.as_mut().and_then(|replacements| replacements.remove(&weight.id()))
     });
-    replacement
-        .and_then(|replacement| replacement.downcast().ok())
-        .map_or(weight, |replacement| *replacement)
+    replacement.and_then(|replacement| replacement.downcast().ok()).map_or(weight, |replacement| *replacement)
 }
 
 struct Collector<B: Backend> {
@@ -158,5 +156,163 @@ impl<B: Backend> ModuleVisitor<B> for Collector<B> {
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
         self.path.pop();
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    use burn::backend::Flex;
+    use burn::module::Devices;
+    use burn::tensor::backend::BackendTypes;
+
+    use super::*;
+    use crate::nn::{SparseLinear, SparseLinearConfig};
+    use crate::topology::Links;
+
+    type Device = <Flex as BackendTypes>::Device;
+    type Layer = SparseLinear<Flex>;
+
+    fn layer() -> Layer {
+        SparseLinearConfig::new(6, 4).with_density(0.5).init(&Default::default())
+    }
+
+    fn full(layer: &Layer) -> SparseWeight<Flex> {
+        layer.weight.clone().rewire(Arc::new(Links::full([6, 4])), &[]).unwrap()
+    }
+
+    /// Modules that a visitor is told of, by their type.
+    struct Containers(Vec<String>);
+
+    impl ModuleVisitor<Flex> for Containers {
+        fn enter_module(&mut self, _name: &str, container_type: &str) {
+            self.0.push(container_type.into());
+        }
+    }
+
+    /// A layer that does something of its own on every walk.
+    #[derive(Debug, Clone)]
+    struct Watched {
+        layer: Layer,
+        on_walk: fn(&Layer),
+    }
+
+    impl Module<Flex> for Watched {
+        type Record = <Layer as Module<Flex>>::Record;
+
+        fn collect_devices(&self, devices: Devices<Flex>) -> Devices<Flex> {
+            self.layer.collect_devices(devices)
+        }
+
+        fn fork(self, device: &Device) -> Self {
+            Self { layer: self.layer.fork(device), ..self }
+        }
+
+        fn to_device(self, device: &Device) -> Self {
+            Self { layer: self.layer.to_device(device), ..self }
+        }
+
+        fn visit<V: ModuleVisitor<Flex>>(&self, visitor: &mut V) {
+            (self.on_walk)(&self.layer);
+            self.layer.visit(visitor);
+        }
+
+        fn map<M: ModuleMapper<Flex>>(self, mapper: &mut M) -> Self {
+            (self.on_walk)(&self.layer);
+            Self { layer: self.layer.map(mapper), ..self }
+        }
+
+        fn load_record(self, record: Self::Record) -> Self {
+            Self { layer: self.layer.load_record(record), ..self }
+        }
+
+        fn into_record(self) -> Self::Record {
+            self.layer.into_record()
+        }
+    }
+
+    fn assert_nothing_is_raised() {
+        let (layer, mut containers) = (layer(), Containers(Vec::new()));
+        layer.visit(&mut containers);
+        assert!(!containers.0.iter().any(|container| container == CONTAINER), "{:?}", containers.0);
+        assert_eq!(collect(&layer).len(), 1);
+        let links = layer.weight.links().clone();
+        assert_eq!(layer.clone().map(&mut Unchanged).weight.links(), &links);
+        let weight = full(&layer);
+        assert_eq!(replace(layer, vec![weight]).unwrap().nnz(), 24);
+    }
+
+    struct Unchanged;
+
+    impl ModuleMapper<Flex> for Unchanged {}
+
+    struct Panicking;
+
+    impl ModuleVisitor<Flex> for Panicking {
+        fn enter_module(&mut self, _name: &str, container_type: &str) {
+            assert_ne!(container_type, CONTAINER, "told of a weight");
+        }
+    }
+
+    #[test]
+    fn a_walk_that_panics_leaves_nothing_raised_on_the_thread() {
+        let walks: [fn(&Layer); 2] =
+            [|_| panic!("a module that panics"), |layer| layer.visit(&mut Panicking)];
+        for on_walk in walks {
+            let watched = Watched { layer: layer(), on_walk };
+            catch_unwind(AssertUnwindSafe(|| collect(&watched))).unwrap_err();
+            assert_nothing_is_raised();
+        }
+    }
+
+    thread_local! {
+        static PANICS_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_replacement_that_panics_leaves_nothing_raised_on_the_thread() {
+        // The first walk looks whether the weight is there, the second one replaces it.
+        PANICS_AT.set(2);
+        let on_walk = |_: &Layer| {
+            PANICS_AT.set(PANICS_AT.get() - 1);
+            assert_ne!(PANICS_AT.get(), 0, "a module that panics");
+        };
+        let watched = Watched { layer: layer(), on_walk };
+        let weight = full(&watched.layer);
+        catch_unwind(AssertUnwindSafe(|| replace(watched, vec![weight]))).unwrap_err();
+        assert_nothing_is_raised();
+    }
+
+    #[test]
+    fn walks_within_walks_find_and_replace_what_is_theirs() {
+        let on_walk = |layer: &Layer| {
+            assert_eq!(collect(layer).len(), 1);
+            let inner = replace(layer.clone(), vec![full(layer)]).unwrap();
+            assert_eq!(inner.nnz(), 24);
+        };
+        let both = vec![Watched { layer: layer(), on_walk }, Watched { layer: layer(), on_walk }];
+        assert_eq!(collect(&both).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), ["0", "1"]);
+        let weight = full(&both[1].layer);
+        let [first, second] = replace(both, vec![weight]).unwrap().try_into().unwrap();
+        assert_eq!([first.layer.nnz(), second.layer.nnz()], [12, 24]);
+    }
+
+    #[test]
+    fn a_weight_that_is_not_there_or_more_than_once_is_refused_by_its_identity() {
+        let (one, other) = (layer(), layer());
+        let refused = |module: Vec<Layer>, weights| {
+            let error = replace(module, weights).unwrap_err();
+            assert!(matches!(error, Error::Argument { name: "sparse weight to replace", .. }), "{error}");
+            let message = error.to_string();
+            assert!(message.contains(&one.weight.id().to_string()), "{message}");
+            message
+        };
+        let weight = || full(&one);
+        assert!(refused(vec![other.clone()], vec![weight()]).ends_with("on this backend: 0"));
+        assert!(refused(vec![one.clone(), one.clone()], vec![weight()]).contains("not in `0` and `1`"));
+        assert!(refused(vec![one.clone(), other], vec![weight(), weight()]).ends_with("each weight once"));
     }
 }

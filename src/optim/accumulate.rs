@@ -275,9 +275,13 @@ impl<O> DataLoaderIterator<Vec<O>> for Epoch<'_, O> {
 mod tests {
     use burn::backend::{Autodiff, Flex};
     use burn::nn::{Linear, LinearConfig};
+    use burn::optim::SgdConfig;
 
     use super::*;
     use crate::metrics::TokenOutput;
+    use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
+    use crate::optim::SparseOptimizer;
+    use crate::topology::{Method, TopologyConfig};
 
     type B = Autodiff<Flex>;
 
@@ -337,6 +341,53 @@ mod tests {
             assert!((loss(&output) - loss(&whole)).abs() < 1e-6);
             for (own, expected) in gradient(&net, &output).into_iter().zip(gradient(&net, &whole)) {
                 assert!((own - expected).abs() < 1e-6, "{own}, not {expected}, of {parts:?}");
+            }
+        }
+    }
+
+    /// [`Net`] with a layer whose links evolve.
+    #[derive(Module, Debug)]
+    struct Sparse<B: Backend> {
+        layer: SparseLinear<B>,
+    }
+
+    impl<B: AutodiffBackend> TrainStep for Sparse<B> {
+        type Input = Tensor<B, 2>;
+        type Output = TokenOutput<B>;
+
+        fn step(&self, batch: Tensor<B, 2>) -> TrainOutput<TokenOutput<B>> {
+            let tokens = batch.dims()[0];
+            let loss = (self.layer.forward(batch) - 0.5).powi_scalar(2).mean();
+            TrainOutput::new(self, loss.backward(), TokenOutput::new(loss, tokens))
+        }
+    }
+
+    /// The links after every one of 16 steps of RigL, each on 12 rows in batches of `sizes`.
+    fn evolution(layout: Layout, sizes: &[usize]) -> Vec<Vec<bool>> {
+        let layer = SparseLinearConfig::new(24, 20).with_density(0.2).with_layout(layout);
+        let mut model = Accumulating::<B, _>::new(Sparse { layer: layer.init(&Default::default()) });
+        let topology = TopologyConfig::new(Method::Rigl, 16).with_update_interval(3).with_end_step(16);
+        let mut optim = SparseOptimizer::new(SgdConfig::new().init(), topology.init());
+        (0..16)
+            .map(|step| {
+                let row = |row: usize| (0..24).map(move |at| ((24 * row + at) as f32).sin() * row as f32);
+                let rows: Vec<f32> = (12 * step..12 * (step + 1)).flat_map(row).collect();
+                let all = Tensor::from_data(TensorData::new(rows, [12, 24]), &Default::default());
+                let batches = all.split_with_sizes(sizes.to_vec(), 0);
+                let output = model.step(batches);
+                model = optim.try_step(0.01, model.clone(), output.grads).unwrap();
+                model.model().layer.weight.links().to_mask()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn unequal_batches_grow_the_links_of_one_batch_of_all_in_both_layouts() {
+        let whole = evolution(Layout::Masked, &[12]);
+        assert_ne!(whole[0], whole[15], "links evolve");
+        for layout in [Layout::Masked, Layout::Compressed] {
+            for sizes in [&[12][..], &[1, 8, 3], &[7, 5]] {
+                assert_eq!(evolution(layout, sizes), whole, "{layout:?} {sizes:?}");
             }
         }
     }

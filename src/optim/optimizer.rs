@@ -1,7 +1,6 @@
 //! The optimizer wrapper that keeps a model sparse and evolves its topology.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::adaptor::{GradAdaptor, OptimizerAdaptor};
@@ -11,16 +10,15 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 
 use super::clip::clip;
-use super::moments::{CarriesMoments, WeightState};
-use super::record::TopologyRecord;
+use super::moments::CarriesMoments;
+use super::record::{Place, TopologyRecord};
 use super::step_error::StepError;
 use crate::error::{Error, Result};
-use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
-use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
+use crate::topology::{Links, TopologyManager, TopologyMonitor};
 
-type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
-type Found<B> = Vec<(String, SparseWeight<B>)>;
+pub(super) type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
+pub(super) type Found<B> = Vec<(String, SparseWeight<B>)>;
 
 /// Any of Burn's optimizer adaptors, with the topology of the model's sparse layers evolving as it steps.
 ///
@@ -55,14 +53,14 @@ where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
 {
-    inner: OptimizerAdaptor<O, M, B>,
-    manager: TopologyManager,
+    pub(super) inner: OptimizerAdaptor<O, M, B>,
+    pub(super) manager: TopologyManager,
     /// Sums of dense gradients for the next update, by the path of the layer.
-    gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
+    pub(super) gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
-    links: HashMap<ParamId, Place<B::Device>>,
+    pub(super) links: HashMap<ParamId, Place<B::Device>>,
     /// Loaded, but the model they belong to has not been seen yet.
-    pending: Option<TopologyRecord>,
+    pub(super) pending: Option<TopologyRecord>,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
     max_gradient_norm: Option<f64>,
@@ -142,22 +140,18 @@ where
     }
 
     fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
+        let known = self.places_are(found) && self.pending.is_none();
+        if !known {
+            check_clones(found)?;
+        }
         self.manager.set_requires_grad(found.iter().map(|(_, weight)| weight.requires_grad()));
         let layers: Vec<(&str, &Links)> =
             found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
         self.manager.bind(&layers)?;
-        if self.places_are(found) && self.pending.is_none() {
+        if known {
             return Ok(());
         }
-        let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
         for (index, (path, weight)) in found.iter().enumerate() {
-            if let Some(other) = owners.insert(weight.id(), path) {
-                return Err(Error::argument(
-                    "sparse layers",
-                    format!("`{other}` and `{path}`, clones of one layer"),
-                    "layers with a parameter of their own each: initialise them one by one",
-                ));
-            }
             if self.manager.grows_by_gradient(index) && !weight.has_dense_gradient() {
                 let allowed = "`Layout::Masked` or `Layout::Auto`: on this backend a compressed layer has no gradient \
                                where there is no link, by which it is to be regrown";
@@ -166,15 +160,6 @@ where
         }
         self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
         self.finish_loading(found)
-    }
-
-    /// Whether `found` are the layers and links that moments belong to already.
-    fn places_are(&self, found: &Found<B>) -> bool {
-        found.len() == self.links.len()
-            && found.iter().all(|(path, weight)| {
-                let place = self.links.get(&weight.id());
-                place.is_some_and(|place| place.path == *path && Arc::ptr_eq(&place.links, weight.links()))
-            })
     }
 
     /// One optimizer step, and an update of the topology if one is due.
@@ -242,149 +227,6 @@ where
         })
     }
 
-    /// Whether the next update reads the dense gradient of the coming step.
-    fn wants_dense(&self) -> bool {
-        let window = self.manager.gradient_window();
-        self.manager.steps_to_update().is_some_and(|steps| steps <= window)
-    }
-
-    /// `model` with the weights that were rewired, and its coming backward pass asked for the dense gradient, or for none
-    /// off the links.
-    fn prepared(model: &M, rewired: Vec<SparseWeight<B>>, dense: bool) -> Result<M> {
-        let mut rewired: HashMap<_, _> = rewired.into_iter().map(|weight| (weight.id(), weight)).collect();
-        let prepared = hook::collect(model).into_iter().filter_map(|(_, weight)| {
-            let rewired = rewired.remove(&weight.id());
-            rewired.as_ref().unwrap_or(&weight).asked_for_gradient(dense).or(rewired)
-        });
-        hook::replace(model.clone(), prepared.collect())
-    }
-
-    /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
-    /// if that update follows this step and wants them.
-    fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
-        let next = self.manager.steps_to_update() == Some(1);
-        let wanted = GradientWanted {
-            dense: self.wants_dense(),
-            at_links: next && self.manager.wants_link_gradients(),
-        };
-        let mut link_gradients = HashMap::new();
-        let parts: Vec<&mut GradientsParams> = match grads {
-            GradAdaptor::Single(grads) => vec![grads],
-            GradAdaptor::Multi(grads) => grads.grads.iter_mut().map(|(grads, _)| grads).collect(),
-        };
-        for part in parts {
-            for (path, weight) in found {
-                let Gradient { dense, at_links } = weight.mask_gradient(part, wanted);
-                if let Some(dense) = dense {
-                    let dense = dense.to_device(&weight.device());
-                    let sum = match self.gradients.remove(path) {
-                        Some(sum) => sum + dense,
-                        None => dense,
-                    };
-                    self.gradients.insert(path.clone(), sum);
-                }
-                if let Some(values) = at_links {
-                    let add = |sum: &mut Vec<f32>| {
-                        sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value)
-                    };
-                    link_gradients.entry(path.clone()).and_modify(add).or_insert(values);
-                }
-            }
-        }
-        link_gradients
-    }
-
-    /// One topology update: the manager decides, moments are rewired, and so are the layers that are handed back.
-    fn rewirings(
-        &mut self,
-        model: &M,
-        mut link_gradients: HashMap<String, Vec<f32>>,
-    ) -> Result<Vec<SparseWeight<B>>> {
-        let found = hook::collect(model);
-        let views: Vec<LayerView<_>> = found
-            .iter()
-            .map(|(path, weight)| LayerView {
-                links: weight.links().clone(),
-                weights: weight.link_values(),
-                link_gradients: link_gradients.remove(path),
-                dense_gradients: self.gradients.remove(path).map(weight::read_f32),
-                device: weight.device(),
-                on_host: weight::is_on_host::<B>(&weight.device()),
-            })
-            .collect();
-        for ((path, _), view) in found.iter().zip(&views) {
-            if let Some(&value) = view.weights.iter().find(|weight| !weight.is_finite()) {
-                let (what, step) = (format!("a weight of `{path}`"), self.manager.step());
-                return Err(Error::NotFinite { what, step, value: value.into() });
-            }
-        }
-        let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
-
-        let mut moments = self.inner.to_record();
-        let mut rewired = Vec::with_capacity(found.len());
-        for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
-            let (id, old) = (weight.id(), weight.links().clone());
-            if *old == *rewiring.links {
-                continue;
-            }
-            let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
-            if let Some(record) = moments.remove(&id) {
-                let state = WeightState { record, device: weight.device() };
-                moments.insert(id, weight.follow(state, &old).record);
-            }
-            self.links.insert(id, Place::of(&path, &weight));
-            rewired.push(weight);
-        }
-        self.inner = self.inner.clone().load_record(moments);
-        Ok(rewired)
-    }
-
-    /// Brings loaded moments and gradients into the form that the model's layout needs.
-    fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
-        let Some(record) = &self.pending else { return Ok(()) };
-        for (path, checksum) in &record.links {
-            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
-            let own = weight.links().checksum();
-            if *checksum != own {
-                return Err(Error::Mismatch {
-                    what: format!("links of `{path}` that the optimizer was saved with"),
-                    found: format!("checksum {checksum:08x}"),
-                    expected: format!("checksum {own:08x}, the model's"),
-                });
-            }
-        }
-        let mut moments = self.inner.to_record();
-        for (path, weight) in found {
-            if let Some(saved) = moments.remove(&weight.id()) {
-                let saved = WeightState { record: saved, device: weight.device() };
-                let expanded = weight.expand(saved).map_err(|found| Error::Mismatch {
-                    what: format!("saved optimizer moments of `{path}`"),
-                    found,
-                    expected: format!("{} values, one per link", weight.links().nnz()),
-                })?;
-                moments.insert(weight.id(), expanded.record);
-            }
-        }
-        let mut gradients = HashMap::new();
-        for (path, gradient) in &record.gradients {
-            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
-            if gradient.len() != weight.links().capacity() {
-                return Err(Error::Shape {
-                    what: format!("saved gradient of `{path}`"),
-                    found: vec![gradient.len()],
-                    expected: weight.shape().to_vec(),
-                });
-            }
-            let data = TensorData::new(gradient.clone(), weight.shape());
-            gradients.insert(path.clone(), Tensor::from_data(data, &weight.device()));
-        }
-        // Only now, so that a second try meets the same error.
-        self.pending = None;
-        self.gradients = gradients;
-        self.inner = self.inner.clone().load_record(moments);
-        Ok(())
-    }
-
     fn fail(&mut self, error: &Error) {
         let message = error.report();
         match &self.interrupter {
@@ -409,18 +251,19 @@ where
     }
 }
 
-/// Where the moments of a sparse weight belong.
-#[derive(Debug, Clone)]
-struct Place<D> {
-    path: String,
-    links: Arc<Links>,
-    device: D,
-}
-
-impl<D> Place<D> {
-    fn of<B: AutodiffBackend<Device = D>>(path: &str, weight: &SparseWeight<B>) -> Self {
-        Self { path: path.to_string(), links: Arc::clone(weight.links()), device: weight.device() }
+/// Weights are exchanged and moments kept by the identity of the parameter.
+fn check_clones<B: AutodiffBackend>(found: &Found<B>) -> Result<()> {
+    let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
+    for (path, weight) in found {
+        if let Some(other) = owners.insert(weight.id(), path) {
+            return Err(Error::argument(
+                "sparse layers",
+                format!("`{other}` and `{path}`, clones of one layer"),
+                "layers with a parameter of their own each: initialise them one by one",
+            ));
+        }
     }
+    Ok(())
 }
 
 impl<O, M, B> Optimizer<M, B> for SparseOptimizer<O, M, B>
@@ -448,24 +291,7 @@ where
     }
 
     fn to_record(&self) -> Self::Record {
-        let mut moments = self.inner.to_record();
-        if let Some(pending) = &self.pending {
-            return (moments, pending.clone());
-        }
-        let mut links = Vec::with_capacity(self.links.len());
-        for (id, place) in &self.links {
-            if let Some(record) = moments.remove(id) {
-                let state = WeightState { record, device: place.device.clone() };
-                moments.insert(*id, weight::compact(state, &place.links).record);
-            }
-            links.push((place.path.clone(), place.links.checksum()));
-        }
-        links.sort_unstable();
-        let gradients =
-            self.gradients.iter().map(|(path, sum)| (path.clone(), weight::read_f32(sum.clone())));
-        let mut gradients: Vec<_> = gradients.collect();
-        gradients.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
-        (moments, TopologyRecord { topology: self.manager.state(), gradients, links })
+        self.saved()
     }
 
     /// Loads both parts. A state of another run is an error of the next step.

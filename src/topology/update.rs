@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::prelude::*;
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 
 use super::init::WeightInit;
 use super::manager::{LayerView, Rewiring, TopologyManager};
@@ -201,7 +201,7 @@ impl TopologyManager {
         missing: usize,
         gradients: Option<&[f32]>,
         view: &LayerView<B::Device>,
-        rng: &mut StdRng,
+        rng: &mut ChaCha12Rng,
     ) -> Result<Links> {
         let path = &self.layers[index].path;
         match regrowth {
@@ -292,7 +292,7 @@ fn keep_in_parts(
     gradients: Option<&[f32]>,
     keep: impl Fn(usize, usize) -> usize,
     progress: f64,
-    rng: &mut StdRng,
+    rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
     if parts.is_whole() {
         return removal.keep(links, weights, gradients, keep(0, links.nnz()), progress, rng);
@@ -314,7 +314,7 @@ fn grow_by_topology<B: Backend>(
     kept: &Links,
     missing: usize,
     view: &LayerView<B::Device>,
-    rng: &mut StdRng,
+    rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
     let on_device = !predictor.is_path_based() && Route::cheapest(kept, view.on_host) == Route::Matrix;
     let scores = if on_device {

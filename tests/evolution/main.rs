@@ -3,6 +3,7 @@
 #![recursion_limit = "256"]
 
 mod bad_input;
+mod frozen;
 mod invariants;
 mod layer;
 mod layouts;

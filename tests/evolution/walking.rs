@@ -313,7 +313,7 @@ fn patterns_that_match_nothing_are_errors_that_list_the_layers() {
     let error = refused(config.clone().with_chain(Chain::feeds("list.0.only", "list.7.only")), &zoo);
     assert!(matches!(&error, Error::Pattern { pattern, .. } if pattern == "list.7.only"), "{error}");
     let error = refused(config.with_layer("a..b", LayerSettings::default()), &zoo);
-    assert!(matches!(&error, Error::Argument { name, .. } if *name == "pattern"), "{error}");
+    assert!(matches!(&error, Error::Argument { name: "pattern", .. }), "{error}");
 }
 
 #[test]

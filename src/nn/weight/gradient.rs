@@ -68,7 +68,8 @@ impl<B: AutodiffBackend> SparseWeight<B> {
         };
         let mut asked = self.clone();
         match &mut asked.storage {
-            Storage::Masked(Masked { request: own, .. }) | Storage::Compressed(Compressed { request: own, .. }) => {
+            Storage::Masked(Masked { request: own, .. })
+            | Storage::Compressed(Compressed { request: own, .. }) => {
                 *own = Arc::new(request);
             }
         }

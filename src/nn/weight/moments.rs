@@ -47,7 +47,8 @@ impl<B: AutodiffBackend> SparseWeight<B> {
             Storage::Compressed(_) => {
                 let follow = |values| vector(moved(values), &device);
                 let compact = moments.map::<1, 1>(|moment| follow(read_f32(moment)));
-                compact.or_else(|moments| moments.map::<2, 1>(|moment| follow(gather(old, &read_f32(moment)))))
+                compact
+                    .or_else(|moments| moments.map::<2, 1>(|moment| follow(gather(old, &read_f32(moment)))))
             }
         };
         followed.unwrap_or_else(|_| unreachable!("moments of a weight are of rank 1 or 2"))

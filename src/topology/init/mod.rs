@@ -21,7 +21,7 @@ pub use distribution::{DensityDistribution, nnz_at};
 pub use receptive_field::Degrees;
 pub use weights::WeightInit;
 
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Links;
@@ -100,7 +100,7 @@ impl TopologyInit {
     /// # Errors
     ///
     /// [`Error::Capacity`] if `nnz` exceeds the number of positions, and those of [`TopologyInit::validate`].
-    pub fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+    pub fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
         self.validate()?;
         let capacity = distribution::capacity(shape)?;
         if nnz > capacity {
