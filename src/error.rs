@@ -133,8 +133,13 @@ impl Error {
     /// The error and what caused it, from one to the next, in one line.
     #[must_use]
     pub fn report(&self) -> String {
-        let causes = std::iter::successors(self.source(), |cause| cause.source());
-        causes.fold(self.to_string(), |report, cause| format!("{report}: {cause}"))
+        let mut report = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            report += &format!(": {error}");
+            cause = error.source();
+        }
+        report
     }
 
     /// A file whose content is not what it must be.
