@@ -102,7 +102,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
-    settings.check()?;
+    settings.validate()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
     println!(
         "{}: {} training and {} test images; {}",
@@ -115,8 +115,8 @@ fn run() -> Result<()> {
 }
 
 impl Settings {
-    fn check(&self) -> Result<()> {
-        self.topology.check()?;
+    fn validate(&self) -> Result<()> {
+        self.topology.validate()?;
         for (name, value) in [("epochs", self.epochs), ("batch", self.batch), ("layers", self.layers)] {
             if value == 0 {
                 return Err(Error::argument(name, 0, "at least 1"));
@@ -125,7 +125,7 @@ impl Settings {
         if !(self.lr_decay > 0.0 && self.lr_decay <= 1.0) {
             return Err(Error::argument("lr_decay", self.lr_decay, "(0, 1]: a share of the run"));
         }
-        self.optimizer.check()
+        self.optimizer.validate()
     }
 }
 

@@ -50,7 +50,7 @@ pub enum OptimizerKind {
 
 impl OptimizerKnobs {
     /// Refuses what no optimizer can work with.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let within = |name: &'static str, value: f64, allowed: &str, holds: bool| {
             if holds { Ok(()) } else { Err(Error::argument(name, value, allowed)) }
         };

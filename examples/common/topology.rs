@@ -145,7 +145,7 @@ pub struct Run {
 impl TopologyKnobs {
     /// The configuration of a manager.
     pub fn config(&self, run: &Run) -> Result<TopologyConfig> {
-        self.check()?;
+        self.validate()?;
         let preset = run.method.composition(self.zeta);
         let end_step = (run.total_steps as f64 * self.end).round() as usize;
         let mut config = TopologyConfig::new(run.method, run.total_steps)
@@ -189,7 +189,7 @@ impl TopologyKnobs {
     }
 
     /// Refuses values out of range, whether the method at hand looks at them or not.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let shares = [
             ("end", self.end, "[0, 1]: a share of the run"),
             ("beta", self.beta, "[0, 1]: a probability"),

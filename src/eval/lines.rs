@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// There is at least one hypothesis and one reference stream, and every stream has as many lines.
-pub(super) fn check<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
+pub(super) fn validate<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
     if hypotheses.is_empty() {
         return Err(Error::argument("hypotheses", "0 lines", "at least one line"));
     }

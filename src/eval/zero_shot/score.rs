@@ -105,7 +105,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         let mut scores = Vec::with_capacity(requests.len());
         for (request, text) in requests.iter().enumerate() {
             let encoded = self.encoder.encode(text)?;
-            self.check(&encoded.tokens)?;
+            self.validate(&encoded.tokens)?;
             let targets = encoded.tokens[encoded.continuation..].to_vec();
             if targets.len() > context {
                 return Err(Error::argument(
@@ -127,7 +127,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         Ok((inputs, scores))
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<()> {
+    fn validate(&self, tokens: &[u32]) -> Result<()> {
         let vocabulary = self.model.vocabulary();
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             None => Ok(()),
