@@ -24,9 +24,13 @@ pub use error::{Error, Result};
 pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
-    pub use crate::topology::{
-        Chain, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit, TopologyManager,
-        TopologyMonitor,
-    };
     pub use crate::optim::SparseOptimizer;
+    pub use crate::topology::scores::{
+        DenseGradient, LayerScore, LayerSnapshot, LinkScore, PositionScore, PositionScores, Redistribution,
+        Wants,
+    };
+    pub use crate::topology::{
+        Chain, Composition, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit,
+        TopologyManager, TopologyMonitor,
+    };
 }

@@ -125,6 +125,13 @@ where
         self.manager.monitor()
     }
 
+    /// What is not as the method would have it in the model that the run started with; see
+    /// [`TopologyManager::warnings`].
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.manager.warnings()
+    }
+
     /// Checks that the manager's configuration and a loaded state fit `model`, before any training: every pattern
     /// matches, densities are those of the schedule, layouts have the gradients that updates need, there is a sparse
     /// layer at all. The first step checks the same.
@@ -152,7 +159,7 @@ where
             return Ok(());
         }
         for (index, (path, weight)) in found.iter().enumerate() {
-            if self.manager.grows_by_gradient(index) && !weight.has_dense_gradient() {
+            if self.manager.wants_dense_gradient_of(index) && !weight.has_dense_gradient() {
                 let allowed = "`Layout::Masked` or `Layout::Auto`: on this backend a compressed layer has no gradient \
                                where there is no link, by which it is to be regrown";
                 return Err(Error::argument("layout", "compressed", allowed).of(format!("`{path}`")));
@@ -195,7 +202,7 @@ where
         self.manager.advance();
         let due = self.manager.is_due();
         let rewired = if due { self.rewirings(&model, link_gradients) } else { Ok(Vec::new()) };
-        let dense = self.wants_dense();
+        let dense = self.manager.wants_dense_gradient();
         if !(due || pays_for_dense || dense) {
             return Ok(model);
         }

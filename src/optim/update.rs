@@ -21,12 +21,6 @@ where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
 {
-    /// Whether the next update reads the dense gradient of the coming step.
-    pub(super) fn wants_dense(&self) -> bool {
-        let window = self.manager.gradient_window();
-        self.manager.steps_to_update().is_some_and(|steps| steps <= window)
-    }
-
     /// `model` with the weights that were rewired, and its coming backward pass asked for the dense gradient, or for none
     /// off the links.
     pub(super) fn prepared(model: &M, rewired: Vec<SparseWeight<B>>, dense: bool) -> Result<M> {
@@ -47,8 +41,8 @@ where
     ) -> HashMap<String, Vec<f32>> {
         let next = self.manager.steps_to_update() == Some(1);
         let wanted = GradientWanted {
-            dense: self.wants_dense(),
-            at_links: next && self.manager.wants_link_gradients(),
+            dense: self.manager.wants_dense_gradient(),
+            at_links: next && self.manager.wants().link_gradients,
         };
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
@@ -90,6 +84,7 @@ where
                 links: weight.links().clone(),
                 weights: weight.link_values(),
                 link_gradients: link_gradients.remove(path),
+                first_moments: None,
                 dense_gradients: self.gradients.remove(path).map(weight::read_f32),
                 device: weight.device(),
                 on_host: weight::is_on_host::<B>(&weight.device()),

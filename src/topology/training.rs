@@ -3,6 +3,7 @@
 use super::Links;
 use super::manager::TopologyManager;
 use super::regrowth::Regrowth;
+use super::scores::Redistribution;
 
 impl TopologyManager {
     /// Says of every layer, in the order of [`bind`](Self::bind) and before it, whether its weights are trained. One
@@ -28,10 +29,20 @@ impl TopologyManager {
         }
     }
 
-    /// Whether layer `index`, of those bound, is to be regrown by its dense gradient.
-    pub(crate) fn grows_by_gradient(&self, index: usize) -> bool {
+    /// Whether updates want the dense gradient of layer `index`, of those bound.
+    pub(crate) fn wants_dense_gradient_of(&self, index: usize) -> bool {
         let layer = &self.layers[index];
+        if layer.settings.frozen {
+            return false;
+        }
+        let removal = layer.settings.removal.as_ref().or(self.composition.removal.as_ref());
         let regrowth = layer.settings.regrowth.as_ref().or(self.composition.regrowth.as_ref());
-        !layer.settings.frozen && matches!(regrowth, Some(Regrowth::Gradient { .. }))
+        let wants = [
+            self.density.is_some().then(|| self.composition.pruning.wants()),
+            removal.map(|removal| removal.score.wants()),
+            regrowth.map(Regrowth::wants),
+            self.composition.redistribution.as_ref().map(Redistribution::wants),
+        ];
+        wants.into_iter().flatten().any(|wants| wants.dense_gradient.is_some())
     }
 }

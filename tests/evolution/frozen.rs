@@ -120,7 +120,7 @@ fn regrowth_by_gradient_of_a_compressed_layer_without_a_kernel_is_refused_when_b
         head: LinearConfig::new(5, 2).init(&device),
     };
     let bind = |method, model: &Two<Plain>| {
-        let topology = TopologyConfig::new(method, 40).with_update_interval(5).with_final_sparsity(0.6);
+        let topology = TopologyConfig::new(method, 40).with_update_interval(5).with_sparsity(0.6);
         SparseOptimizer::new(SgdConfig::new().init(), topology.init()).bind(model)
     };
     for layout in [Layout::Masked, Layout::Auto] {
