@@ -55,7 +55,7 @@ where
 {
     pub(super) inner: OptimizerAdaptor<O, M, B>,
     pub(super) manager: TopologyManager,
-    /// Sums of dense gradients for the next update, by the path of the layer.
+    /// Dense gradients for the next update, put together as it wants them, by the path of the layer.
     pub(super) gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
     pub(super) links: HashMap<ParamId, Place<B::Device>>,

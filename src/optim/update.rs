@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
 use crate::topology::LayerView;
+use crate::topology::scores::DenseGradient;
 
 impl<O, M, B> SparseOptimizer<O, M, B>
 where
@@ -44,6 +45,13 @@ where
             dense: self.manager.wants_dense_gradient(),
             at_links: next && self.manager.wants().link_gradients,
         };
+        let average = match self.manager.wants().dense_gradient {
+            Some(DenseGradient::Average { decay }) if wanted.dense => Some(decay),
+            _ => None,
+        };
+        if let Some(decay) = average {
+            self.gradients.values_mut().for_each(|kept| *kept = kept.clone().mul_scalar(decay));
+        }
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
             GradAdaptor::Single(grads) => vec![grads],
@@ -54,6 +62,10 @@ where
                 let Gradient { dense, at_links } = weight.mask_gradient(part, wanted);
                 if let Some(dense) = dense {
                     let dense = dense.to_device(&weight.device());
+                    let dense = match average {
+                        Some(decay) => dense.mul_scalar(1.0 - decay),
+                        None => dense,
+                    };
                     let sum = match self.gradients.remove(path) {
                         Some(sum) => sum + dense,
                         None => dense,
@@ -78,14 +90,25 @@ where
         mut link_gradients: HashMap<String, Vec<f32>>,
     ) -> Result<Vec<SparseWeight<B>>> {
         let found = hook::collect(model);
+        let mut moments = self.inner.to_record();
+        let wants = self.manager.wants();
+        let gradients = match wants.dense_gradient {
+            Some(DenseGradient::Average { .. }) => self.gradients.clone(),
+            // Those of the next update are summed anew.
+            _ => std::mem::take(&mut self.gradients),
+        };
+        let first_moments = |weight: &SparseWeight<B>| {
+            let record = moments.get(&weight.id()).filter(|_| wants.first_moments)?.clone();
+            weight::first_moments(&WeightState { record, device: weight.device() }, weight.links())
+        };
         let views: Vec<LayerView<_>> = found
             .iter()
             .map(|(path, weight)| LayerView {
                 links: weight.links().clone(),
                 weights: weight.link_values(),
                 link_gradients: link_gradients.remove(path),
-                first_moments: None,
-                dense_gradients: self.gradients.remove(path).map(weight::read_f32),
+                first_moments: first_moments(weight),
+                dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
                 device: weight.device(),
                 on_host: weight::is_on_host::<B>(&weight.device()),
             })
@@ -98,7 +121,6 @@ where
         }
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
 
-        let mut moments = self.inner.to_record();
         let mut rewired = Vec::with_capacity(found.len());
         for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
             let (id, old) = (weight.id(), weight.links().clone());

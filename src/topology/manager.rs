@@ -8,7 +8,7 @@ use super::parts::Parts;
 use super::percolation::{EverActive, ResolvedChain, matches, resolve};
 use super::regrowth::InitialWeight;
 use super::report::TopologyMonitor;
-use super::scores::Wants;
+use super::scores::{DenseGradient, Wants};
 use super::state::TopologyState;
 use crate::error::{Error, Result};
 
@@ -250,8 +250,11 @@ impl TopologyManager {
     /// Whether the dense gradient of the step to come is wanted.
     #[must_use]
     pub fn wants_dense_gradient(&self) -> bool {
-        let included = |steps| self.wants.dense_gradient.is_some_and(|gradient| gradient.includes(steps));
-        self.steps_to_update().is_some_and(included)
+        match (self.wants.dense_gradient, self.steps_to_update()) {
+            (Some(DenseGradient::Sum { window }), Some(steps)) => steps <= window,
+            (Some(DenseGradient::Average { .. }), Some(_)) => self.step > 0,
+            _ => false,
+        }
     }
 
     /// What the scheduled learning rate is multiplied with at the step to come: 1, but for the linear ramp after an

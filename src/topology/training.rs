@@ -35,13 +35,13 @@ impl TopologyManager {
         if layer.settings.frozen {
             return false;
         }
-        let removal = layer.settings.removal.as_ref().or(self.composition.removal.as_ref());
-        let regrowth = layer.settings.regrowth.as_ref().or(self.composition.regrowth.as_ref());
+        let removal = layer.settings.removal.as_ref().or(self.config.composition().removal.as_ref());
+        let regrowth = layer.settings.regrowth.as_ref().or(self.config.composition().regrowth.as_ref());
         let wants = [
-            self.density.is_some().then(|| self.composition.pruning.wants()),
+            self.density.is_some().then(|| self.config.composition().pruning.wants()),
             removal.map(|removal| removal.score.wants()),
             regrowth.map(Regrowth::wants),
-            self.composition.redistribution.as_ref().map(Redistribution::wants),
+            self.config.composition().redistribution.as_ref().map(Redistribution::wants),
         ];
         wants.into_iter().flatten().any(|wants| wants.dense_gradient.is_some())
     }

@@ -15,6 +15,15 @@ pub(crate) trait Moments<B: Backend>: Sized {
         self,
         f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
     ) -> Result<Self, Self>;
+
+    /// The first moment (momentum), if there is one and it is of rank `D`.
+    fn first<const D: usize>(&self) -> Option<Tensor<B, D>>;
+}
+
+/// First moments at the links, if the optimizer keeps any.
+pub(crate) fn first_moments<B: Backend, S: Moments<B>>(moments: &S, links: &Links) -> Option<Vec<f32>> {
+    let dense = moments.first::<2>().map(|moment| gather(links, &read_f32(moment)));
+    dense.or_else(|| moments.first::<1>().map(read_f32))
 }
 
 /// Moments as they are saved: one value per link, whatever the layout of their weight.

@@ -220,9 +220,9 @@ proptest! {
         let n_keep = (links.nnz() as f64 * share) as usize;
         for score in [RemovalScore::Magnitude, RemovalScore::RelativeImportance] {
             let removal = if soft {
-                Removal::soft(score, TemperatureSchedule::ONE_TO_THREE)
+                Removal::soft(score.clone(), TemperatureSchedule::ONE_TO_THREE)
             } else {
-                Removal::hard(score)
+                Removal::hard(score.clone())
             };
             let keep = || removal.keep(&layer(&links, &weights, None), n_keep, 0.5, &mut stream(seed, "", 0)).unwrap();
             let kept = keep();

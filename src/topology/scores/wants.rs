@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// What scores look at beside links and weights; collecting it costs time, so that nothing is unless it is asked for: the default.
+/// What scores look at beside links and weights; collecting it costs time, so that nothing is unless it is asked for:
+/// the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Wants {
     /// The gradient at the links, of the step before the update.
@@ -23,8 +24,9 @@ pub enum DenseGradient {
         /// How many steps, at least 1 and fewer than from one update to the next; 1 is the current step alone.
         window: usize,
     },
-    /// The exponential average over all steps, `m ← decay · m + (1 − decay) · g` from `m = 0`, as Sparse Momentum has
-    /// it. Every step computes its dense gradient.
+    /// The exponential average over all steps but the first, whose backward pass comes before anything can be asked
+    /// of it: `m ← decay · m + (1 − decay) · g` from `m = 0`, as Sparse Momentum has it. Every step computes its
+    /// dense gradient.
     Average {
         /// What is kept from step to step, in [0, 1).
         decay: f64,
@@ -32,15 +34,6 @@ pub enum DenseGradient {
 }
 
 impl DenseGradient {
-    /// Whether the gradient of a step is part of it, `steps` steps before an update and that step included.
-    #[must_use]
-    pub fn includes(self, steps: usize) -> bool {
-        match self {
-            Self::Sum { window } => steps <= window,
-            Self::Average { .. } => true,
-        }
-    }
-
     /// Checks the settings.
     ///
     /// # Errors
