@@ -86,7 +86,13 @@ fn share(part: usize, whole: usize) -> f64 {
 /// The gradients of several batches: those of parameters, and the dense ones that sparse layers leave beside theirs.
 struct Sum<B: AutodiffBackend> {
     grads: GradientsParams,
-    left: Vec<(SparseWeight<B>, Option<Tensor<B::InnerBackend, 2>>)>,
+    left: Vec<Left<B>>,
+}
+
+/// The dense gradients that one sparse weight leaves.
+struct Left<B: AutodiffBackend> {
+    weight: SparseWeight<B>,
+    sum: Option<Tensor<B::InnerBackend, 2>>,
 }
 
 impl<B: AutodiffBackend> Sum<B> {
@@ -94,11 +100,14 @@ impl<B: AutodiffBackend> Sum<B> {
         // What one batch leaves is what a step leaves.
         let weights = if batches > 1 { hook::collect(model) } else { Vec::new() };
         let left = weights.into_iter().filter(|(_, weight)| weight.pays_for_dense_gradient());
-        Self { grads: GradientsParams::new(), left: left.map(|(_, weight)| (weight, None)).collect() }
+        Self {
+            grads: GradientsParams::new(),
+            left: left.map(|(_, weight)| Left { weight, sum: None }).collect(),
+        }
     }
 
     fn add<M: AutodiffModule<B>>(&mut self, model: &M, grads: GradientsParams, factor: f64) {
-        for (weight, sum) in &mut self.left {
+        for Left { weight, sum } in &mut self.left {
             let Some(left) = weight.take_left_gradient() else { continue };
             *sum = Some(plus(sum.take(), left, factor));
         }
@@ -108,7 +117,7 @@ impl<B: AutodiffBackend> Sum<B> {
 
     /// The sum times `factor`; the dense gradients go back to where they were left.
     fn scaled<M: AutodiffModule<B>>(mut self, model: &M, factor: f64) -> GradientsParams {
-        for (weight, sum) in self.left.drain(..) {
+        for Left { weight, sum } in self.left.drain(..) {
             if let Some(sum) = sum {
                 weight.put_back_gradient(plus(None, sum, factor));
             }

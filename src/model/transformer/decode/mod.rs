@@ -60,7 +60,7 @@ impl DecodeConfig {
     pub fn validate(&self) -> Result<()> {
         let sizes = [("beam", self.beam), ("max_length", self.max_length), ("batch", self.batch)];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::argument(*name, 0, "at least 1"));
+            return Err(Error::argument(name, 0, "at least 1"));
         }
         if !(self.length_penalty >= 0.0 && self.length_penalty.is_finite()) {
             return Err(Error::argument("length_penalty", self.length_penalty, "at least 0 and finite"));
