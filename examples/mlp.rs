@@ -47,7 +47,7 @@ struct Arguments {
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
 struct Settings {
-    /// Data set: mnist-5k (embedded), mnist, fashion-mnist, cifar10
+    /// Data set: mnist-5k (embedded), mnist, fashion-mnist, emnist, emnist-letters, cifar10
     #[arg(long, default_value_t = ImageSource::Mnist5k)]
     dataset: ImageSource,
     /// Folder of the data set's files [default: datasets/NAME]

@@ -26,7 +26,7 @@ pub struct Settings {
     /// Text: king-james (embedded), wikitext-2, tinyshakespeare, or files of your own (files)
     #[arg(long, default_value_t = LanguageSource::KingJames)]
     pub dataset: LanguageSource,
-    /// Folder of the text's files [default: datasets/NAME]
+    /// Folder of the text's files [default: datasets/NAME]; with files it may be a single file too
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub data: Option<PathBuf>,

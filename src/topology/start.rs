@@ -13,8 +13,8 @@ impl TopologyManager {
         let evolving: Vec<_> = states.iter().filter(|layer| !layer.settings.frozen).collect();
         let total: f64 = evolving.iter().map(|layer| capacity(layer)).sum();
         let links: usize = evolving.iter().map(|layer| layer.initial_nnz).sum();
-        let excess = |layer: &LayerState| (layer.initial_nnz as f64 - expected * capacity(layer)).abs();
-        let furthest = evolving.iter().max_by(|one, other| excess(one).total_cmp(&excess(other)));
+        let distance = |layer: &LayerState| (density(layer) - expected).abs();
+        let furthest = evolving.iter().max_by(|one, other| distance(one).total_cmp(&distance(other)));
         match furthest {
             // Rounding moves each layer by less than a link.
             Some(layer) if (links as f64 - expected * total).abs() > evolving.len() as f64 => {
