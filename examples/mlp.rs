@@ -99,7 +99,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", error.report());
             ExitCode::FAILURE
         }
     }
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
-    settings.check()?;
+    settings.validate()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
     println!(
         "{}: {} training and {} test images; {}",
@@ -133,8 +133,8 @@ impl Settings {
         }
     }
 
-    fn check(&self) -> Result<()> {
-        self.topology.check()?;
+    fn validate(&self) -> Result<()> {
+        self.topology.validate()?;
         for (name, value) in [
             ("epochs", self.epochs.unwrap_or(1)),
             ("dense_epochs", self.dense_epochs.unwrap_or(1)),
@@ -148,7 +148,7 @@ impl Settings {
         if !(self.lr_decay > 0.0 && self.lr_decay <= 1.0) {
             return Err(Error::argument("lr_decay", self.lr_decay, "(0, 1]: a share of the run"));
         }
-        self.optimizer.check()
+        self.optimizer.validate()
     }
 }
 

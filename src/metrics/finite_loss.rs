@@ -49,7 +49,7 @@ impl<M: Metric + Numeric> Metric for FiniteLossMetric<M> {
         let value = self.loss.value().current();
         if counts && !value.is_finite() && !self.interrupter.should_stop() {
             let error = Error::NotFinite { what: "the training loss".into(), step: self.step, value };
-            self.interrupter.stop(Some(&error.to_string()));
+            self.interrupter.stop(Some(&error.report()));
         }
         entry
     }
