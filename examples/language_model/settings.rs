@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::common::optimizer::OptimizerKnobs;
-use crate::common::topology::TopologyKnobs;
+use crate::common::topology::TopologyOptions;
 use crate::rate::RateKnobs;
 use crate::tokens::StepKnobs;
 use crate::writer::hex;
@@ -104,7 +104,7 @@ pub struct Settings {
     pub optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    pub topology: TopologyKnobs,
+    pub topology: TopologyOptions,
 }
 
 /// What this example sets otherwise than the others.

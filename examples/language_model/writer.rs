@@ -81,7 +81,7 @@ impl<B: Backend> Writer<B> {
             (Some(checkpoint), _) => {
                 let learned = || Error::argument("tokenizer", "bpe", "bytes or a file, with --generate");
                 let tokenizer = settings.own_tokenizer()?.ok_or_else(learned)?;
-                let layout = settings.topology.layout.layout();
+                let layout = settings.topology.layout.into();
                 Self::new(read_checkpoint(checkpoint, layout, &B::Device::default())?, tokenizer)
             }
             (None, Some(run)) => Self::of_run(run),

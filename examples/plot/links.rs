@@ -32,7 +32,7 @@ impl FirstLinks {
     /// The first links of the first layer. What the run logged of them must agree.
     pub(crate) fn of(&mut self, run: &Run, images: &ImageRun) -> Result<Arc<Links>> {
         let mut config = only_first_layer(&images.model);
-        if let TopologyInit::Correlation(saved) = &images.model.topology {
+        if let TopologyInit::Correlation(saved) = &images.model.sparse.topology {
             let computed = self.correlation(images.dataset)?;
             if computed != saved {
                 return Err(Error::Mismatch {

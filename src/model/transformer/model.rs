@@ -12,8 +12,8 @@ use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTab
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
 use crate::kernel::{Part, timed};
-use crate::nn::dropout::dropped;
 use crate::metrics::TokenOutput;
+use crate::nn::dropout::dropped;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
