@@ -17,9 +17,10 @@ use burn::optim::AdamConfig;
 use burn::prelude::*;
 use burn::tensor::activation::gelu;
 use burn::tensor::backend::AutodiffBackend;
-use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::metric::AccuracyMetric;
 use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use burn_cht::data::{ImageBatch, ImageSource};
+use burn_cht::metrics::ItemLossMetric;
 use burn_cht::prelude::*;
 use burn_cht::run::ProgressLines;
 
@@ -115,7 +116,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let trained = SupervisedTraining::new(folder.path(), Arc::new(train), Arc::new(test))
         .num_epochs(epochs)
-        .metrics((AccuracyMetric::new(), LossMetric::new()))
+        .metrics((AccuracyMetric::new(), ItemLossMetric::new()))
         .with_application_logger(None)
         .renderer(ProgressLines::new())
         .launch(Learner::new(model, optim, 1e-3))

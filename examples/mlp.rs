@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
-use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::metric::AccuracyMetric;
 use burn_cht::data::{ImageSource, ImageTask};
+use burn_cht::metrics::ItemLossMetric;
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::prelude::*;
@@ -92,6 +93,16 @@ struct Settings {
     topology: TopologyOptions,
 }
 
+/// The settings with what follows from the data.
+#[derive(Serialize)]
+struct OnData<'a> {
+    /// Checksums of the images: a run goes on with those that it began with, and is scored on them.
+    training_data: &'a str,
+    test_data: &'a str,
+    #[serde(flatten)]
+    settings: &'a Settings,
+}
+
 /// What a run is judged by.
 const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highest: true, digits: 2 }];
 
@@ -116,11 +127,13 @@ fn run() -> Result<()> {
         task.test.items().len(),
         backend::describe()
     );
+    let checksums = [task.train.checksum(), task.test.checksum()];
     comparison.run("mlp", |job| {
         let epochs = settings.epochs_of(job.method);
         println!("{}: {epochs} epochs", job.method);
         let settings = Settings { epochs: Some(epochs), ..settings.clone() };
-        OneRun { settings: &settings, epochs, task: &task, job }.train::<backend::Training>()
+        OneRun { settings: &settings, epochs, task: &task, checksums: &checksums, job }
+            .train::<backend::Training>()
     })
 }
 
@@ -157,6 +170,8 @@ struct OneRun<'a> {
     settings: &'a Settings,
     epochs: usize,
     task: &'a ImageTask,
+    /// Of the training and the test images.
+    checksums: &'a [String; 2],
     job: &'a Job,
 }
 
@@ -203,12 +218,14 @@ impl OneRun<'_> {
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
         let (settings, device) = (self.settings, B::Device::default());
         let (model, topology) = self.model()?;
+        let [training_data, test_data] = self.checksums;
+        let on_data = OnData { training_data, test_data, settings };
         let config = RunConfig {
             example: "mlp",
             method: self.job.method,
             seed: self.job.seed,
             steps_per_epoch: None,
-            settings,
+            settings: &on_data,
             model: &model,
             topology: &topology,
             backend: backend::NAME,
@@ -248,7 +265,7 @@ impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
         training
             .metric_train_numeric(AccuracyMetric::new())
             .metric_valid_numeric(AccuracyMetric::new())
-            .metric_train_numeric(watch.finite(LossMetric::new()))
-            .metric_valid_numeric(LossMetric::new())
+            .metric_train_numeric(watch.finite(ItemLossMetric::new()))
+            .metric_valid_numeric(ItemLossMetric::new())
     }
 }

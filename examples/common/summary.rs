@@ -1,7 +1,6 @@
 //! The results of a run: `summary.json`, and a row of the table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -10,7 +9,6 @@ use burn_cht::Result;
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
 use burn_cht::run::{Criterion, EpochHistory};
-use burn_cht::topology::UpdateReport;
 use serde::Serialize;
 
 use super::{backend, table};
@@ -71,8 +69,6 @@ pub struct Summary {
 pub struct Finished<'a> {
     pub method: Method,
     pub seed: u64,
-    /// The folder of the run.
-    pub dir: &'a Path,
     /// The first is what the best epoch is chosen by.
     pub scores: &'a [Score],
     /// The first epoch that ends with the final density.
@@ -105,16 +101,7 @@ impl Finished<'_> {
             let value = sum / throughput.len() as f64;
             figures.push(Figure { name: "tokens_per_second".into(), value, digits: 0 });
         }
-        // A run that was complete before it was resumed has not taken a step: what it was then still holds. Without a
-        // summary of it there is the history, whose figures are means over the epoch.
-        let report = self.monitor.latest();
-        let before = std::fs::read(self.dir.join("summary.json")).ok();
-        let before = before.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        let quantity = |field: &str, name: &str, value: fn(&UpdateReport) -> f64| {
-            let summarised = || before.as_ref()?.get(field)?.as_f64();
-            let logged = || history.last(name, &Split::Train).map(|(_, percent)| percent / 100.0);
-            report.as_ref().map(value).or_else(summarised).or_else(logged).ok_or_else(missing)
-        };
+        let report = self.monitor.latest().ok_or_else(missing)?;
         let seconds: f64 = (1..=epochs).filter_map(|epoch| history.seconds(epoch)).sum();
         let mut summary = Summary {
             method: self.method,
@@ -122,9 +109,9 @@ impl Finished<'_> {
             figures: BTreeMap::new(),
             best_epoch,
             epochs,
-            density: quantity("density", "Density", |report| report.density)?,
-            active_units: quantity("active_units", "ANP", |report| report.active_units)?,
-            itop: quantity("itop", "ITOP", |report| report.itop)?,
+            density: report.density,
+            active_units: report.active_units,
+            itop: report.itop,
             seconds,
             seconds_per_epoch: seconds / epochs.max(1) as f64,
             parameters: model.num_params(),

@@ -5,7 +5,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::{Adaptor, ItemLazy};
 use burn::train::{InferenceStep, SupervisedTraining, TrainStep};
-use burn_cht::metrics::{TokenStatistics, TokenMetric, TokenQuantity};
+use burn_cht::metrics::{TokenMetric, TokenQuantity, TokenStatistics};
 use burn_cht::optim::CarriesMoments;
 use burn_cht::{Error, Result};
 use clap::Args;

@@ -200,7 +200,6 @@ where
         let finished = Finished {
             method,
             seed,
-            dir: folder.path(),
             scores: self.scores,
             first_epoch: first_counted,
             history: &history,

@@ -63,6 +63,9 @@ struct Arguments {
 /// The configuration of a run: its options, and what it found in files.
 #[derive(Serialize)]
 struct Told<'a> {
+    /// Checksums of the texts: a run goes on with what it began with, and is scored on it.
+    training_data: &'a str,
+    validation_data: &'a str,
     /// Checksum of the tokenizer beside `config.json`.
     tokenizer_checksum: String,
     #[serde(flatten)]
@@ -109,6 +112,7 @@ fn run() -> Result<()> {
         tokenizer.vocabulary_size(),
         backend::describe()
     );
+    let checksums = [task.train.checksum()?, task.validation.checksum()?];
     let train = Arc::new(Sequences::new(train, settings.length)?);
     let valid = Arc::new(Sequences::new(valid, settings.length)?);
     comparison.run("language-model", |job| {
@@ -118,6 +122,7 @@ fn run() -> Result<()> {
             tokenizer: &tokenizer,
             train: &train,
             valid: &valid,
+            checksums: &checksums,
             job,
         };
         one.train::<backend::Training>()
@@ -131,6 +136,8 @@ struct OneRun<'a> {
     tokenizer: &'a Tokenizer,
     train: &'a Arc<Sequences>,
     valid: &'a Arc<Sequences>,
+    /// Of the texts to train on and to validate with.
+    checksums: &'a [String; 2],
     job: &'a Job,
 }
 
@@ -169,7 +176,9 @@ impl OneRun<'_> {
         let (settings, device) = (self.settings, B::Device::default());
         let (model, topology) = self.model::<B>(&device)?;
         let model_config = model.config().clone();
-        let told = Told { tokenizer_checksum: hex(self.tokenizer.checksum()), settings };
+        let [training_data, validation_data] = self.checksums;
+        let tokenizer_checksum = hex(self.tokenizer.checksum());
+        let told = Told { training_data, validation_data, tokenizer_checksum, settings };
         let run_topology = topology.clone();
         let config = RunConfig {
             example: "language_model",

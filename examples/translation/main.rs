@@ -75,6 +75,10 @@ struct Arguments {
 #[derive(Serialize)]
 struct OnData<'a> {
     dataset: String,
+    /// Checksums of the text: a run goes on with what it began with, and is scored on it.
+    training_data: String,
+    validation_data: String,
+    test_data: String,
     /// Checksum of `vocabulary.json`.
     vocabulary_checksum: String,
     #[serde(flatten)]
@@ -210,6 +214,9 @@ impl OneRun<'_> {
         let (model, topology) = self.model()?;
         let on_data = OnData {
             dataset: settings.dataset(),
+            training_data: self.task.train.checksum(),
+            validation_data: self.task.valid.checksum(),
+            test_data: self.task.test.checksum(),
             vocabulary_checksum: self.vocabularies.checksum(),
             settings,
         };

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use burn::data::dataset::Dataset;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -204,6 +205,18 @@ impl ImageDataset {
         self.images.num_classes
     }
 
+    /// SHA-256, in hexadecimal digits, of the images with their labels in order, their shape and the number of classes.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(format!("{} {} {}\n", self.indices.len(), self.shape(), self.num_classes()));
+        for item in self.items() {
+            digest.update([item.label()]);
+            digest.update(item.pixels());
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The items in order, without copies of pixels.
     #[must_use]
     pub fn items(&self) -> impl ExactSizeIterator<Item = ImageItem> + '_ {
@@ -249,6 +262,29 @@ mod tests {
                 .zip([1, 3, 3])
                 .all(|(item, at)| item.pixels().as_ptr() == all.images.pixels(at).as_ptr())
         );
+    }
+
+    #[test]
+    fn a_checksum_is_that_of_pixels_labels_order_and_shape() {
+        let with = |shape, pixels: Vec<u8>, labels: [u8; 4], classes| {
+            ImageDataset::new(Images::new(shape, pixels, labels.to_vec(), classes).unwrap()).checksum()
+        };
+        let shape = ImageShape::new(1, 2, 3);
+        let pixels: Vec<u8> = (0..24).collect();
+        let same = with(shape, pixels.clone(), [0, 1, 2, 1], 3);
+        assert_eq!((same.len(), &same), (64, &four().checksum()));
+        assert_eq!(four().subset(&[0, 1, 2, 3]).unwrap().checksum(), same);
+        let mut other = pixels.clone();
+        other[23] = 0;
+        let others = [
+            with(shape, other, [0, 1, 2, 1], 3),
+            with(shape, pixels.clone(), [0, 1, 2, 2], 3),
+            with(shape, pixels.clone(), [0, 1, 2, 1], 4),
+            with(ImageShape::new(1, 3, 2), pixels, [0, 1, 2, 1], 3),
+            four().subset(&[1, 0, 2, 3]).unwrap().checksum(),
+            four().subset(&[0, 1, 2]).unwrap().checksum(),
+        ];
+        assert!(others.iter().all(|other| *other != same));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! perplexity and accuracy counted by tokens.
 
 mod finite_loss;
+mod item_loss;
 mod token;
 mod token_output;
 mod topology;
 
 pub use finite_loss::FiniteLossMetric;
+pub use item_loss::{ItemLoss, ItemLossMetric};
 pub use token::{TokenMetric, TokenQuantity};
 pub use token_output::{TokenOutput, TokenStatistics};
 pub use topology::{TopologyMetric, TopologyQuantity};

@@ -48,11 +48,16 @@ impl TopologyQuantity {
 }
 
 /// A metric that shows a quantity of the topology; register it like any other training metric.
+///
+/// The learner computes metrics on another thread than it trains on. What is shown of a step is all the same the newest
+/// report at the end of that step, in a resumed run the steps before it included, where a step of training is one of
+/// the optimizer.
 #[derive(Clone)]
 pub struct TopologyMetric {
     name: MetricName,
     quantity: TopologyQuantity,
     monitor: TopologyMonitor,
+    steps: usize,
     state: NumericMetricState,
 }
 
@@ -61,7 +66,7 @@ impl TopologyMetric {
     #[must_use]
     pub fn new(quantity: TopologyQuantity, monitor: TopologyMonitor) -> Self {
         let name = Arc::new(quantity.name().to_string());
-        Self { name, quantity, monitor, state: NumericMetricState::new() }
+        Self { name, quantity, monitor, steps: 0, state: NumericMetricState::new() }
     }
 }
 
@@ -77,7 +82,9 @@ impl Metric for TopologyMetric {
     }
 
     fn update(&mut self, _item: &(), _metadata: &MetricMetadata) -> SerializedEntry {
-        let percent = self.monitor.latest().map_or(f64::NAN, |report| self.quantity.percent(&report));
+        self.steps += 1;
+        let percent =
+            self.monitor.at_step(self.steps).map_or(f64::NAN, |report| self.quantity.percent(&report));
         self.state.update(percent, 1, FormatOptions::new(self.name()).unit("%").precision(2))
     }
 

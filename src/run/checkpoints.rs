@@ -59,14 +59,32 @@ impl Checkpoints {
         PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)))
     }
 
-    /// A strategy that saves every epoch and deletes an older one only once a newer one is complete on the disk.
+    /// A strategy that saves every epoch, once `history` has it, and deletes an older one only once a newer one is
+    /// complete on the disk.
     ///
-    /// Burn's `KeepLastNCheckpoints` deletes while the files that are to replace the old ones are still being written
+    /// The learner goes on while the metrics of an epoch are still computed on another thread. A process killed then
+    /// must not leave a checkpoint of an epoch that its history will never have. Burn's `KeepLastNCheckpoints` deletes while the files that are to replace the old ones are still being written
     /// by other threads: when the disk is full, nothing complete may be left. Neither is an epoch saved after
     /// `interrupter` was told to stop: the learner saves those too, a model with a loss of NaN among them.
     #[must_use]
-    pub fn keep_resumable(&self, interrupter: &Interrupter) -> KeepResumable {
-        KeepResumable { checkpoints: self.clone(), interrupter: interrupter.clone(), best: None }
+    pub fn keep_resumable(&self, history: &EpochHistory, interrupter: &Interrupter) -> KeepResumable {
+        let (history, interrupter) = (history.clone(), interrupter.clone());
+        KeepResumable { checkpoints: self.clone(), history, interrupter, best: None }
+    }
+
+    /// Deletes the files of epochs after `epoch`. A killed process leaves such an epoch without all of its files; those
+    /// that a resumed run writes may be of another process in nothing but the identities of the parameters, and the two
+    /// kinds must not come to stand for one epoch.
+    pub(super) fn discard_after(&self, epoch: usize) -> Result<()> {
+        for newer in self.epochs()?.range(epoch + 1..) {
+            for file in PARTS.map(|part| self.file(part, *newer)) {
+                match fs::remove_file(&file) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(Error::io(&file))?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Epochs of which any file is there.
@@ -106,15 +124,17 @@ fn epoch_of(name: &str) -> Option<usize> {
 #[derive(Clone)]
 pub struct KeepResumable {
     checkpoints: Checkpoints,
+    history: EpochHistory,
     interrupter: Interrupter,
-    best: Option<(Criterion, EpochHistory)>,
+    best: Option<Criterion>,
 }
 
 impl CheckpointingStrategy for KeepResumable {
-    fn checkpointing(&mut self, _epoch: usize, _store: &EventStoreClient) -> Vec<CheckpointingAction> {
+    fn checkpointing(&mut self, epoch: usize, _store: &EventStoreClient) -> Vec<CheckpointingAction> {
         if self.interrupter.should_stop() {
             return Vec::new();
         }
+        self.history.wait_for(epoch, &Split::Valid);
         std::iter::once(CheckpointingAction::Save)
             .chain(self.superseded().into_iter().map(CheckpointingAction::Delete))
             .collect()
@@ -122,11 +142,11 @@ impl CheckpointingStrategy for KeepResumable {
 }
 
 impl KeepResumable {
-    /// Keeps the best complete epoch by `criterion` as well, of those in `history`, which knows what was before a
+    /// Keeps the best complete epoch by `criterion` as well, of those in the history, which knows what was before a
     /// resumption.
     #[must_use]
-    pub fn and_best(mut self, criterion: &Criterion, history: &EpochHistory) -> Self {
-        self.best = Some((criterion.clone(), history.clone()));
+    pub fn and_best(mut self, criterion: &Criterion) -> Self {
+        self.best = Some(criterion.clone());
         self
     }
 
@@ -137,11 +157,11 @@ impl KeepResumable {
         let mut complete = epochs.iter().copied().filter(|&epoch| self.checkpoints.is_complete(epoch));
         let Some(newest) = complete.next_back() else { return Vec::new() };
         let mut superseded: Vec<usize> = epochs.range(..newest).copied().collect();
-        if let Some((criterion, history)) = &self.best {
-            if !history.has(newest, &Split::Valid) {
+        if let Some(criterion) = &self.best {
+            if !self.history.has(newest, &Split::Valid) {
                 return Vec::new();
             }
-            let ranked = criterion.ranked(criterion.series(history));
+            let ranked = criterion.ranked(criterion.series(&self.history));
             let best = ranked.into_iter().find(|(epoch, _)| self.checkpoints.is_complete(*epoch));
             superseded.retain(|&epoch| best.is_none_or(|(best, _)| best != epoch));
         }
@@ -191,12 +211,26 @@ mod tests {
     #[test]
     fn only_epochs_older_than_a_complete_one_may_go() {
         let folder = folder_with(&FILES);
-        let strategy = Checkpoints::new(folder.path()).keep_resumable(&Interrupter::new());
+        let strategy =
+            Checkpoints::new(folder.path()).keep_resumable(&history(&folder, &[]), &Interrupter::new());
         assert_eq!(strategy.superseded(), [2]);
         fs::remove_file(folder.path().join("optim-10.sealed")).unwrap();
         assert_eq!(strategy.superseded(), [0_usize; 0]);
         fs::write(folder.path().join("scheduler-11.sealed"), b"").unwrap();
         assert_eq!(strategy.superseded(), [2, 10]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_newer_epochs_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = ["model-2.sealed", "optim-2.sealed", "scheduler-2.sealed", "notes-9.sealed"];
+        for file in kept.iter().chain(&["model-3.sealed", "optim-4.sealed"]) {
+            fs::write(folder.path().join(file), b"").unwrap();
+        }
+        Checkpoints::new(folder.path()).discard_after(2).unwrap();
+        assert!(kept.iter().all(|file| folder.path().join(file).exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), kept.len());
+        Checkpoints::new(folder.path().join("none")).discard_after(0).unwrap();
     }
 
     /// `history.jsonl` in `folder`, of epochs with these losses.
@@ -219,8 +253,9 @@ mod tests {
         files.push(part("model", 6));
         let folder = folder_with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let strategy = |criterion, losses: &[(usize, f64)]| {
-            let keep = Checkpoints::new(folder.path()).keep_resumable(&Interrupter::new());
-            keep.and_best(&criterion, &history(&folder, losses)).superseded()
+            let history = history(&folder, losses);
+            let keep = Checkpoints::new(folder.path()).keep_resumable(&history, &Interrupter::new());
+            keep.and_best(&criterion).superseded()
         };
         let losses = [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.3), (5, 0.5), (6, 0.0)];
         let loss = Criterion::lowest("Loss");

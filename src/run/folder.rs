@@ -54,7 +54,7 @@ const LOCK: &str = ".lock";
 /// //     .with_metric_logger(history.clone())
 /// //     .with_metric_logger(run.metric_files(&interrupter))
 /// //     .with_file_checkpointer(SealedRecorder::new())
-/// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
+/// //     .with_checkpointing_strategy(run.checkpoints().keep_resumable(&history, &interrupter))
 /// //     .with_interrupter(interrupter) ...; if resumed: .checkpoint(epoch)
 /// drop(run);
 ///
@@ -93,7 +93,8 @@ impl RunFolder {
         Ok(Self { path, resumed_epoch: None, _lock: lock })
     }
 
-    /// Resumes the run in `dir` from its newest complete checkpoint; from the beginning if it has none yet.
+    /// Resumes the run in `dir` from its newest complete checkpoint; from the beginning if it has none yet. Files of
+    /// newer checkpoints that were never completed are deleted.
     ///
     /// `config` must be the configuration that the run was started with, field by field; `may_differ` lists fields
     /// (paths joined by dots, `data.workers`) that may differ with all below them. `config.json` stays as it is.
@@ -106,6 +107,10 @@ impl RunFolder {
     pub fn resume(dir: impl AsRef<Path>, config: &impl Serialize, may_differ: &[&str]) -> Result<Self> {
         let path = dir.as_ref().to_path_buf();
         let file = path.join(CONFIG);
+        if !file.exists() && path.join(LOCK).exists() {
+            // Killed before it had a configuration, which comes before all else.
+            return Self::create(path, config);
+        }
         let saved = fs::read(&file).map_err(Error::io(&file))?;
         let saved = serde_json::from_slice(&saved)
             .map_err(|error| Error::data(&file, format!("not a configuration: {error}")))?;
@@ -119,6 +124,7 @@ impl RunFolder {
         if let Some(epoch) = resumed_epoch {
             checkpoints.verify(epoch)?;
         }
+        checkpoints.discard_after(resumed_epoch.unwrap_or(0))?;
         Ok(Self { path, resumed_epoch, _lock: lock })
     }
 
@@ -160,7 +166,7 @@ impl RunFolder {
         interrupter: &Interrupter,
     ) -> Result<KeepResumable> {
         write_atomically(self.path.join(CRITERION), config_difference::to_json(criterion)?.as_bytes())?;
-        Ok(self.checkpoints().keep_resumable(interrupter).and_best(criterion, history))
+        Ok(self.checkpoints().keep_resumable(history, interrupter).and_best(criterion))
     }
 
     /// Has every update of the topology written to `topology.jsonl`, a line per layer. Lines that a resumed run will

@@ -180,7 +180,9 @@ impl MetricLogger for EpochHistory {
             means: means.into_iter().filter(|(_, mean)| mean.is_finite()).collect(),
         };
         shared.since = Instant::now();
-        if let Err(error) = shared.lines.append(std::slice::from_ref(&finished)) {
+        // On the disk before the checkpoint that it belongs to.
+        let written = shared.lines.append(std::slice::from_ref(&finished));
+        if let Err(error) = written.and_then(|()| shared.lines.sync()) {
             shared.interrupter.stop(Some(&error.report()));
         }
         shared.finished.push(finished);

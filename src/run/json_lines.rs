@@ -44,6 +44,11 @@ impl JsonLines {
         }
         self.file.write_all(&lines).map_err(Error::io(&self.path))
     }
+
+    /// Brings what was appended to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path))
+    }
 }
 
 /// The values of the file at `path` that `keep` wants; none if it is not there. Nothing is written.

@@ -7,7 +7,7 @@ use super::density::DensitySchedule;
 use super::parts::Parts;
 use super::percolation::{EverActive, ResolvedChain, matches, resolve};
 use super::regrowth::InitialWeight;
-use super::report::TopologyMonitor;
+use super::report::{TopologyMonitor, UpdateReport};
 use super::scores::{DenseGradient, Wants};
 use super::state::TopologyState;
 use crate::error::{Error, Result};
@@ -30,6 +30,8 @@ pub struct TopologyManager {
     pub(super) step: usize,
     pub(super) last_update: Option<usize>,
     pub(super) restored: Option<TopologyState>,
+    /// The newest report.
+    pub(super) report: Option<UpdateReport>,
     /// Of every layer; see [`set_requires_grad`](Self::set_requires_grad).
     pub(super) requires_grad: Vec<bool>,
     pub(super) warnings: Vec<String>,
@@ -69,6 +71,7 @@ impl TopologyManager {
             step: 0,
             last_update: None,
             restored: None,
+            report: None,
             requires_grad: Vec::new(),
             warnings: Vec::new(),
             monitor: TopologyMonitor::default(),
@@ -108,7 +111,8 @@ impl TopologyManager {
     }
 
     /// Takes in the model's sparse layers: paths are resolved, settings and a restored state checked against them,
-    /// and the first links reported. Later calls only check that the layers are still the same.
+    /// and the first links reported, or a restored state's newest report kept. Later calls only check that the layers
+    /// are still the same.
     ///
     /// # Errors
     ///
@@ -192,7 +196,9 @@ impl TopologyManager {
                 });
             }
         }
-        self.monitor.publish(self.report_of_links(layers)?);
+        if !resumed || self.report.is_none() {
+            self.publish(self.report_of_links(layers)?);
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What an update tells about itself.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,9 +77,16 @@ pub struct TopologyMonitor {
     shared: Arc<Mutex<Shared>>,
 }
 
+/// Reports that are kept for readers on other threads. The learner's metrics are a few steps behind the training, and
+/// there is at most one update a step.
+const RECENT: usize = 16;
+
 #[derive(Default)]
 struct Shared {
-    latest: Option<UpdateReport>,
+    /// The newest reports, oldest first.
+    recent: VecDeque<Arc<UpdateReport>>,
+    /// The steps that had been done before the run was resumed.
+    first_step: usize,
     sink: Option<Sink>,
 }
 
@@ -86,7 +94,23 @@ impl TopologyMonitor {
     /// The newest report; `None` before the first step.
     #[must_use]
     pub fn latest(&self) -> Option<UpdateReport> {
-        self.lock().latest.clone()
+        self.lock().recent.back().map(|report| UpdateReport::clone(report))
+    }
+
+    /// The newest report at the end of the run's step `since_start`, counted from 1 at its start or resumption: what
+    /// [`latest`](Self::latest) was then, whatever has happened since. The newest of all where none is that old.
+    pub(crate) fn at_step(&self, since_start: usize) -> Option<Arc<UpdateReport>> {
+        let shared = self.lock();
+        let step = shared.first_step + since_start;
+        let then = shared.recent.iter().rev().find(|report| report.step <= step);
+        then.or(shared.recent.back()).cloned()
+    }
+
+    /// Says that the steps to come follow on `first_step` others.
+    pub(super) fn resume(&self, first_step: usize) {
+        let mut shared = self.lock();
+        shared.first_step = first_step;
+        shared.recent.clear();
     }
 
     /// Has every report from now on handed to `sink`, on the thread that trains.
@@ -94,12 +118,15 @@ impl TopologyMonitor {
         self.lock().sink = Some(Box::new(sink));
     }
 
-    pub(crate) fn publish(&self, report: UpdateReport) {
+    fn publish(&self, report: UpdateReport) {
         let mut shared = self.lock();
         if let Some(sink) = &mut shared.sink {
             sink(&report);
         }
-        shared.latest = Some(report);
+        if shared.recent.len() == RECENT {
+            shared.recent.pop_front();
+        }
+        shared.recent.push_back(Arc::new(report));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -114,6 +141,12 @@ impl fmt::Debug for TopologyMonitor {
 }
 
 impl TopologyManager {
+    /// Remembers `report` and shows it to whoever follows the topology.
+    pub(super) fn publish(&mut self, report: UpdateReport) {
+        self.report = Some(report.clone());
+        self.monitor.publish(report);
+    }
+
     /// A report on links as they are, without an update.
     pub(super) fn report_of_links(&self, layers: &[(&str, &Links)]) -> Result<UpdateReport> {
         let links: Vec<&Links> = layers.iter().map(|(_, links)| *links).collect();
@@ -164,5 +197,47 @@ impl TopologyManager {
             overlap: if regrown == 0 { 0.0 } else { again / regrown as f64 },
             layers,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(update: u64, step: usize) -> UpdateReport {
+        let layers = Vec::new();
+        UpdateReport { update, step, density: 0.1, active_units: 1.0, itop: 0.1, overlap: 0.0, layers }
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_sees_the_report_of_its_step() {
+        let monitor = TopologyMonitor::default();
+        assert!(monitor.at_step(1).is_none());
+        for (update, step) in [(0, 0), (1, 7), (2, 14)] {
+            monitor.publish(report(update, step));
+        }
+        let updates = [1, 6, 7, 13, 14, 99].map(|step| monitor.at_step(step).unwrap().update);
+        assert_eq!(updates, [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn steps_of_a_resumed_run_are_counted_from_its_checkpoint() {
+        let monitor = TopologyMonitor::default();
+        monitor.publish(report(0, 0));
+        monitor.resume(30);
+        assert!(monitor.latest().is_none(), "what was shown before belongs to no resumed run");
+        for (update, step) in [(4, 28), (5, 35)] {
+            monitor.publish(report(update, step));
+        }
+        assert_eq!([1, 4, 5].map(|step| monitor.at_step(step).unwrap().update), [4, 4, 5]);
+    }
+
+    #[test]
+    fn only_the_newest_reports_are_kept() {
+        let monitor = TopologyMonitor::default();
+        (0..1000).for_each(|step| monitor.publish(report(step as u64, step)));
+        assert_eq!(monitor.lock().recent.len(), RECENT);
+        assert_eq!(monitor.at_step(990).unwrap().update, 990);
+        assert_eq!(monitor.at_step(3).unwrap().update, 999, "none is that old");
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TopologyConfig;
 use super::manager::{LayerState, TopologyManager, list_layers};
 use super::percolation::EverActive;
+use super::report::UpdateReport;
 use crate::error::{Error, Result};
 
 /// Everything of a [`TopologyManager`] that a checkpoint must hold.
@@ -14,6 +15,8 @@ pub struct TopologyState {
     step: usize,
     updates: u64,
     last_update: Option<usize>,
+    /// The newest, which metrics show until the next update.
+    report: Option<UpdateReport>,
     layers: Vec<SavedLayer>,
 }
 
@@ -53,12 +56,13 @@ impl TopologyManager {
                 step: self.step,
                 updates: self.updates,
                 last_update: self.last_update,
+                report: self.report.clone(),
                 layers: self.layers.iter().map(SavedLayer::of).collect(),
             },
         }
     }
 
-    /// Goes on from `state`; it is checked against the model when the model is first seen.
+    /// Goes on from `state`, whose newest report is shown again; it is checked against the model when the model is first seen.
     ///
     /// # Errors
     ///
@@ -85,6 +89,11 @@ impl TopologyManager {
         }
         (self.step, self.updates, self.last_update) = (state.step, state.updates, state.last_update);
         self.layers.clear();
+        self.report = None;
+        self.monitor.resume(state.step);
+        if let Some(report) = state.report.clone() {
+            self.publish(report);
+        }
         self.restored = Some(state);
         Ok(())
     }

@@ -191,7 +191,7 @@ where
         .with_metric_logger(history.clone())
         .with_metric_logger(run.metric_files(&interrupter))
         .with_file_checkpointer(SealedRecorder::new())
-        .with_checkpointing_strategy(run.checkpoints().keep_resumable(&interrupter))
+        .with_checkpointing_strategy(run.checkpoints().keep_resumable(&history, &interrupter))
         .with_application_logger(None)
         .with_interrupter(interrupter.clone())
         .renderer(ProgressLines::to(std::io::sink(), false))

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Error, Result};
 use crate::file::Input;
 
@@ -110,6 +112,18 @@ impl ParallelText {
     #[must_use]
     pub fn target(&self) -> &[String] {
         &self.target
+    }
+
+    /// SHA-256, in hexadecimal digits, of the pairs in order. The names of files do not matter.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        let mut digest = Sha256::new();
+        // A sentence has no line break in it.
+        for sentence in self.source.iter().chain(&self.target) {
+            digest.update(sentence);
+            digest.update("\n");
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The file of the source sentences.

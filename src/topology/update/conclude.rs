@@ -49,7 +49,7 @@ impl TopologyManager {
         let links: Vec<&Links> = rewirings.iter().map(|rewiring| &*rewiring.links).collect();
         let report = self.whole_report(&links, reports)?;
         self.last_update = Some(self.step());
-        self.monitor.publish(report);
+        self.publish(report);
         Ok(rewirings)
     }
 
