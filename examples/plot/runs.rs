@@ -1,17 +1,14 @@
 //! What a run's folder holds, and which runs belong together.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn_cht::data::ImageSource;
 use burn_cht::model::mlp::MlpConfig;
 use burn_cht::prelude::*;
-use burn_cht::run::EpochMeans;
+use burn_cht::run::{EpochMeans, SavedRun};
 use burn_cht::topology::LayerReport;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// What of `config.json` a plot needs.
@@ -64,21 +61,14 @@ pub(crate) type Series = Vec<(f64, f64)>;
 impl Run {
     /// Reads a folder. A last line without its end, which a running or killed process leaves, is passed over.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let file = folder.join("config.json");
-        let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                Error::data(folder, "holds no run: there is no config.json in it")
-            }
-            _ => Error::io(&file)(error),
-        })?;
-        let foreign = |error| Error::data(&file, format!("not of a run of an example: {error}"));
-        let config: RunConfig = serde_json::from_str(&text).map_err(foreign)?;
-        let mut settings: Map<String, Value> = serde_json::from_str(&text).map_err(foreign)?;
+        let (saved, file) = (SavedRun::open(folder)?, folder.join("config.json"));
+        let config: RunConfig = saved.config()?;
+        let mut settings: Map<String, Value> = saved.config()?;
         if config.steps_per_epoch() == 0.0 {
             return Err(Error::data(&file, "neither `epochs` nor `steps_per_epoch` of at least 1"));
         }
         let images: Option<ImageRun> = match config.example.as_str() {
-            "mlp" => Some(serde_json::from_str(&text).map_err(foreign)?),
+            "mlp" => Some(saved.config()?),
             _ => None,
         };
         let layers = images.as_ref().map(|images| images.model.hidden.len());
@@ -90,9 +80,10 @@ impl Run {
         for part in ["model", "topology"] {
             settings.get_mut(part).and_then(Value::as_object_mut).map(|part| part.remove("seed"));
         }
-        let history = lines(&folder.join("history.jsonl"))?;
+        let history = saved.history()?;
         let path = folder.join("topology.jsonl");
-        let updates = whole_updates(lines(&path)?, layers).map_err(|reason| Error::data(&path, reason))?;
+        let updates =
+            whole_updates(saved.topology()?, layers).map_err(|reason| Error::data(&path, reason))?;
         Ok(Self { folder: folder.to_path_buf(), config, images, settings, history, updates })
     }
 
@@ -181,18 +172,6 @@ impl Run {
         }
         series
     }
-}
-
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole
-        .enumerate()
-        .map(|(index, line)| {
-            serde_json::from_str(line)
-                .map_err(|error| Error::data(path, format!("line {}: {error}", index + 1)))
-        })
-        .collect()
 }
 
 /// The reports by update. A last update of which layers are missing is passed over. The number of layers is that of
@@ -311,6 +290,8 @@ fn method_name(method: Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use burn_cht::topology::DensitySchedule;
     use serde_json::{Value, json};
 
@@ -421,7 +402,7 @@ mod tests {
         let config = config(Method::Set, 1);
         let missing = line(1, 0, 0.5, 0, 0.0) + &line(2, 0, 0.5, 0, 0.0) + &line(2, 1, 0.5, 0, 0.0);
         for (folder, place) in [
-            (Folder::new(&json!({"width": 3}), HISTORY, ""), "config.json: not of a run of an example: "),
+            (Folder::new(&json!({"width": 3}), HISTORY, ""), "config.json: missing field `example`"),
             (Folder::new(&config, "{}\n", ""), "history.jsonl: line 1: "),
             (
                 Folder::new(&config, HISTORY, &(line(1, 0, 0.5, 0, 0.0) + "nonsense\n")),

@@ -59,7 +59,7 @@ impl Checkpoints {
         PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)))
     }
 
-    /// A strategy that saves every epoch, once `history` has it, and deletes an older one only once a newer one is
+    /// A strategy that saves every epoch, once `history` (registered with the learner) has it, and deletes an older one only once a newer one is
     /// complete on the disk.
     ///
     /// The learner goes on while the metrics of an epoch are still computed on another thread. A process killed then

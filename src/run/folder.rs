@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::checkpoints::{Checkpoints, KeepResumable};
 use super::criterion::Criterion;
-use super::history::EpochHistory;
+use super::history::{EpochHistory, EpochMeans};
 use super::metric_files::MetricFiles;
-use super::{config_difference, topology_log};
+use super::{checksum, config_difference, history, json_lines, topology_log};
 use crate::error::{Error, Result};
 use crate::file::write_atomically;
 use crate::topology::TopologyMonitor;
@@ -19,7 +19,7 @@ use crate::topology::TopologyMonitor;
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const CRITERION: &str = "criterion.json";
 const SUMMARY: &str = "summary.json";
-const TOPOLOGY: &str = "topology.jsonl";
+pub(super) const TOPOLOGY: &str = "topology.jsonl";
 pub(super) const HISTORY: &str = "history.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoint";
 const LOCK: &str = ".lock";
@@ -28,9 +28,9 @@ const LOCK: &str = ".lock";
 ///
 /// | | |
 /// |---|---|
-/// | `config.json` | the configuration, written before anything else |
-/// | `topology.jsonl` | a line per update and layer ([`LayerReport`](crate::topology::LayerReport)) |
-/// | `history.jsonl` | a line per finished epoch and split ([`EpochMeans`](super::EpochMeans)) |
+/// | `config.json` | the configuration, written before anything else; an object has its CRC-32 as its last field, `crc32` |
+/// | `topology.jsonl` | a line per update and layer ([`LayerReport`](crate::topology::LayerReport)), each with its `crc32` |
+/// | `history.jsonl` | a line per finished epoch and split ([`EpochMeans`](super::EpochMeans)), each with its `crc32` |
 /// | `train/`, `valid/` | the learner's metric logs, a value per batch |
 /// | `checkpoint/` | the learner's checkpoints, sealed |
 /// | `criterion.json` | the metric that the best checkpoint is chosen by, where one is kept ([`Criterion`](super::Criterion)) |
@@ -89,7 +89,7 @@ impl RunFolder {
                 return Err(Error::data(own, "the folder holds another run: resume it or choose another"));
             }
         }
-        write_atomically(path.join(CONFIG), config.as_bytes())?;
+        write_atomically(path.join(CONFIG), checksum::add(&config).as_bytes())?;
         Ok(Self { path, resumed_epoch: None, _lock: lock })
     }
 
@@ -111,9 +111,7 @@ impl RunFolder {
             // Killed before it had a configuration, which comes before all else.
             return Self::create(path, config);
         }
-        let saved = fs::read(&file).map_err(Error::io(&file))?;
-        let saved = serde_json::from_slice(&saved)
-            .map_err(|error| Error::data(&file, format!("not a configuration: {error}")))?;
+        let saved = checksum::read(&file)?;
         // Through text, so that numbers are rounded on both sides alike.
         let own = serde_json::from_str(&config_difference::to_json(config)?)
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
@@ -165,7 +163,8 @@ impl RunFolder {
         history: &EpochHistory,
         interrupter: &Interrupter,
     ) -> Result<KeepResumable> {
-        write_atomically(self.path.join(CRITERION), config_difference::to_json(criterion)?.as_bytes())?;
+        let json = checksum::add(&config_difference::to_json(criterion)?);
+        write_atomically(self.path.join(CRITERION), json.as_bytes())?;
         Ok(self.checkpoints().keep_resumable(history, interrupter).and_best(criterion))
     }
 
@@ -176,7 +175,8 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged elsewhere than in its last line.
+    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged. One that is cut before the checkpoint's last update
+    /// stops the run through `interrupter` when the state of the topology is loaded.
     pub fn log_topology(
         &self,
         monitor: &TopologyMonitor,
@@ -194,9 +194,13 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged elsewhere than in its last line.
+    /// [`Error::Io`], and [`Error::Data`] for a file that is damaged, or cut before the end of the checkpoint's epoch.
     pub fn history(&self, interrupter: &Interrupter) -> Result<EpochHistory> {
-        EpochHistory::open(&self.path.join(HISTORY), self.resumed_epoch.unwrap_or(0), interrupter)
+        let (path, last) = (self.path.join(HISTORY), self.resumed_epoch.unwrap_or(0));
+        // Before anything is dropped from the file.
+        let kept = json_lines::read(&path, |means: &EpochMeans| means.epoch <= last)?;
+        history::check_complete(&kept, &path, last)?;
+        EpochHistory::open(&path, last, interrupter)
     }
 
     /// The learner's metric logs, a value per batch, with the epochs of a resumed run numbered right.
@@ -216,6 +220,15 @@ impl RunFolder {
         let summary = serde_json::to_string_pretty(summary)
             .map_err(|error| Error::argument("summary", error, "whatever JSON can hold"))?;
         write_atomically(self.path.join(SUMMARY), summary.as_bytes())
+    }
+}
+
+/// Makes the folder `path` in one that is there: a run whose folder was removed while it trained must not make it again,
+/// without all that was in it.
+pub(super) fn create_folder(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if !(path.as_os_str().is_empty() || path.is_dir()) => Err(Error::io(path)(error)),
+        _ => Ok(()),
     }
 }
 

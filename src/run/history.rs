@@ -13,7 +13,7 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use serde::{Deserialize, Serialize};
 
 use super::json_lines::JsonLines;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Timeout for metrics that another thread is still computing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +62,21 @@ impl Shared {
 struct Running {
     batches: usize,
     means: BTreeMap<String, f64>,
+}
+
+/// Refuses the lines of the file at `path` if an epoch up to `last`, of which there is a checkpoint, is not among them.
+pub(super) fn check_complete(finished: &[EpochMeans], path: &Path, last: usize) -> Result<()> {
+    for epoch in 1..=last {
+        for split in ["train", "valid"] {
+            if !finished.iter().any(|means| means.epoch == epoch && means.split == split) {
+                let reason = format!(
+                    "cut or damaged: there is no line of epoch {epoch} ({split}), which was finished"
+                );
+                return Err(Error::data(path, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl EpochHistory {
@@ -180,9 +195,7 @@ impl MetricLogger for EpochHistory {
             means: means.into_iter().filter(|(_, mean)| mean.is_finite()).collect(),
         };
         shared.since = Instant::now();
-        // On the disk before the checkpoint that it belongs to.
-        let written = shared.lines.append(std::slice::from_ref(&finished));
-        if let Err(error) = written.and_then(|()| shared.lines.sync()) {
+        if let Err(error) = shared.lines.append(std::slice::from_ref(&finished)) {
             shared.interrupter.stop(Some(&error.report()));
         }
         shared.finished.push(finished);

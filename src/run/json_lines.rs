@@ -1,4 +1,5 @@
-//! Files of JSON lines that a run appends to and a resumed run continues.
+//! Files of JSON lines that a run appends to and a resumed run continues. A line that is an object carries its
+//! checksum.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::checksum;
 use crate::error::{Error, Result};
 use crate::file::write_atomically;
 
@@ -34,19 +36,17 @@ impl JsonLines {
         Ok((Self { path: path.to_path_buf(), file }, values))
     }
 
-    /// Appends one line per value, all in one write.
+    /// Appends one line per value, all in one write, and brings them to the disk: a checkpoint that follows must not
+    /// outlive them.
     pub(super) fn append<T: Serialize>(&mut self, values: &[T]) -> Result<()> {
-        let mut lines = Vec::new();
+        let mut lines = String::new();
         for value in values {
-            serde_json::to_writer(&mut lines, value)
+            let line = serde_json::to_string(value)
                 .map_err(|error| Error::data(&self.path, format!("a line could not be made: {error}")))?;
-            lines.push(b'\n');
+            lines += &checksum::add(&line);
+            lines.push('\n');
         }
-        self.file.write_all(&lines).map_err(Error::io(&self.path))
-    }
-
-    /// Brings what was appended to the disk.
-    pub(super) fn sync(&self) -> Result<()> {
+        self.file.write_all(lines.as_bytes()).map_err(Error::io(&self.path))?;
         self.file.sync_data().map_err(Error::io(&self.path))
     }
 }
@@ -72,8 +72,9 @@ fn parse<'a, T: DeserializeOwned>(
 ) -> Result<Vec<(&'a str, T)>> {
     let mut kept = Vec::new();
     for (index, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n')) {
-        let value = serde_json::from_str(line)
-            .map_err(|error| Error::data(path, format!("line {}: {error}", index + 1)))?;
+        let damaged = |reason: String| Error::data(path, format!("line {}: {reason}", index + 1));
+        let value = serde_json::from_str(line).map_err(|error| damaged(error.to_string()))?;
+        checksum::check(line).map_err(damaged)?;
         if keep(&value) {
             kept.push((line, value));
         }

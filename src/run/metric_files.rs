@@ -1,7 +1,7 @@
 //! The learner's metric logs, a file per metric, split and epoch.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use burn::train::logger::{FileMetricLogger, MetricLogger};
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricEntry, MetricId, NumericEntry};
 
+use super::folder::create_folder;
 use crate::error::{Error, Result};
 
 /// The files of Burn's [`FileMetricLogger`] (`train/epoch-1/Loss.log`, a line per batch), written so that a run can be
@@ -28,7 +29,7 @@ pub struct MetricFiles {
 }
 
 impl MetricFiles {
-    /// Logs below `dir` of a run that starts or goes on with `first_epoch`.
+    /// Logs below `dir`, which must be there, of a run that starts or goes on with `first_epoch`.
     #[must_use]
     pub fn new(dir: impl AsRef<Path>, first_epoch: usize, interrupter: &Interrupter) -> Self {
         Self {
@@ -46,8 +47,10 @@ impl MetricFiles {
         let Some(name) = self.names.get(&entry.metric_id) else { return Ok(()) };
         let key = (split.clone(), entry.metric_id.clone());
         if !self.open.contains_key(&key) {
-            let folder = self.dir.join(split.to_string()).join(format!("epoch-{epoch}"));
-            fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+            let of_split = self.dir.join(split.to_string());
+            create_folder(&of_split)?;
+            let folder = of_split.join(format!("epoch-{epoch}"));
+            create_folder(&folder)?;
             let path = folder.join(format!("{}.log", name.replace(' ', "_")));
             let file = File::create(&path).map_err(Error::io(&path))?;
             self.open.insert(key.clone(), (path, file));

@@ -2,6 +2,7 @@
 //! criterion by which one epoch is better than another.
 
 mod checkpoints;
+mod checksum;
 mod config_difference;
 mod criterion;
 mod folder;

@@ -1,6 +1,5 @@
 //! A saved run, for inference.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -12,8 +11,9 @@ use super::checkpoints::Checkpoints;
 use super::criterion::Criterion;
 use super::history::EpochMeans;
 use super::seal::SealedRecorder;
-use super::{folder, json_lines};
+use super::{checksum, folder, history, json_lines};
 use crate::error::{Error, Result};
+use crate::topology::LayerReport;
 
 /// Which of a run's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,29 @@ impl SavedRun {
         self.read(folder::CONFIG)
     }
 
+    /// The metrics of every epoch that has ended. A last line without an end, which a killed process left, is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] that names the line that is damaged, or the epoch that is missing; [`Error::Io`].
+    pub fn history(&self) -> Result<Vec<EpochMeans>> {
+        let file = self.path.join(folder::HISTORY);
+        // First: the run may be going on.
+        let last = self.checkpoints().latest_complete()?.unwrap_or(0);
+        let finished = json_lines::read(&file, |_: &EpochMeans| true)?;
+        history::check_complete(&finished, &file, last)?;
+        Ok(finished)
+    }
+
+    /// What every update did to every layer. A last line without an end is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] that names the line that is damaged; [`Error::Io`].
+    pub fn topology(&self) -> Result<Vec<LayerReport>> {
+        json_lines::read(&self.path.join(folder::TOPOLOGY), |_: &LayerReport| true)
+    }
+
     /// The epoch whose checkpoint `kept` stands for.
     ///
     /// # Errors
@@ -88,10 +111,9 @@ impl SavedRun {
             Kept::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
             Kept::Best => {
                 let criterion: Criterion = self.read(folder::CRITERION)?;
-                let valid = |means: &EpochMeans| means.split == "valid";
-                let history = json_lines::read(&self.path.join(folder::HISTORY), valid)?;
+                let history = self.history()?.into_iter().filter(|means| means.split == "valid");
                 let value = |means: EpochMeans| Some((means.epoch, *means.means.get(criterion.metric())?));
-                let ranked = criterion.ranked(history.into_iter().filter_map(value).collect());
+                let ranked = criterion.ranked(history.filter_map(value).collect());
                 let kept = ranked.into_iter().find(|(epoch, _)| checkpoints.is_complete(*epoch));
                 let what = format!(" of an epoch that counts, by its {}", criterion.metric());
                 kept.map(|(epoch, _)| epoch).ok_or_else(|| none(&what))
@@ -124,8 +146,6 @@ impl SavedRun {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let file = self.path.join(name);
-        let text = fs::read(&file).map_err(Error::io(&file))?;
-        serde_json::from_slice(&text).map_err(|error| Error::data(&file, error.to_string()))
+        checksum::read(&self.path.join(name))
     }
 }

@@ -8,7 +8,7 @@
 //! | 20..52 | SHA-256 of the payload |
 //! | 52.. | payload: Burn's named MessagePack at full precision |
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use super::folder::create_folder;
 use crate::error::{Error, Result};
 use crate::file::replace;
 
@@ -108,7 +109,7 @@ fn recorder_error(error: Error) -> RecorderError {
 
 fn save<I: Serialize>(path: &Path, item: &I) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        create_folder(folder)?;
     }
     replace(path, |file| {
         file.write_all(&[0; HEADER]).map_err(Error::io(path))?;

@@ -1,12 +1,12 @@
 //! `topology.jsonl`: what every update did to every layer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::train::Interrupter;
 use serde::Deserialize;
 
-use super::json_lines::JsonLines;
-use crate::error::Result;
+use super::json_lines::{self, JsonLines};
+use crate::error::{Error, Result};
 use crate::topology::{TopologyMonitor, UpdateReport};
 
 /// The fields of a line that decide whether it stays.
@@ -23,31 +23,82 @@ pub(super) fn attach(
     interrupter: &Interrupter,
     step: usize,
 ) -> Result<()> {
-    let (lines, stamps) = JsonLines::open(path, |stamp: &Stamp| stamp.step <= step)?;
-    follow(lines, stamps.iter().map(|stamp| stamp.update).max(), monitor, interrupter);
+    let keep = |stamp: &Stamp| stamp.step <= step;
+    // Before anything is dropped from the file.
+    check_complete(path, &json_lines::read(path, keep)?)?;
+    let (lines, stamps) = JsonLines::open(path, keep)?;
+    let last = stamps.last().map(|stamp| stamp.update);
+    Log { path: path.to_path_buf(), lines, last, resumed_at: step, failed: false }
+        .follow(monitor, interrupter);
     Ok(())
 }
 
-/// Appends what `monitor` reports after update `last`. A manager that meets its model reports the links as they are,
-/// which in a resumed run are those of an update that is in the file already.
-fn follow(mut lines: JsonLines, mut last: Option<u64>, monitor: &TopologyMonitor, interrupter: &Interrupter) {
-    let interrupter = interrupter.clone();
-    let mut failed = false;
-    let mut write = move |report: &UpdateReport| {
-        if failed || last.is_some_and(|last| report.update <= last) {
-            return;
+/// Refuses lines that do not tell of one update after another, each of them of as many layers.
+fn check_complete(path: &Path, stamps: &[Stamp]) -> Result<()> {
+    let layers = stamps.iter().take_while(|stamp| stamp.update == 0).count();
+    for (index, stamp) in stamps.iter().enumerate() {
+        let expected = (index / layers.max(1)) as u64;
+        if layers == 0 || stamp.update != expected {
+            let reason = format!(
+                "cut or damaged: line {} is of update {}, expected {expected}",
+                index + 1,
+                stamp.update
+            );
+            return Err(Error::data(path, reason));
         }
-        last = Some(report.update);
-        if let Err(error) = lines.append(&report.layers) {
-            failed = true;
-            interrupter.stop(Some(&error.report()));
-        }
-    };
-    // The first links may have been reported already.
-    if let Some(report) = monitor.latest() {
-        write(&report);
     }
-    monitor.on_report(write);
+    match stamps.len() {
+        0 => Ok(()),
+        lines if lines % layers == 0 => Ok(()),
+        lines => Err(Error::data(
+            path,
+            format!("cut or damaged: its last update has {} lines, not {layers}", lines % layers),
+        )),
+    }
+}
+
+/// The file, and how far it has come.
+struct Log {
+    path: PathBuf,
+    lines: JsonLines,
+    last: Option<u64>,
+    resumed_at: usize,
+    failed: bool,
+}
+
+impl Log {
+    /// Appends what `monitor` reports from now on, the first links included if they have been reported already.
+    fn follow(mut self, monitor: &TopologyMonitor, interrupter: &Interrupter) {
+        let interrupter = interrupter.clone();
+        let mut write = move |report: &UpdateReport| {
+            if self.failed {
+                return;
+            }
+            if let Err(error) = self.write(report) {
+                self.failed = true;
+                interrupter.stop(Some(&error.report()));
+            }
+        };
+        if let Some(report) = monitor.latest() {
+            write(&report);
+        }
+        monitor.on_report(write);
+    }
+
+    /// A manager that meets its model, or loads its state, reports an update that is in the file of a resumed run
+    /// already.
+    fn write(&mut self, report: &UpdateReport) -> Result<()> {
+        if self.last.is_some_and(|last| report.update <= last) {
+            return Ok(());
+        }
+        if self.resumed_at > 0 && report.step <= self.resumed_at {
+            let reason =
+                format!("cut or damaged: update {} is missing, which the checkpoint knows", report.update);
+            return Err(Error::data(&self.path, reason));
+        }
+        self.last = Some(report.update);
+        self.lines.append(&report.layers)
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +129,9 @@ mod tests {
         let path = folder.path().join("topology.jsonl");
         let mut manager = TopologyConfig::new(Method::Set, 100).init();
         let interrupter = Interrupter::new();
-        follow(JsonLines::unwritable(&path), None, &manager.monitor(), &interrupter);
+        let lines = JsonLines::unwritable(&path);
+        let log = Log { path: path.clone(), lines, last: None, resumed_at: 0, failed: false };
+        log.follow(&manager.monitor(), &interrupter);
         assert!(!interrupter.should_stop());
         manager.bind(&[("hidden", &Links::full([3, 2]))]).unwrap();
         assert!(interrupter.should_stop());

@@ -1,6 +1,6 @@
 //! A tiny learner run like those of the examples, from its folder to its summary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::backend::{Autodiff, Flex};
@@ -98,6 +98,7 @@ fn items(count: usize) -> InMemDataset<usize> {
 struct Batches {
     stop: Option<(usize, Interrupter)>,
     nan_in_epoch: Option<usize>,
+    removed_in_epoch: Option<(usize, PathBuf)>,
 }
 
 impl<B: Backend> EpochBatcher<B, usize, Batch<B>> for Batches {
@@ -107,6 +108,15 @@ impl<B: Backend> EpochBatcher<B, usize, Batch<B>> for Batches {
             && items.contains(&0)
         {
             interrupter.stop(Some("killed"));
+        }
+        if let Some((removed_in, folder)) = &self.removed_in_epoch
+            && *removed_in == epoch
+            && items.contains(&0)
+        {
+            // A file of it may be written just then.
+            while folder.exists() {
+                std::fs::remove_dir_all(folder).ok();
+            }
         }
         let poison = if self.nan_in_epoch == Some(epoch) { f32::NAN } else { 1.0 };
         let value = |item: usize, at: usize| {
@@ -133,6 +143,8 @@ pub struct Until {
     pub killed_in_epoch: Option<usize>,
     /// Has only NaN to train on in this epoch.
     pub nan_in_epoch: Option<usize>,
+    /// Loses its folder in the middle of this epoch.
+    pub loses_folder_in_epoch: Option<usize>,
 }
 
 /// What a run comes to.
@@ -161,6 +173,7 @@ where
     let batches = Batches {
         stop: until.killed_in_epoch.map(|epoch| (epoch, interrupter.clone())),
         nan_in_epoch: until.nan_in_epoch,
+        removed_in_epoch: until.loses_folder_in_epoch.map(|epoch| (epoch, run.path().to_path_buf())),
     };
     let train: Arc<dyn DataLoader<B, Batch<B>>> = Arc::new(
         EpochLoader::with_epoch_batcher(items(STEPS_PER_EPOCH * BATCH), batches, BATCH, &device)
@@ -168,7 +181,7 @@ where
             .shuffled(5)
             .with_first_epoch(run.first_epoch()),
     );
-    let valid = Batches { stop: None, nan_in_epoch: None };
+    let valid = Batches { stop: None, nan_in_epoch: None, removed_in_epoch: None };
     let valid: Arc<dyn DataLoader<Flex, Batch<Flex>>> =
         Arc::new(EpochLoader::with_epoch_batcher(items(48), valid, BATCH, &device).unwrap());
 
@@ -187,7 +200,6 @@ where
         ))
         .metric_valid_numeric(LossMetric::<Flex>::new())
         .metrics((AccuracyMetric::<Flex>::new(),))
-        .metric_train_numeric(TopologyMetric::new(TopologyQuantity::Density, optim.monitor()))
         .with_metric_logger(history.clone())
         .with_metric_logger(run.metric_files(&interrupter))
         .with_file_checkpointer(SealedRecorder::new())
@@ -196,6 +208,9 @@ where
         .with_interrupter(interrupter.clone())
         .renderer(ProgressLines::to(std::io::sink(), false))
         .num_epochs(EPOCHS);
+    for quantity in TopologyQuantity::ALL {
+        training = training.metric_train_numeric(TopologyMetric::new(quantity, optim.monitor()));
+    }
     if let Some(epoch) = run.resumed_epoch() {
         training = training.checkpoint(epoch);
     }
@@ -233,15 +248,9 @@ pub fn topology_lines(dir: &Path) -> Vec<LayerReport> {
     lines.map(|report: LayerReport| LayerReport { milliseconds: 0.0, ..report }).collect()
 }
 
-/// `history.jsonl` without what depends on the clock: metrics of the topology are read on another thread than the one
-/// that trains, up to a few batches later.
+/// `history.jsonl` without what depends on the clock.
 pub fn history_lines(dir: &Path) -> Vec<EpochMeans> {
     let text = std::fs::read_to_string(dir.join("history.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<EpochMeans>(line).unwrap());
-    lines
-        .map(|mut means| {
-            means.means.remove("Density");
-            EpochMeans { seconds: 0.0, ..means }
-        })
-        .collect()
+    lines.map(|means| EpochMeans { seconds: 0.0, ..means }).collect()
 }

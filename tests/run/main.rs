@@ -5,7 +5,9 @@
 //! initialised with a constant.
 #![cfg(feature = "flex")]
 
+mod damage;
 mod files;
+mod kill;
 mod learner;
 mod resume;
 mod tokens;

@@ -77,7 +77,7 @@ fn resumes_to_the_bit_in<O>(
 }
 
 /// The learner's own logs, a value per batch.
-fn assert_same_logs(dir: &Path, whole: &Path) {
+pub fn assert_same_logs(dir: &Path, whole: &Path) {
     for epoch in 1..=EPOCHS {
         for file in ["train", "valid"].map(|split| format!("{split}/epoch-{epoch}/Loss.log")) {
             let read = |dir: &Path| fs::read_to_string(dir.join(&file)).unwrap();

@@ -23,23 +23,23 @@ type B = Autodiff<Flex>;
 
 /// Steps from one evaluation to the next.
 const STEPS: usize = 12;
-const EPOCHS: usize = 6;
+pub const EPOCHS: usize = 6;
 
-struct Text {
+pub struct Text {
     pairs: ParallelText,
     vocabularies: Vocabularies,
     dataset: TranslationDataset,
 }
 
 impl Text {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pairs = TranslationTask::embedded().unwrap().train.first(12).unwrap();
         let vocabularies = VocabularyConfig::new().with_size(400).train(&pairs).unwrap();
         let dataset = TranslationDataset::new(&pairs, &vocabularies).unwrap().within(64).unwrap();
         Self { pairs, vocabularies, dataset }
     }
 
-    fn config(&self) -> TransformerConfig {
+    pub fn config(&self) -> TransformerConfig {
         let size = self.vocabularies.target().size();
         TransformerConfig::new(size, size)
             .with_d_model(48)
@@ -63,7 +63,7 @@ fn criterion() -> Criterion {
 }
 
 /// The validation text is that of training: what is learned by heart scores more and more.
-fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>, EpochHistory) {
+pub fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>, EpochHistory) {
     let device = Default::default();
     let interrupter = Interrupter::new();
     let config = text.config();
@@ -78,6 +78,7 @@ fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>, Epo
         .with_max_gradient_norm(1.0)
         .unwrap();
     optim.bind(&model).unwrap();
+    run.log_topology(&optim.monitor(), &interrupter, STEPS).unwrap();
     let history = run.history(&interrupter).unwrap();
     let batches = TranslationLoader::<B>::new(text.dataset.clone(), 120, &device)
         .unwrap()
@@ -112,7 +113,7 @@ fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>, Epo
 }
 
 /// Bits of the links' values and the positions of the links.
-fn links(model: &Transformer<Flex>) -> Vec<(Vec<u32>, Vec<usize>)> {
+pub fn links(model: &Transformer<Flex>) -> Vec<(Vec<u32>, Vec<usize>)> {
     let weights = hook::collect(model).into_iter().map(|(_, weight)| weight);
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
     weights.map(|weight| (bits(weight.link_values()), weight.links().positions().collect())).collect()
