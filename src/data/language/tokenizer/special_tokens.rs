@@ -1,0 +1,247 @@
+//! Which tokens begin and end a text, as transformers 5 finds it in the files beside a `tokenizer.json`.
+//!
+//! `special_tokens_map.json` comes before `tokenizer_config.json`, unless the latter lists `added_tokens_decoder`. Where
+//! neither has the key at all, which is not the same as null, it is what the tokenizer's class has: `tokenizer_class` of
+//! `tokenizer_config.json` or of `config.json`, or the class of the model's type.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+const MAP: &str = "special_tokens_map.json";
+const MODEL: &str = "config.json";
+
+/// What begins or ends a text in well-known tokenizers, asked for in this order where no file lies beside
+/// `tokenizer.json`.
+const USUAL_BOS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
+const USUAL_EOS: [&str; 4] = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"];
+
+/// Classes of tokenizers, the types of models whose class they are, and what they begin and end a text with. Classes
+/// that are not here do neither.
+struct Class {
+    names: &'static [&'static str],
+    models: &'static [&'static str],
+    bos: Option<&'static str>,
+    eos: Option<&'static str>,
+}
+
+const CLASSES: [Class; 8] = [
+    Class {
+        names: &["GPT2Tokenizer", "GPTNeoXTokenizer", "CodeGenTokenizer", "WhisperTokenizer"],
+        models: &[
+            "codegen",
+            "dbrx",
+            "falcon_mamba",
+            "gpt2",
+            "gpt_neo",
+            "gpt_neox",
+            "gptj",
+            "mamba",
+            "mamba2",
+            "mpt",
+            "olmo",
+            "olmoe",
+            "opt",
+            "phi",
+            "rwkv",
+            "starcoder2",
+            "whisper",
+            "xlstm",
+        ],
+        bos: Some("<|endoftext|>"),
+        eos: Some("<|endoftext|>"),
+    },
+    Class {
+        names: &["Qwen2Tokenizer", "Qwen3_5Tokenizer"],
+        models: &["qwen2", "qwen2_moe", "qwen3", "qwen3_5", "qwen3_moe", "qwen3_next"],
+        bos: None,
+        eos: Some("<|endoftext|>"),
+    },
+    Class {
+        names: &[
+            "BartTokenizer",
+            "BarthezTokenizer",
+            "BigBirdTokenizer",
+            "CamembertTokenizer",
+            "CodeLlamaTokenizer",
+            "LEDTokenizer",
+            "LlamaTokenizer",
+            "MBartTokenizer",
+            "MPNetTokenizer",
+            "NllbTokenizer",
+            "NougatTokenizer",
+            "Phi3Tokenizer",
+            "RobertaTokenizer",
+            "SeamlessM4TTokenizer",
+            "XGLMTokenizer",
+            "XLMRobertaTokenizer",
+            "XLNetTokenizer",
+        ],
+        models: &[
+            "bart",
+            "barthez",
+            "big_bird",
+            "camembert",
+            "code_llama",
+            "led",
+            "mbart",
+            "mpnet",
+            "nllb",
+            "nougat",
+            "roberta",
+            "seamless_m4t",
+            "xglm",
+            "xlm-roberta",
+            "xlnet",
+        ],
+        bos: Some("<s>"),
+        eos: Some("</s>"),
+    },
+    Class {
+        names: &["MBart50Tokenizer", "PegasusTokenizer", "T5Tokenizer"],
+        models: &["mbart50", "mt5", "pegasus", "switch_transformers", "t5"],
+        bos: None,
+        eos: Some("</s>"),
+    },
+    Class {
+        names: &["GemmaTokenizer"],
+        models: &["gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "recurrent_gemma", "t5gemma"],
+        bos: Some("<bos>"),
+        eos: Some("<eos>"),
+    },
+    Class {
+        names: &["CohereTokenizer"],
+        models: &["cohere", "cohere2"],
+        bos: Some("<BOS_TOKEN>"),
+        eos: Some("<|END_OF_TURN_TOKEN|>"),
+    },
+    Class {
+        names: &["AlbertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "RemBertTokenizer"],
+        models: &["albert", "deberta", "deberta-v2", "rembert"],
+        bos: Some("[CLS]"),
+        eos: Some("[SEP]"),
+    },
+    Class {
+        names: &["CLIPTokenizer"],
+        models: &["clip"],
+        bos: Some("<|startoftext|>"),
+        eos: Some("<|endoftext|>"),
+    },
+];
+
+/// A file that is a JSON object.
+struct Object {
+    path: PathBuf,
+    entries: Map<String, Value>,
+}
+
+impl Object {
+    /// The file `name` beside `path`, if there is one.
+    fn beside(path: &Path, name: &str) -> Result<Option<Self>> {
+        let path = path.with_file_name(name);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(entries) => Ok(Some(Self { path, entries })),
+            Err(error) => Err(Error::data(path, format!("no JSON object: {error}"))),
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.entries.get(key)?.as_str()
+    }
+}
+
+/// The files beside a `tokenizer.json`, as far as they are there.
+pub(super) struct SpecialTokens {
+    map: Option<Object>,
+    config: Option<Object>,
+    model: Option<Object>,
+}
+
+impl SpecialTokens {
+    /// Those of a `tokenizer.json` that has nothing beside it.
+    pub(super) const NONE: Self = Self { map: None, config: None, model: None };
+
+    /// Reads what lies beside the `tokenizer.json` at `path`.
+    pub(super) fn beside(path: &Path) -> Result<Self> {
+        let config = Object::beside(path, CONFIG)?;
+        let complete =
+            config.as_ref().is_some_and(|config| config.entries.contains_key("added_tokens_decoder"));
+        Ok(Self {
+            map: if complete { None } else { Object::beside(path, MAP)? },
+            model: Object::beside(path, MODEL)?,
+            config,
+        })
+    }
+
+    /// The tokens that begin and end a text, of a `tokenizer.json` with these `ids`, which works on bytes or not.
+    pub(super) fn find(
+        &self,
+        ids: &HashMap<String, u32>,
+        byte_level: bool,
+    ) -> Result<(Option<u32>, Option<u32>)> {
+        let class = self.class(byte_level);
+        let alone = self.map.is_none() && self.config.is_none() && class.is_none();
+        let usual =
+            |names: &'static [&'static str]| names.iter().copied().find(|&name| ids.contains_key(name));
+        let (bos, eos) = match class.and_then(defaults) {
+            Some(class) => (class.bos, class.eos),
+            None if alone => (usual(&USUAL_BOS), usual(&USUAL_EOS)),
+            None => (None, None),
+        };
+        Ok((self.token("bos_token", bos, ids)?, self.token("eos_token", eos, ids)?))
+    }
+
+    fn token(&self, key: &str, default: Option<&str>, ids: &HashMap<String, u32>) -> Result<Option<u32>> {
+        let mut files = [&self.map, &self.config].into_iter().flatten();
+        let Some((file, value)) = files.find_map(|file| Some((file, file.entries.get(key)?))) else {
+            return Ok(default.and_then(|name| ids.get(name).copied()));
+        };
+        let name = match value {
+            Value::Null => return Ok(None),
+            Value::String(name) => name,
+            Value::Object(token) if token.get("content").is_some_and(Value::is_string) => {
+                token["content"].as_str().unwrap_or_default()
+            }
+            other => {
+                let reason =
+                    format!("`{key}` is {other}; allowed: a token, an object with its `content`, or null");
+                return Err(Error::data(&file.path, reason));
+            }
+        };
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let missing = || {
+            let reason = format!(
+                "`{key}` is {name:?}, which is no token of the tokenizer; allowed: one of its {} tokens, or null",
+                ids.len()
+            );
+            Error::data(&file.path, reason)
+        };
+        ids.get(name).copied().map(Some).ok_or_else(missing)
+    }
+
+    /// The tokenizer's class, or the type of the model whose class it has. [`None`] if no file says so.
+    fn class(&self, byte_level: bool) -> Option<&str> {
+        let class = self.config.as_ref().and_then(|file| file.text("tokenizer_class"));
+        let class = class.or_else(|| self.model.as_ref()?.text("tokenizer_class"));
+        let Some(class) = class else { return self.model.as_ref()?.text("model_type") };
+        let class = class.strip_suffix("Fast").unwrap_or(class);
+        // That class does not work on bytes: transformers takes another for such a file, whatever it is called.
+        Some(if byte_level && class == "LlamaTokenizer" { "TokenizersBackend" } else { class })
+    }
+}
+
+fn defaults(class: &str) -> Option<&'static Class> {
+    CLASSES.iter().find(|known| known.names.contains(&class) || known.models.contains(&class))
+}
