@@ -136,6 +136,13 @@ impl<B: Backend> Llama<B> {
         &self.config
     }
 
+    /// The model with other tokens that begin and end a text, those of another tokenizer.
+    #[must_use]
+    pub fn with_special_tokens(mut self, bos: Option<u32>, eos: Vec<u32>) -> Self {
+        (self.config.bos, self.config.eos) = (bos, eos);
+        self
+    }
+
     /// Logits of the next token at every position.
     ///
     /// # Shapes

@@ -117,7 +117,7 @@ impl<B: Backend> Llama<B> {
         let vocabulary = self.config().vocabulary;
         match prompt.iter().find(|&&token| token as usize >= vocabulary) {
             Some(token) => {
-                let allowed = format!("below the model's vocabulary of {vocabulary}");
+                let allowed = format!("below {vocabulary}, the number of the model's embeddings");
                 Err(Error::argument("token of the prompt", token, allowed))
             }
             None => Ok(()),
