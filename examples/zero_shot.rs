@@ -114,7 +114,9 @@ fn run() -> Result<()> {
     };
     let device = Default::default();
     let model = model(checkpoint, &tokenizer)?;
-    tokenizer.check_fits(model.config().vocabulary)?;
+    if let Some(difference) = tokenizer.compare_vocabulary(model.config().vocabulary) {
+        eprintln!("note: {}: {difference}", checkpoint.display());
+    }
     println!(
         "{}: {} parameters, context {}; {}",
         checkpoint.display(),
@@ -157,14 +159,11 @@ fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
     if !checkpoint.is_dir() {
         return read_llama2c(checkpoint, Layout::Auto, &device);
     }
+    let saved = SavedRun::open(checkpoint)?;
     // Both kinds of folder have a config.json.
-    if ["model.safetensors", "model.safetensors.index.json"]
-        .iter()
-        .any(|name| checkpoint.join(name).is_file())
-    {
+    if saved.config::<serde_json::Value>()?.get("tokenizer_checksum").is_none() {
         return read_hugging_face(checkpoint, Layout::Auto, &device);
     }
-    let saved = SavedRun::open(checkpoint)?;
     let config: SavedConfig = saved.config()?;
     let checksum: String = tokenizer.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
     if checksum != config.tokenizer_checksum {

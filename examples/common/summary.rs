@@ -9,8 +9,8 @@ use burn::train::metric::store::Split;
 use burn_cht::Result;
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::topology::UpdateReport;
 use burn_cht::run::{Criterion, EpochHistory};
+use burn_cht::topology::UpdateReport;
 use serde::Serialize;
 
 use super::{backend, table};
@@ -149,7 +149,12 @@ impl Summary {
 
 /// One row a method, the mean over its seeds.
 pub fn print_table(methods: &[Method], summaries: &[Summary]) {
-    let columns = summaries.first().map_or(&[][..], |summary| &summary.columns);
+    let mut columns: Vec<&(String, usize)> = Vec::new();
+    for column in summaries.iter().flat_map(|summary| &summary.columns) {
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
     let mut header = vec!["method".to_string(), "seeds".into()];
     header.extend(columns.iter().map(|(name, _)| heading(name)));
     header.extend(["density", "ANP", "ITOP", "s"].map(String::from));
@@ -160,8 +165,10 @@ pub fn print_table(methods: &[Method], summaries: &[Summary]) {
             let of = |value: &dyn Fn(&Summary) -> f64, digits: usize| {
                 table::mean_and_spread(&own.iter().map(|summary| value(summary)).collect::<Vec<_>>(), digits)
             };
+            // A run may lack what is measured after training.
             let figure = |name: &str, digits| {
-                of(&|summary| summary.figures.get(name).copied().unwrap_or(f64::NAN), digits)
+                let values = own.iter().filter_map(|summary| summary.figures.get(name).copied());
+                table::mean_and_spread(&values.collect::<Vec<_>>(), digits)
             };
             let mut row = vec![method.to_string(), own.len().to_string()];
             row.extend(columns.iter().map(|(name, digits)| figure(name, *digits)));

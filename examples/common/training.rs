@@ -13,9 +13,9 @@ use burn::train::metric::{Metric, Numeric};
 use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
-use burn_cht::prelude::*;
 use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
+use burn_cht::prelude::*;
 use burn_cht::run::{Patience, ProgressLines, Reseeded, RunFolder, SealedRecorder};
 use burn_cht::{Error, Result};
 use serde::Serialize;
@@ -95,7 +95,8 @@ where
         watch: &Watch,
     ) -> SupervisedTraining<Components<B, M, O>>;
 
-    /// What else is to be known of a run that has ended with `model`; its checkpoints are in `dir`.
+    /// What else is to be known of a run that has ended with `model`; its checkpoints are in `dir`. An error is a
+    /// warning: the run has its summary without it.
     fn measure(&self, _model: &M::InnerModule, _dir: &Path) -> Result<Vec<Figure>> {
         Ok(Vec::new())
     }
@@ -206,7 +207,12 @@ where
             monitor: &monitor,
         };
         let mut summary = finished.summary(&model)?;
-        summary.add(task.measure(&model, folder.path())?);
+        // Whatever becomes of the rest, what has been trained is summarised.
+        folder.write_summary(&summary)?;
+        match task.measure(&model, folder.path()) {
+            Ok(figures) => summary.add(figures),
+            Err(error) => eprintln!("warning: the run is complete, but not what follows training: {error}"),
+        }
         folder.write_summary(&summary)?;
         Ok(summary)
     }

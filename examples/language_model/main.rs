@@ -29,10 +29,10 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
 use burn_cht::data::language::{SequenceLoader, Sequences, Tokenizer};
-use burn_cht::model::llama::Llama;
-use burn_cht::prelude::*;
 use burn_cht::metrics::TokenQuantity;
+use burn_cht::model::llama::Llama;
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups};
+use burn_cht::prelude::*;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
-    generating.generation(None).sampling.validate()?;
+    generating.generation(&[]).sampling.validate()?;
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
@@ -150,9 +150,11 @@ impl OneRun<'_> {
             _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
         };
         if let Some(path) = &settings.checkpoint {
-            let model = read_checkpoint::<B>(path, layout, device)?;
+            let model = read_checkpoint::<B>(path, self.tokenizer, layout, device)?;
             let config = model.config().clone();
-            self.tokenizer.check_fits(config.vocabulary)?;
+            for (name, sequences) in [("training", self.train), ("validation", self.valid)] {
+                self.check_embedded(name, sequences, config.vocabulary)?;
+            }
             if settings.length > config.context {
                 return Err(Error::argument(
                     "length",
@@ -166,13 +168,29 @@ impl OneRun<'_> {
         }
         let first_links = settings.topology.first_links_of_text(method)?;
         let config = settings
-            .shape(self.tokenizer.vocabulary_size())
+            .shape(self.tokenizer)
             .with_density(density)
             .with_topology(first_links)
             .with_weights(settings.topology.weights())
             .with_layout(layout)
             .with_seed(self.job.seed);
         Ok((config.try_init(device)?, settings.declare(topology, &config)))
+    }
+
+    /// Refuses a text with a token that is none of the model's embeddings.
+    fn check_embedded(&self, name: &str, sequences: &Sequences, embeddings: usize) -> Result<()> {
+        if self.tokenizer.vocabulary_size() <= embeddings {
+            return Ok(());
+        }
+        let tokens = (0..sequences.len()).flat_map(|at| sequences.get(at).tokens);
+        match tokens.into_iter().find(|&token| token as usize >= embeddings) {
+            None => Ok(()),
+            Some(token) => Err(Error::argument(
+                "token of the text",
+                format!("{token}, in {name}"),
+                format!("below {embeddings}, the number of the model's embeddings"),
+            )),
+        }
     }
 
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {

@@ -30,10 +30,10 @@ use burn_cht::data::translation::{
 };
 use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
-use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
-use burn_cht::prelude::*;
 use burn_cht::metrics::TokenQuantity;
+use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
+use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
 use clap::Parser;
 use common::comparison::{Comparison, Job};
@@ -135,6 +135,9 @@ fn run() -> Result<()> {
         vocabularies.target().size(),
         backend::describe()
     );
+    if let Some(warning) = settings.tokenize.warning(task.test.target()) {
+        eprintln!("warning: {warning} (--tokenize)");
+    }
     let bleu = match settings.best_by {
         BestBy::Loss => None,
         BestBy::Bleu => Some(BleuMetric::new(settings.bleu(), vocabularies.target())?),
