@@ -5,6 +5,8 @@
 //! initialised with a constant.
 #![cfg(feature = "flex")]
 
+#[cfg(feature = "text")]
+mod examples;
 mod files;
 mod learner;
 mod resume;

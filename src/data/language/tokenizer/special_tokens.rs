@@ -21,118 +21,36 @@ const MODEL: &str = "config.json";
 const USUAL_BOS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
 const USUAL_EOS: [&str; 4] = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"];
 
-/// Classes of tokenizers, the types of models whose class they are, and what they begin and end a text with. Classes
-/// that are not here do neither.
-struct Class {
-    names: &'static [&'static str],
-    models: &'static [&'static str],
-    bos: Option<&'static str>,
-    eos: Option<&'static str>,
-}
-
-const CLASSES: [Class; 8] = [
-    Class {
-        names: &["GPT2Tokenizer", "GPTNeoXTokenizer", "CodeGenTokenizer", "WhisperTokenizer"],
-        models: &[
-            "codegen",
-            "dbrx",
-            "falcon_mamba",
-            "gpt2",
-            "gpt_neo",
-            "gpt_neox",
-            "gptj",
-            "mamba",
-            "mamba2",
-            "mpt",
-            "olmo",
-            "olmoe",
-            "opt",
-            "phi",
-            "rwkv",
-            "starcoder2",
-            "whisper",
-            "xlstm",
-        ],
-        bos: Some("<|endoftext|>"),
-        eos: Some("<|endoftext|>"),
-    },
-    Class {
-        names: &["Qwen2Tokenizer", "Qwen3_5Tokenizer"],
-        models: &["qwen2", "qwen2_moe", "qwen3", "qwen3_5", "qwen3_moe", "qwen3_next"],
-        bos: None,
-        eos: Some("<|endoftext|>"),
-    },
-    Class {
-        names: &[
-            "BartTokenizer",
-            "BarthezTokenizer",
-            "BigBirdTokenizer",
-            "CamembertTokenizer",
-            "CodeLlamaTokenizer",
-            "LEDTokenizer",
-            "LlamaTokenizer",
-            "MBartTokenizer",
-            "MPNetTokenizer",
-            "NllbTokenizer",
-            "NougatTokenizer",
-            "Phi3Tokenizer",
-            "RobertaTokenizer",
-            "SeamlessM4TTokenizer",
-            "XGLMTokenizer",
-            "XLMRobertaTokenizer",
-            "XLNetTokenizer",
-        ],
-        models: &[
-            "bart",
-            "barthez",
-            "big_bird",
-            "camembert",
-            "code_llama",
-            "led",
-            "mbart",
-            "mpnet",
-            "nllb",
-            "nougat",
-            "roberta",
-            "seamless_m4t",
-            "xglm",
-            "xlm-roberta",
-            "xlnet",
-        ],
-        bos: Some("<s>"),
-        eos: Some("</s>"),
-    },
-    Class {
-        names: &["MBart50Tokenizer", "PegasusTokenizer", "T5Tokenizer"],
-        models: &["mbart50", "mt5", "pegasus", "switch_transformers", "t5"],
-        bos: None,
-        eos: Some("</s>"),
-    },
-    Class {
-        names: &["GemmaTokenizer"],
-        models: &["gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "recurrent_gemma", "t5gemma"],
-        bos: Some("<bos>"),
-        eos: Some("<eos>"),
-    },
-    Class {
-        names: &["CohereTokenizer"],
-        models: &["cohere", "cohere2"],
-        bos: Some("<BOS_TOKEN>"),
-        eos: Some("<|END_OF_TURN_TOKEN|>"),
-    },
-    Class {
-        names: &["AlbertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "RemBertTokenizer"],
-        models: &["albert", "deberta", "deberta-v2", "rembert"],
-        bos: Some("[CLS]"),
-        eos: Some("[SEP]"),
-    },
-    Class {
-        names: &["CLIPTokenizer"],
-        models: &["clip"],
-        bos: Some("<|startoftext|>"),
-        eos: Some("<|endoftext|>"),
-    },
+/// Classes of tokenizers (`…Tokenizer`), types of models whose tokenizer is of such a class, and the tokens that begin
+/// and end a text in it. Classes that are not here have neither.
+const CLASSES: [(&str, &str, Ends<&str>); 8] = [
+    (
+        "CodeGen GPT2 GPTNeoX Whisper",
+        "codegen dbrx falcon_mamba gpt2 gpt_neo gpt_neox gptj mamba mamba2 mpt olmo olmoe opt phi rwkv starcoder2 \
+         whisper xlstm",
+        (Some("<|endoftext|>"), Some("<|endoftext|>")),
+    ),
+    ("Qwen2 Qwen3_5", "qwen2 qwen2_moe qwen3 qwen3_5 qwen3_moe qwen3_next", (None, Some("<|endoftext|>"))),
+    (
+        "Bart Barthez BigBird Camembert CodeLlama LED Llama MBart MPNet Nllb Nougat Phi3 Roberta SeamlessM4T XGLM \
+         XLMRoberta XLNet",
+        "bart barthez big_bird camembert code_llama led mbart mpnet nllb nougat roberta seamless_m4t xglm \
+         xlm-roberta xlnet",
+        (Some("<s>"), Some("</s>")),
+    ),
+    ("MBart50 Pegasus T5", "mbart50 mt5 pegasus switch_transformers t5", (None, Some("</s>"))),
+    (
+        "Gemma",
+        "gemma gemma2 gemma3 gemma3_text gemma3n recurrent_gemma t5gemma",
+        (Some("<bos>"), Some("<eos>")),
+    ),
+    ("Cohere", "cohere cohere2", (Some("<BOS_TOKEN>"), Some("<|END_OF_TURN_TOKEN|>"))),
+    ("Albert Deberta DebertaV2 RemBert", "albert deberta deberta-v2 rembert", (Some("[CLS]"), Some("[SEP]"))),
+    ("CLIP", "clip", (Some("<|startoftext|>"), Some("<|endoftext|>"))),
 ];
+
+/// What begins a text, and what ends it.
+type Ends<T> = (Option<T>, Option<T>);
 
 /// A file that is a JSON object.
 struct Object {
@@ -184,19 +102,13 @@ impl SpecialTokens {
     }
 
     /// The tokens that begin and end a text, of a `tokenizer.json` with these `ids`, which works on bytes or not.
-    pub(super) fn find(
-        &self,
-        ids: &HashMap<String, u32>,
-        byte_level: bool,
-    ) -> Result<(Option<u32>, Option<u32>)> {
+    pub(super) fn find(&self, ids: &HashMap<String, u32>, byte_level: bool) -> Result<Ends<u32>> {
         let class = self.class(byte_level);
         let alone = self.map.is_none() && self.config.is_none() && class.is_none();
-        let usual =
-            |names: &'static [&'static str]| names.iter().copied().find(|&name| ids.contains_key(name));
-        let (bos, eos) = match class.and_then(defaults) {
-            Some(class) => (class.bos, class.eos),
+        let usual = |names: &'static [&str]| names.iter().copied().find(|&name| ids.contains_key(name));
+        let (bos, eos) = match class {
             None if alone => (usual(&USUAL_BOS), usual(&USUAL_EOS)),
-            None => (None, None),
+            class => class.and_then(of_class).unwrap_or_default(),
         };
         Ok((self.token("bos_token", bos, ids)?, self.token("eos_token", eos, ids)?))
     }
@@ -242,6 +154,12 @@ impl SpecialTokens {
     }
 }
 
-fn defaults(class: &str) -> Option<&'static Class> {
-    CLASSES.iter().find(|known| known.names.contains(&class) || known.models.contains(&class))
+fn of_class(class: &str) -> Option<Ends<&'static str>> {
+    let name = class.strip_suffix("Tokenizer");
+    let of = |words: &str, word: &str| words.split(' ').any(|other| other == word);
+    let known = CLASSES.iter().find(|(names, models, _)| match name {
+        Some(name) => of(names, name),
+        None => of(models, class),
+    });
+    known.map(|&(_, _, ends)| ends)
 }
