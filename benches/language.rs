@@ -21,8 +21,8 @@ use burn_cht::data::language::SequenceBatch;
 use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{Method, TopologyConfig, stream};
 use burn_cht::optim::SparseOptimizer;
+use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ impl Training {
     fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
         let stepped = self.optim.try_step(1e-3, model, grads);
-        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{failed}")));
     }
 
     fn step(&mut self, batch: SequenceBatch<B>) {

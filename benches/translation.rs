@@ -16,10 +16,10 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::prelude::*;
 use burn::train::{TrainOutput, TrainStep};
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
-use burn_cht::model::transformer::{Transformer, TransformerConfig};
-use burn_cht::topology::{Method, TopologyConfig, stream};
 use burn_cht::metrics::TokenOutput;
+use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::optim::{FusedAdam, FusedAdamConfig, SparseOptimizer};
+use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ impl Translation {
     fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
         let stepped = self.optim.try_step(1e-4, model, grads);
-        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{failed}")));
     }
 }
 

@@ -15,8 +15,8 @@ use burn::train::TrainStep;
 use burn_cht::data::{ImageBatch, ImageBatcher, ImageItem, Normalisation, mnist_5k};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{TopologyConfig, stream};
 use burn_cht::optim::{CarriesMoments, FusedSgd, FusedSgdConfig, SparseOptimizer};
+use burn_cht::topology::{TopologyConfig, stream};
 use rand::seq::SliceRandom;
 
 pub type B = Autodiff<Flex>;
@@ -83,7 +83,7 @@ impl<O: CarriesMoments<Flex>> Training<O> {
     pub fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
         let stepped = self.optim.try_step(LEARNING_RATE, model, grads);
-        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{failed}")));
     }
 }
 

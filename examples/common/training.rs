@@ -122,7 +122,7 @@ where
     /// but for its field `backend`.
     pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
         let knobs = self.optimizer;
-        knobs.check()?;
+        knobs.validate()?;
         if self.patience == Some(0) {
             return Err(Error::argument("patience", 0, "at least 1"));
         }
@@ -149,6 +149,7 @@ where
         }
         if !resume {
             optimizer.bind(&self.model)?;
+            optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         }
         let (folder, loaders) = if resume {
             let folder = RunFolder::resume(&dir, config, &["backend"])?;
@@ -211,7 +212,9 @@ where
         folder.write_summary(&summary)?;
         match task.measure(&model, folder.path()) {
             Ok(figures) => summary.add(figures),
-            Err(error) => eprintln!("warning: the run is complete, but not what follows training: {error}"),
+            Err(error) => {
+                eprintln!("warning: the run is complete, but not what follows training: {}", error.report());
+            }
         }
         folder.write_summary(&summary)?;
         Ok(summary)

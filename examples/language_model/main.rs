@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", error.report());
             ExitCode::FAILURE
         }
     }
@@ -136,21 +136,18 @@ struct OneRun<'a> {
 
 impl OneRun<'_> {
     fn model<B: Backend>(&self, device: &B::Device) -> Result<(Llama<B>, TopologyConfig)> {
-        let (settings, method) = (self.settings, self.job.method);
-        let layout = settings.topology.layout.layout();
+        let settings = self.settings;
         let run = Run {
-            method,
+            method: self.job.method,
             total_steps: settings.steps.steps,
             steps_per_epoch: settings.steps.evaluate_every,
             seed: self.job.seed,
+            features: None,
         };
         let topology = settings.topology.config(&run)?;
-        let density = match method {
-            Method::Dense => 1.0,
-            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
-        };
+        let sparse = settings.topology.settings(&topology)?;
         if let Some(path) = &settings.checkpoint {
-            let model = read_checkpoint::<B>(path, self.tokenizer, layout, device)?;
+            let model = read_checkpoint::<B>(path, self.tokenizer, sparse.layout, device)?;
             let config = model.config().clone();
             for (name, sequences) in [("training", self.train), ("validation", self.valid)] {
                 self.check_embedded(name, sequences, config.vocabulary)?;
@@ -163,17 +160,10 @@ impl OneRun<'_> {
                 ));
             }
             let score = settings.prune.score();
-            let model = if density < 1.0 { model.pruned(density, score)? } else { model };
+            let model = if sparse.density < 1.0 { model.pruned(sparse.density, score)? } else { model };
             return Ok((model, settings.declare(topology, &config)));
         }
-        let first_links = settings.topology.first_links_of_text(method)?;
-        let config = settings
-            .shape(self.tokenizer)
-            .with_density(density)
-            .with_topology(first_links)
-            .with_weights(settings.topology.weights())
-            .with_layout(layout)
-            .with_seed(self.job.seed);
+        let config = settings.shape(self.tokenizer).with_sparse(sparse);
         Ok((config.try_init(device)?, settings.declare(topology, &config)))
     }
 
@@ -185,11 +175,10 @@ impl OneRun<'_> {
         let tokens = (0..sequences.len()).flat_map(|at| sequences.get(at).tokens);
         match tokens.into_iter().find(|&token| token as usize >= embeddings) {
             None => Ok(()),
-            Some(token) => Err(Error::argument(
-                "token of the text",
-                format!("{token}, in {name}"),
-                format!("below {embeddings}, the number of the model's embeddings"),
-            )),
+            Some(token) => {
+                let allowed = format!("below {embeddings}, the number of the model's embeddings");
+                Err(Error::argument("token", token, allowed).of(format!("the {name} text")))
+            }
         }
     }
 

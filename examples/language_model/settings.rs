@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::common::optimizer::OptimizerKnobs;
-use crate::common::topology::TopologyKnobs;
+use crate::common::topology::TopologyOptions;
 use crate::rate::RateKnobs;
 use crate::tokens::StepKnobs;
 use crate::writer::hex;
@@ -26,7 +26,7 @@ pub struct Settings {
     /// Text: king-james (embedded), wikitext-2, tinyshakespeare, or files of your own (files)
     #[arg(long, default_value_t = LanguageSource::KingJames)]
     pub dataset: LanguageSource,
-    /// Folder of the text's files [default: datasets/NAME]
+    /// Folder of the text's files [default: datasets/NAME]; with files it may be a single file too
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub data: Option<PathBuf>,
@@ -104,7 +104,7 @@ pub struct Settings {
     pub optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    pub topology: TopologyKnobs,
+    pub topology: TopologyOptions,
 }
 
 /// What this example sets otherwise than the others.
@@ -148,12 +148,8 @@ impl Settings {
         match (self.tokenizer.as_deref(), &self.checkpoint) {
             (None, Some(checkpoint)) if checkpoint.is_dir() => Tokenizer::load(checkpoint).map(Some),
             (None, Some(checkpoint)) => {
-                let name = format!("tokenizer of {}", checkpoint.display());
-                Err(Error::argument(
-                    name,
-                    "not given",
-                    "--tokenizer FILE: a llama2.c model comes without one",
-                ))
+                let allowed = "--tokenizer FILE: a llama2.c model comes without one";
+                Err(Error::argument("tokenizer", "not given", allowed).of(checkpoint.display().to_string()))
             }
             (None | Some("bpe"), _) => Ok(None),
             (Some("bytes"), _) => Tokenizer::bytes().map(Some),

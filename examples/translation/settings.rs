@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::common::optimizer::OptimizerKnobs;
 use crate::common::summary::Score;
-use crate::common::topology::TopologyKnobs;
+use crate::common::topology::TopologyOptions;
 use crate::tokens::StepKnobs;
 
 /// Everything that makes two runs of one method and seed the same.
@@ -95,7 +95,7 @@ pub struct Settings {
     pub optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    pub topology: TopologyKnobs,
+    pub topology: TopologyOptions,
 }
 
 /// The metric that the best checkpoint is chosen by.
@@ -142,9 +142,9 @@ pub enum TyingKind {
 
 impl Settings {
     /// Refuses what is out of its range before anything is read.
-    pub fn check(&self) -> Result<()> {
-        self.topology.check()?;
-        self.optimizer.check()?;
+    pub fn validate(&self) -> Result<()> {
+        self.topology.validate()?;
+        self.optimizer.validate()?;
         self.steps.epochs()?;
         if self.tying == TyingKind::All && self.separate {
             return Err(Error::argument("tying", "all", "none or target with separate vocabularies"));

@@ -16,7 +16,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::{ActivationOps, FloatTensor, FloatTensorOps};
 use burn::tensor::{TensorData, TensorMetadata};
 
-use super::{DenseGradientSlot, Index, Kernel, Wanted};
+use super::{GradientRequest, Index, Kernel, Wanted};
 
 /// [`super::sparse_linear`] on the primitives of backend `B`; the last argument asks for the positive part.
 pub(super) type Path<B> = fn(
@@ -24,7 +24,7 @@ pub(super) type Path<B> = fn(
     FloatTensor<B>,
     Option<FloatTensor<B>>,
     &Arc<Index>,
-    Option<&Arc<DenseGradientSlot>>,
+    Option<&Arc<GradientRequest>>,
     bool,
 ) -> FloatTensor<B>;
 
@@ -79,7 +79,7 @@ fn tracked<B: Backend, C: CheckpointStrategy>(
     values: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
     relu: bool,
 ) -> FloatTensor<B> {
     let x: FloatTensor<Autodiff<Flex>> = same(x);
@@ -97,7 +97,7 @@ fn tracked<B: Backend, C: CheckpointStrategy>(
                         values: x.is_tracked().then(|| prep.checkpoint(&values)),
                         rectified: relu.then(|| output.clone()),
                         index: index.clone(),
-                        slot: slot.cloned(),
+                        request: request.cloned(),
                     };
                     prep.finish(state, output)
                 }
@@ -123,14 +123,14 @@ struct State {
     /// The output, if it is a positive part: whoever reads it next keeps it anyway.
     rectified: Option<FloatTensor<Flex>>,
     index: Arc<Index>,
-    slot: Option<Arc<DenseGradientSlot>>,
+    request: Option<Arc<GradientRequest>>,
 }
 
 impl<const N: usize> Backward<Flex, N> for SparseLinear {
     type State = State;
 
     fn backward(self, ops: Ops<State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let State { x, values, rectified, index, slot } = ops.state;
+        let State { x, values, rectified, index, request } = ops.state;
         let [inputs, outputs] = index.shape();
         let dy = contiguous(&grads.consume::<Flex>(&ops.node));
         let x = x.map(|x| contiguous(&checkpointer.retrieve_node_output::<FloatTensor<Flex>>(x)));
@@ -150,12 +150,12 @@ impl<const N: usize> Backward<Flex, N> for SparseLinear {
                 kernel.backward_relu(&index, batch, x_floats, value_floats, floats(y), floats(&dy), wanted)
             }
         };
-        if let (Some(slot), Some(x)) = (slot.filter(|slot| slot.is_armed()), x) {
+        if let (Some(request), Some(x)) = (request.filter(|request| request.wants_dense()), x) {
             let dy = match rectified {
                 None => dy,
                 Some(y) => Flex::relu_backward(y, dy),
             };
-            slot.add(Flex::float_matmul(Flex::float_transpose(x), dy).into_data());
+            request.leave(Flex::float_matmul(Flex::float_transpose(x), dy));
         }
         let shapes = [vec![batch, inputs], vec![index.nnz()], vec![outputs]];
         let gradients = [gradients.input, gradients.values, gradients.bias];

@@ -29,15 +29,15 @@ mod narrow;
 mod ops;
 mod panel;
 mod parallel;
+mod request;
 mod run;
-mod slot;
 
 pub(crate) use clock::timed;
 pub use clock::{Part, time_spent};
 pub use index::Index;
 pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu};
+pub use request::GradientRequest;
 pub use run::{Gradients, Kernel, Wanted};
-pub use slot::DenseGradientSlot;
 
 /// Every instruction set of this CPU that the kernels have a path for.
 #[must_use]

@@ -10,7 +10,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 #[cfg(feature = "flex")]
 use super::flex;
-use super::{DenseGradientSlot, Index};
+use super::{GradientRequest, Index};
 
 /// Whether [`sparse_linear`] runs the kernels on this backend: Flex and `Autodiff<Flex>` with either of Burn's
 /// checkpointing strategies. They serve f32 tensors; others take the fallback even there.
@@ -28,8 +28,7 @@ pub fn has_kernel<B: Backend>() -> bool {
 /// O(batch · (nnz + d_input + d_output)). Every other backend builds the dense weight from the values for each call
 /// ([`dense_linear`]): correct and differentiable, no faster than a dense layer.
 ///
-/// `slot`, if armed when the backward pass comes by, receives the dense weight gradient as well; see
-/// [`DenseGradientSlot`] for when it stays empty.
+/// The backward pass leaves the dense weight gradient in `request` as well, if that is wanted; see [`GradientRequest`].
 ///
 /// # Shapes
 ///
@@ -43,9 +42,9 @@ pub fn sparse_linear<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
 ) -> Tensor<B, 2> {
-    linear_with(x, values, bias, index, slot, false)
+    linear_with(x, values, bias, index, request, false)
 }
 
 /// `relu(x · W (+ bias))`: the value and gradient of [`sparse_linear`] with Burn's `relu` behind it, in the same pass
@@ -63,9 +62,9 @@ pub fn sparse_linear_relu<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
 ) -> Tensor<B, 2> {
-    linear_with(x, values, bias, index, slot, true)
+    linear_with(x, values, bias, index, request, true)
 }
 
 fn linear_with<B: Backend>(
@@ -73,7 +72,7 @@ fn linear_with<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
     rectified: bool,
 ) -> Tensor<B, 2> {
     let [inputs, outputs] = index.shape();
@@ -92,9 +91,11 @@ fn linear_with<B: Backend>(
         let x = x.into_primitive().tensor();
         let values = values.into_primitive().tensor();
         let bias = bias.map(|bias| bias.into_primitive().tensor());
-        return Tensor::from_primitive(TensorPrimitive::Float(path(x, values, bias, index, slot, rectified)));
+        return Tensor::from_primitive(TensorPrimitive::Float(path(
+            x, values, bias, index, request, rectified,
+        )));
     }
-    let _ = slot;
+    let _ = request;
     let y = dense_linear(x, values, bias, index);
     if rectified { relu(y) } else { y }
 }

@@ -10,11 +10,13 @@ pub(crate) mod dropout;
 mod feed_forward;
 pub mod hook;
 mod linear;
+mod settings;
 pub(crate) mod weight;
 
 pub use attention::{AttentionInput, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig};
 pub use cache::KeyValueCache;
 pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};
 pub use linear::{SparseLinear, SparseLinearConfig};
-pub(crate) use weight::Transport;
+pub use settings::SparseSettings;
+pub(crate) use settings::forward_settings;
 pub use weight::{Layout, SparseWeight, SparseWeightRecord};

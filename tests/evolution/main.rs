@@ -3,6 +3,8 @@
 #![recursion_limit = "256"]
 
 mod bad_input;
+mod custom;
+mod frozen;
 mod invariants;
 mod layer;
 mod layouts;
@@ -13,5 +15,6 @@ mod records;
 mod reports;
 mod resume;
 mod spy;
+mod start;
 mod stepping;
 mod walking;

@@ -77,7 +77,7 @@ impl Setup {
             seed: 1,
             topology: TopologyConfig::new(method, steps)
                 .with_update_interval(4)
-                .with_final_sparsity(1.0 - density)
+                .with_sparsity(1.0 - density)
                 .with_chain(Chain::feeds(PATHS[0], PATHS[1])),
         }
     }
@@ -88,15 +88,11 @@ impl Setup {
     }
 
     pub fn net(&self) -> Net<B> {
-        let composition = self.topology.composition();
-        let density = self.topology.initial_density(self.density).unwrap();
+        let settings = self.topology.settings().with_layout(self.layout);
         let device = Default::default();
         let layers = (0..2).map(|index| {
             SparseLinearConfig::new(self.widths[index], self.widths[index + 1])
-                .with_density(density)
-                .with_topology(composition.init.clone())
-                .with_layout(self.layout)
-                .with_seed(self.seed * 2 + index as u64)
+                .with_sparse(settings.clone().with_seed(self.seed * 2 + index as u64))
                 .init(&device)
         });
         Net { encoder: Encoder { layers: layers.collect() }, head: dense(self.widths[2], OUTPUTS, self.seed) }
@@ -162,10 +158,7 @@ impl<O: CarriesMoments<Flex>> Training<O> {
         let loss = loss(&self.net, batch(self.widths, self.done + 1));
         let value = loss.clone().into_scalar();
         let grads = GradientsParams::from_grads(loss.backward(), &self.net);
-        match self.optim.try_step(0.05, self.net.clone(), grads) {
-            Ok(net) => self.net = net,
-            Err(failed) => return Err(failed.1),
-        }
+        self.net = self.optim.try_step(0.05, self.net.clone(), grads)?;
         self.done += 1;
         Ok(value)
     }

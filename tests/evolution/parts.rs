@@ -27,6 +27,7 @@ fn view(links: &Arc<Links>, seed: usize, first_column: usize) -> LayerView<Devic
         links: links.clone(),
         weights: links.iter().map(|(row, column)| value(row, column) + 20.0).collect(),
         link_gradients: None,
+        first_moments: None,
         dense_gradients: Some(dense),
         device: Device::default(),
         on_host: true,
@@ -41,7 +42,7 @@ fn config(method: Method, parts: Option<usize>) -> TopologyConfig {
         .with_early_stop(1.0)
         .with_seed(3);
     let config = match method {
-        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_final_sparsity(0.8),
+        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_sparsity(0.8),
         _ => config,
     };
     match parts {
@@ -135,6 +136,6 @@ fn parts_that_do_not_divide_a_layer_are_refused_by_its_name() {
         let config = config(Method::Chts, Some(parts));
         config.try_init().and_then(|mut manager| manager.bind(&[("query", &links)])).unwrap_err().to_string()
     };
-    assert_eq!(refused(4), "`parts of `query`` is 4; allowed: a divisor of its 6 outputs");
-    assert_eq!(refused(0), "`parts of `**`` is 0; allowed: at least 1");
+    assert_eq!(refused(4), "`parts` of `query` is 4; allowed: a divisor of its 6 outputs");
+    assert_eq!(refused(0), "`parts` of `**` is 0; allowed: at least 1");
 }

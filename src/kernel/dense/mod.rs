@@ -32,7 +32,7 @@ pub(crate) use dropout::dropped;
 pub use gate::{composed_gate, gate};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use linear::linear;
-pub(crate) use masked::{MaskedGradient, masked_linear};
+pub(crate) use masked::masked_linear;
 pub(crate) use multi_head::multi_head_attention;
 pub use norm::{composed_rms_norm, rms_norm};
 pub use rotation::{composed_rotation, rotation};

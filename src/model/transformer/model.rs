@@ -12,8 +12,8 @@ use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTab
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
 use crate::kernel::{Part, timed};
-use crate::nn::dropout::dropped;
 use crate::metrics::TokenOutput;
+use crate::nn::dropout::dropped;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
@@ -85,13 +85,13 @@ impl<B: Backend> Transformer<B> {
     /// [`Error::Argument`] for a side that is too long.
     pub fn fit(&self, batch: &TranslationBatch<B>) -> Result<()> {
         let sides = [
-            ("source length of a batch", batch.source.dims()[1], self.source_positions.len()),
+            ("source length", batch.source.dims()[1], self.source_positions.len()),
             // The last token is predicted and not read.
-            ("target length of a batch", batch.target.dims()[1], self.target_positions.len() + 1),
+            ("target length", batch.target.dims()[1], self.target_positions.len() + 1),
         ];
         match sides.into_iter().find(|(_, length, positions)| length > positions) {
             Some((name, length, positions)) => {
-                Err(Error::argument(name, length, format!("at most {positions} tokens")))
+                Err(Error::argument(name, length, format!("at most {positions} tokens")).of("a batch"))
             }
             None => Ok(()),
         }

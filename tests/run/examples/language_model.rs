@@ -88,7 +88,8 @@ fn a_sample_with_numbers_that_are_no_tokens_is_made() {
     let mut arguments = short(&data, &path(&data, "out"));
     arguments.extend(["--methods".into(), "static".into(), "--sample-temperature".into(), "50".into()]);
     let (printed, warned) = succeeds("language_model", &arguments);
-    assert!(printed.contains("\na sample:\n") && warned.is_empty(), "{printed}\n{warned}");
+    assert!(printed.contains("\na sample:\n"), "{printed}");
+    assert!(!warned.contains("the run is complete, but"), "{warned}");
 }
 
 /// Writes a model of which the likeliest next token after token `i` is `next[i]`, among `next.len()` embeddings.
@@ -166,7 +167,7 @@ fn a_token_above_the_embeddings_is_refused_with_both_numbers_and_other_text_is_n
     let output = train("refused");
     let error = texts(&output).1;
     assert!(!output.status.success());
-    assert!(error.contains("`token of the text` is 8, in validation; allowed: below 8"), "{error}");
+    assert!(error.contains("`token` of the validation text is 8; allowed: below 8"), "{error}");
 }
 
 #[test]

@@ -24,7 +24,10 @@ use self::sentencepiece::SentencePiece;
 use self::special_tokens::SpecialTokens;
 pub use self::stream::TextStream;
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{Input, write_atomically};
+
+/// The longest `tokenizer.json`, in bytes.
+const LONGEST: usize = 1 << 30;
 
 const JSON: &str = "tokenizer.json";
 const MODEL: &str = "tokenizer.model";
@@ -78,21 +81,27 @@ impl Tokenizer {
             };
             path.push(name);
         }
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        let kind = match extension.as_deref() {
+        let read = || fs::read(&path).map_err(Error::io(&path));
+        match extension.as_deref() {
             Some("json") => {
-                let special = SpecialTokens::beside(&path)?;
-                Kind::HuggingFace(Box::new(HuggingFace::parse(&path, &bytes, &special)?))
+                let json = Input::open(&path)?.text(LONGEST)?.into_bytes();
+                let model = HuggingFace::parse(&path, &json, &SpecialTokens::beside(&path)?)?;
+                Ok(Self::new(Kind::HuggingFace(Box::new(model)), json))
             }
-            Some("model") => Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)),
-            Some("bin") => Kind::Llama2c(Pieces::parse(&path, &bytes)?),
+            Some("model") => {
+                let bytes = read()?;
+                Ok(Self::new(Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)), bytes))
+            }
+            Some("bin") => {
+                let bytes = read()?;
+                Ok(Self::new(Kind::Llama2c(Pieces::parse(&path, &bytes)?), bytes))
+            }
             _ => {
                 let names = "*.json (Hugging Face), *.model (SentencePiece) or *.bin (llama2.c)";
-                return Err(Error::data(path, format!("not the name of a tokenizer; allowed: {names}")));
+                Err(Error::data(path, format!("not the name of a tokenizer; allowed: {names}")))
             }
-        };
-        Ok(Self::new(kind, bytes))
+        }
     }
 
     /// The tokenizer whose tokens are the 256 bytes, behind one that begins and one that ends a text.

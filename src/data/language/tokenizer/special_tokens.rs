@@ -5,12 +5,12 @@
 //! `tokenizer_config.json` or of `config.json`, or the class of the model's type.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::file::JsonObject;
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 const MAP: &str = "special_tokens_map.json";
@@ -52,37 +52,11 @@ const CLASSES: [(&str, &str, Ends<&str>); 8] = [
 /// What begins a text, and what ends it.
 type Ends<T> = (Option<T>, Option<T>);
 
-/// A file that is a JSON object.
-struct Object {
-    path: PathBuf,
-    entries: Map<String, Value>,
-}
-
-impl Object {
-    /// The file `name` beside `path`, if there is one.
-    fn beside(path: &Path, name: &str) -> Result<Option<Self>> {
-        let path = path.with_file_name(name);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path)(error)),
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(entries) => Ok(Some(Self { path, entries })),
-            Err(error) => Err(Error::data(path, format!("no JSON object: {error}"))),
-        }
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.entries.get(key)?.as_str()
-    }
-}
-
 /// The files beside a `tokenizer.json`, as far as they are there.
 pub(super) struct SpecialTokens {
-    map: Option<Object>,
-    config: Option<Object>,
-    model: Option<Object>,
+    map: Option<JsonObject>,
+    config: Option<JsonObject>,
+    model: Option<JsonObject>,
 }
 
 impl SpecialTokens {
@@ -91,12 +65,13 @@ impl SpecialTokens {
 
     /// Reads what lies beside the `tokenizer.json` at `path`.
     pub(super) fn beside(path: &Path) -> Result<Self> {
-        let config = Object::beside(path, CONFIG)?;
+        let beside = |name: &str| JsonObject::read_if_there(path.with_file_name(name));
+        let config = beside(CONFIG)?;
         let complete =
             config.as_ref().is_some_and(|config| config.entries.contains_key("added_tokens_decoder"));
         Ok(Self {
-            map: if complete { None } else { Object::beside(path, MAP)? },
-            model: Object::beside(path, MODEL)?,
+            map: if complete { None } else { beside(MAP)? },
+            model: beside(MODEL)?,
             config,
         })
     }
@@ -124,30 +99,20 @@ impl SpecialTokens {
             Value::Object(token) if token.get("content").is_some_and(Value::is_string) => {
                 token["content"].as_str().unwrap_or_default()
             }
-            other => {
-                let reason =
-                    format!("`{key}` is {other}; allowed: a token, an object with its `content`, or null");
-                return Err(Error::data(&file.path, reason));
-            }
+            other => return Err(file.wrong(key, other, "a token, an object with its `content`, or null")),
         };
         if name.is_empty() {
             return Ok(None);
         }
-        let missing = || {
-            let reason = format!(
-                "`{key}` is {name:?}, which is no token of the tokenizer; allowed: one of its {} tokens, or null",
-                ids.len()
-            );
-            Error::data(&file.path, reason)
-        };
+        let missing = || file.wrong(key, value, &format!("null, or one of the tokenizer's {} tokens", ids.len()));
         ids.get(name).copied().map(Some).ok_or_else(missing)
     }
 
     /// The tokenizer's class, or the type of the model whose class it has. [`None`] if no file says so.
-    fn class(&self, byte_level: bool) -> Option<&str> {
-        let class = self.config.as_ref().and_then(|file| file.text("tokenizer_class"));
-        let class = class.or_else(|| self.model.as_ref()?.text("tokenizer_class"));
-        let Some(class) = class else { return self.model.as_ref()?.text("model_type") };
+    fn class<'a>(&'a self, byte_level: bool) -> Option<&'a str> {
+        let text = |file: &'a Option<JsonObject>, key| file.as_ref()?.entries.get(key)?.as_str();
+        let class = text(&self.config, "tokenizer_class").or_else(|| text(&self.model, "tokenizer_class"));
+        let Some(class) = class else { return text(&self.model, "model_type") };
         let class = class.strip_suffix("Fast").unwrap_or(class);
         // That class does not work on bytes: transformers takes another for such a file, whatever it is called.
         Some(if byte_level && class == "LlamaTokenizer" { "TokenizersBackend" } else { class })

@@ -1,81 +1,47 @@
 //! `config.json` and `generation_config.json` as `transformers` writes them.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{JsonObject, write_atomically};
 use crate::model::llama::LlamaConfig;
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
-/// A file that is a JSON object, or an object in one.
-struct Fields {
-    path: PathBuf,
-    entries: Map<String, Value>,
+/// What a count is.
+const COUNT: &str = "a whole number of at least 1";
+
+fn need(fields: &JsonObject, key: &str) -> Result<usize> {
+    let missing = || Error::data(&fields.path, format!("`{key}` is missing; allowed: {COUNT}"));
+    fields.find(key, COUNT)?.ok_or_else(missing)
 }
 
-impl Fields {
-    fn read(path: PathBuf) -> Result<Self> {
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(entries) => Ok(Self { path, entries }),
-            Err(error) => Err(Error::data(path, format!("no JSON object: {error}"))),
-        }
-    }
+fn flag(fields: &JsonObject, key: &str) -> Result<bool> {
+    Ok(fields.find(key, "true or false")?.unwrap_or(false))
+}
 
-    /// The value of `key`; none if it is missing or null.
-    fn find<T: DeserializeOwned>(&self, key: &str, allowed: &str) -> Result<Option<T>> {
-        match self.entries.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match T::deserialize(value) {
-                Ok(found) => Ok(Some(found)),
-                Err(_) => Err(Error::data(&self.path, format!("`{key}` is {value}; allowed: {allowed}"))),
-            },
-        }
-    }
-
-    fn need(&self, key: &str) -> Result<usize> {
-        let allowed = "a whole number of at least 1";
-        let missing = || Error::data(&self.path, format!("`{key}` is missing; allowed: {allowed}"));
-        self.find(key, allowed)?.ok_or_else(missing)
-    }
-
-    fn flag(&self, key: &str) -> Result<bool> {
-        Ok(self.find(key, "true or false")?.unwrap_or(false))
-    }
-
-    /// The token or tokens that `key` names, none for null and for negative numbers, which older files have in place of
-    /// null. [`None`] if the key is missing.
-    fn tokens(&self, key: &str) -> Result<Option<Vec<u32>>> {
-        let Some(value) = self.entries.get(key) else { return Ok(None) };
-        let wrong = || {
-            Error::data(
-                &self.path,
-                format!("`{key}` is {value}; allowed: a token, a list of tokens, or null"),
-            )
-        };
-        let numbers = match value {
-            Value::Null => &[],
-            Value::Array(numbers) => numbers.as_slice(),
-            number => std::slice::from_ref(number),
-        };
-        let token = |number: &Value| number.as_i64().ok_or_else(wrong);
-        let numbers = numbers.iter().map(token).collect::<Result<Vec<_>>>()?;
-        let tokens = numbers.into_iter().filter(|&number| number >= 0);
-        tokens.map(|number| u32::try_from(number).map_err(|_| wrong())).collect::<Result<_>>().map(Some)
-    }
+/// The token or tokens that `key` names, none for null and for negative numbers, which older files have in place of
+/// null. [`None`] if the key is missing.
+fn tokens(fields: &JsonObject, key: &str) -> Result<Option<Vec<u32>>> {
+    let Some(value) = fields.entries.get(key) else { return Ok(None) };
+    let wrong = || fields.wrong(key, value, "a token, a list of tokens, or null");
+    let numbers = match value {
+        Value::Null => &[],
+        Value::Array(numbers) => numbers.as_slice(),
+        number => std::slice::from_ref(number),
+    };
+    let numbers = numbers.iter().map(|number| number.as_i64().ok_or_else(wrong));
+    let tokens = numbers.filter(|number| !matches!(number, Ok(..0)));
+    tokens.map(|number| u32::try_from(number?).map_err(|_| wrong())).collect::<Result<_>>().map(Some)
 }
 
 /// Reads the configuration of a dense model from a folder. Settings that change the computation in ways this model does
 /// not know are refused.
 pub(super) fn read(folder: &Path) -> Result<LlamaConfig> {
-    let fields = Fields::read(folder.join(CONFIG))?;
+    let fields = JsonObject::read(folder.join(CONFIG))?;
     let refuse = |what: String| Err(Error::data(&fields.path, what));
     let kind: Option<String> = fields.find("model_type", "llama")?;
     if let Some(kind) = kind.filter(|kind| kind != "llama") {
@@ -86,25 +52,25 @@ pub(super) fn read(folder: &Path) -> Result<LlamaConfig> {
         return refuse(format!("`hidden_act` is `{activation}`; only `silu` can be read"));
     }
     for bias in ["attention_bias", "mlp_bias"] {
-        if fields.flag(bias)? {
+        if flag(&fields, bias)? {
             return refuse(format!("`{bias}` is true; only false can be read: the projections have no bias"));
         }
     }
     let [bos, eos] = special_tokens(&fields, folder)?;
     let config = LlamaConfig::new(
-        fields.need("vocab_size")?,
-        fields.need("hidden_size")?,
-        fields.need("intermediate_size")?,
-        fields.need("num_hidden_layers")?,
-        fields.need("num_attention_heads")?,
+        need(&fields, "vocab_size")?,
+        need(&fields, "hidden_size")?,
+        need(&fields, "intermediate_size")?,
+        need(&fields, "num_hidden_layers")?,
+        need(&fields, "num_attention_heads")?,
     )
-    .with_kv_heads(fields.find("num_key_value_heads", "a whole number of at least 1")?)
-    .with_context(fields.find("max_position_embeddings", "a whole number of at least 1")?.unwrap_or(2048))
+    .with_kv_heads(fields.find("num_key_value_heads", COUNT)?)
+    .with_context(fields.find("max_position_embeddings", COUNT)?.unwrap_or(2048))
     .with_bos(bos.first().copied())
     .with_eos(eos)
     .with_rope_theta(rope_theta(&fields)?)
     .with_norm_epsilon(fields.find("rms_norm_eps", "a number above 0")?.unwrap_or(1e-6))
-    .with_tied_head(fields.flag("tie_word_embeddings")?);
+    .with_tied_head(flag(&fields, "tie_word_embeddings")?);
     if let Err(error) = config.validate() {
         return refuse(format!("it describes no model: {error}"));
     }
@@ -120,7 +86,7 @@ pub(super) fn read(folder: &Path) -> Result<LlamaConfig> {
 /// The base of the rotary frequencies. Settings inside of `rope_scaling` (which older versions of transformers had),
 /// or else inside of `rope_parameters` (since version 5), come before `rope_theta` outside of them; an object that is
 /// empty counts for none.
-fn rope_theta(fields: &Fields) -> Result<f64> {
+fn rope_theta(fields: &JsonObject) -> Result<f64> {
     const NUMBER: &str = "a number above 0";
     let mut rope = Map::new();
     for key in ["rope_scaling", "rope_parameters"] {
@@ -128,7 +94,7 @@ fn rope_theta(fields: &Fields) -> Result<f64> {
             rope = fields.find(key, "an object or null")?.unwrap_or_default();
         }
     }
-    let rope = Fields { path: fields.path.clone(), entries: rope };
+    let rope = JsonObject { path: fields.path.clone(), entries: rope };
     // `type` is what older versions called it.
     let kind: Option<String> = match rope.find("rope_type", "default")? {
         None => rope.find("type", "default")?,
@@ -145,17 +111,14 @@ fn rope_theta(fields: &Fields) -> Result<f64> {
 
 /// The tokens that begin and end a text. `generation_config.json` comes first: it is what transformers generates by.
 /// Keys that `config.json` lacks, which is not the same as null, are 1 and 2, as in transformers.
-fn special_tokens(config: &Fields, folder: &Path) -> Result<[Vec<u32>; 2]> {
-    let generation = match Fields::read(folder.join(GENERATION)) {
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-        read => Some(read?),
-    };
-    let tokens = |key: &str, default: u32| {
-        let said = config.tokens(key)?.unwrap_or_else(|| vec![default]);
-        let generating = generation.as_ref().map(|file| file.tokens(key)).transpose()?.flatten();
+fn special_tokens(config: &JsonObject, folder: &Path) -> Result<[Vec<u32>; 2]> {
+    let generation = JsonObject::read_if_there(folder.join(GENERATION))?;
+    let find = |key: &str, default: u32| -> Result<Vec<u32>> {
+        let said = tokens(config, key)?.unwrap_or_else(|| vec![default]);
+        let generating = generation.as_ref().map(|file| tokens(file, key)).transpose()?.flatten();
         Ok(generating.filter(|tokens| !tokens.is_empty()).unwrap_or(said))
     };
-    Ok([tokens("bos_token_id", 1)?, tokens("eos_token_id", 2)?])
+    Ok([find("bos_token_id", 1)?, find("eos_token_id", 2)?])
 }
 
 /// Writes `generation_config.json` and `config.json` for a model.
@@ -210,6 +173,8 @@ fn to_json(config: &LlamaConfig) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn in_folder(config: &Value, generation: Option<&str>) -> Result<LlamaConfig> {

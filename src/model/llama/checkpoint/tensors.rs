@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use safetensors::{SafeTensors, View};
-use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{JsonObject, write_atomically};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -29,13 +27,8 @@ const OTHERS: [&str; 6] = [
 pub(super) struct Folder {
     files: HashMap<PathBuf, Vec<u8>>,
     /// The file of every tensor, if an index says so.
-    index: Option<Index>,
+    index: Option<HashMap<String, String>>,
     folder: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: HashMap<String, String>,
 }
 
 impl Folder {
@@ -45,17 +38,14 @@ impl Folder {
             return Ok(opened);
         }
         let path = folder.join(INDEX);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(without_safetensors(folder)),
-            read => read.map_err(Error::io(&path))?,
-        };
-        let index: Index = serde_json::from_str(&text)
-            .map_err(|error| Error::data(&path, format!("no index of safetensors: {error}")))?;
+        let index = JsonObject::read_if_there(path)?.ok_or_else(|| without_safetensors(folder))?;
+        let allowed = "an object of names of tensors with their files in this folder";
+        let files: HashMap<String, String> = index.find("weight_map", allowed)?.unwrap_or_default();
         let leaves = |file: &&String| Path::new(file).components().count() != 1 || file.contains("..");
-        if let Some(file) = index.weight_map.values().find(leaves) {
-            return Err(Error::data(&path, format!("`{file}` is not the name of a file in its folder")));
+        if let Some(file) = files.values().find(leaves) {
+            return Err(Error::data(index.path, format!("`{file}` is not the name of a file in its folder")));
         }
-        opened.index = Some(index);
+        opened.index = Some(files);
         Ok(opened)
     }
 
@@ -63,7 +53,7 @@ impl Folder {
     pub(super) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let file = match &self.index {
             None => SINGLE,
-            Some(index) => index.weight_map.get(name).ok_or_else(|| {
+            Some(index) => index.get(name).ok_or_else(|| {
                 Error::data(self.folder.join(INDEX), format!("`weight_map` names no file for tensor `{name}`"))
             })?,
         };
