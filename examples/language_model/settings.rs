@@ -201,7 +201,8 @@ pub fn read_checkpoint<B: Backend>(
     device: &B::Device,
 ) -> Result<Llama<B>> {
     if path.join("topology.jsonl").is_file() {
-        let allowed = "a Hugging Face folder or a llama2.c file; the folder of a run is --out, with --generate";
+        let allowed =
+            "a Hugging Face folder or a llama2.c file; the folder of a run is --out, with --generate";
         return Err(Error::argument("checkpoint", format!("{}, a run", path.display()), allowed));
     }
     let model = if path.is_dir() {

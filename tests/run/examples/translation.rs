@@ -9,8 +9,27 @@ use super::{fails, folder, path, succeeds};
 
 /// The options of a run that takes a moment, and learns nothing.
 const SHORT: [&str; 21] = [
-    "--steps", "2", "--evaluate-every", "1", "--warmup", "1", "--d-model", "16", "--d-ff", "16", "--heads", "2",
-    "--layers", "1", "--longest", "12", "--beam", "1", "--methods", "static", "--out",
+    "--steps",
+    "2",
+    "--evaluate-every",
+    "1",
+    "--warmup",
+    "1",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "16",
+    "--heads",
+    "2",
+    "--layers",
+    "1",
+    "--longest",
+    "12",
+    "--beam",
+    "1",
+    "--methods",
+    "static",
+    "--out",
 ];
 
 #[test]
@@ -44,7 +63,10 @@ fn text_without_spaces_is_warned_of_and_scored_by_characters() {
     };
     let (printed, warned, tokenize) = run("words", &[]);
     assert!(printed.contains("|tok:13a|") && tokenize == "13a", "{printed}");
-    assert!(warned.contains("without spaces between words, at which BLEU's tokenizer `13a` splits"), "{warned}");
+    assert!(
+        warned.contains("without spaces between words, at which BLEU's tokenizer `13a` splits"),
+        "{warned}"
+    );
     let (printed, warned, tokenize) = run("characters", &["--tokenize", "char"]);
     assert!(printed.contains("|tok:char|") && tokenize == "char", "{printed}");
     assert!(!warned.contains("without spaces"), "{warned}");

@@ -69,11 +69,7 @@ impl SpecialTokens {
         let config = beside(CONFIG)?;
         let complete =
             config.as_ref().is_some_and(|config| config.entries.contains_key("added_tokens_decoder"));
-        Ok(Self {
-            map: if complete { None } else { beside(MAP)? },
-            model: beside(MODEL)?,
-            config,
-        })
+        Ok(Self { map: if complete { None } else { beside(MAP)? }, model: beside(MODEL)?, config })
     }
 
     /// The tokens that begin and end a text, of a `tokenizer.json` with these `ids`, which works on bytes or not.
@@ -104,7 +100,8 @@ impl SpecialTokens {
         if name.is_empty() {
             return Ok(None);
         }
-        let missing = || file.wrong(key, value, &format!("null, or one of the tokenizer's {} tokens", ids.len()));
+        let missing =
+            || file.wrong(key, value, &format!("null, or one of the tokenizer's {} tokens", ids.len()));
         ids.get(name).copied().map(Some).ok_or_else(missing)
     }
 

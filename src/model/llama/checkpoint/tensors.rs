@@ -54,7 +54,10 @@ impl Folder {
         let file = match &self.index {
             None => SINGLE,
             Some(index) => index.get(name).ok_or_else(|| {
-                Error::data(self.folder.join(INDEX), format!("`weight_map` names no file for tensor `{name}`"))
+                Error::data(
+                    self.folder.join(INDEX),
+                    format!("`weight_map` names no file for tensor `{name}`"),
+                )
             })?,
         };
         let path = self.folder.join(file);

@@ -69,7 +69,9 @@ impl SentencePiece {
             let kind = proto.kind.unwrap_or(PieceType::Normal as i32);
             let kind = PieceType::try_from(kind).map_err(|_| refuse(format!("has unknown type {kind}")))?;
             if kind == PieceType::Unused {
-                return Err(refuse(format!("({piece:?}) is marked as unused; models with unused pieces cannot be read")));
+                return Err(refuse(format!(
+                    "({piece:?}) is marked as unused; models with unused pieces cannot be read"
+                )));
             }
             pieces.push((piece, kind));
             scores.push(score);
@@ -93,7 +95,12 @@ impl SentencePiece {
             }
         }
         let unknown = pieces.iter().position(|(_, kind)| *kind == PieceType::Unknown);
-        let unknown = unknown.ok_or_else(|| Error::data(path, "none of its pieces is marked as unknown; text with other characters could not be spelled"))? as u32;
+        let unknown = unknown.ok_or_else(|| {
+            Error::data(
+                path,
+                "none of its pieces is marked as unknown; text with other characters could not be spelled",
+            )
+        })? as u32;
         let control = |id: Option<i32>, default: i32| {
             let id = usize::try_from(id.unwrap_or(default)).ok()?;
             pieces.get(id).is_some_and(|(_, kind)| *kind == PieceType::Control).then_some(id as u32)
@@ -216,8 +223,12 @@ fn byte_pieces(path: &Path, pieces: &[(String, PieceType)]) -> Result<[u32; 256]
     let mut found = [None; 256];
     for (id, (piece, kind)) in pieces.iter().enumerate() {
         if *kind == PieceType::Byte {
-            let byte = parse_byte(piece)
-                .ok_or_else(|| Error::data(path, format!("piece {id} is {piece:?}, marked as a byte; allowed: <0x00> to <0xFF>")))?;
+            let byte = parse_byte(piece).ok_or_else(|| {
+                Error::data(
+                    path,
+                    format!("piece {id} is {piece:?}, marked as a byte; allowed: <0x00> to <0xFF>"),
+                )
+            })?;
             found[usize::from(byte)] = Some(id as u32);
         }
     }
