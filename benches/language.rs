@@ -26,6 +26,8 @@ use burn_cht::optim::SparseOptimizer;
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
+use burn_cht::kernel::ablation::Fused;
+use training::ablation::{self, Switches};
 use training::{Times, parts};
 
 type B = Autodiff<Flex>;
@@ -57,6 +59,8 @@ struct Args {
     profile: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -132,6 +136,7 @@ fn batch(args: &Args, step: usize) -> SequenceBatch<B> {
 fn main() {
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    args.switches.apply();
     let mut trainings: Vec<Training> =
         args.sparsity.iter().map(|&sparsity| Training::new(&args, sparsity)).collect();
     if args.profile {
@@ -144,6 +149,10 @@ fn main() {
                 Training::optimize,
             );
         });
+        return;
+    }
+    if args.switches.ablation {
+        ablate(&args, &mut trainings);
         return;
     }
     for round in 0..args.rounds + 1 {
@@ -169,6 +178,25 @@ fn main() {
         });
         let text = format!("{found:#}");
         fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+/// How much longer a training step and a text take without each fused operation.
+fn ablate(args: &Args, trainings: &mut [Training]) {
+    const TRAINING: [Fused; 5] =
+        [Fused::CrossEntropy, Fused::RmsNorm, Fused::CausalAttention, Fused::Rotation, Fused::Gate];
+    const GENERATION: [Fused; 5] =
+        [Fused::RmsNorm, Fused::CausalAttention, Fused::Rotation, Fused::Gate, Fused::RowProduct];
+    ablation::header();
+    for (training, sparsity) in trainings.iter_mut().zip(&args.sparsity) {
+        let what = format!("language {}, {sparsity} % sparse", args.size);
+        let mut number = 0;
+        ablation::print(&what, &TRAINING, args.rounds, 1, || {
+            number += 1;
+            training.step(batch(args, number));
+        });
+        let what = format!("{what}, generation");
+        ablation::print(&what, &GENERATION, args.rounds, 1, || training.write(args));
     }
 }
 

@@ -21,6 +21,8 @@ use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::optim::FusedSgd;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
+use burn_cht::kernel::ablation::Fused;
+use training::ablation::{self, Switches};
 use training::{B, Digits, Times, Training, mlp, sgd};
 
 /// Names, for a child process, the training whose memory it reports: sparsity, batch, layout, optimizer.
@@ -52,6 +54,8 @@ struct Args {
     memory: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -98,8 +102,11 @@ fn main() {
     }
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    args.switches.apply();
     let mut found = json!({ "threads": args.threads });
-    if args.profile {
+    if args.switches.ablation {
+        ablate(&args);
+    } else if args.profile {
         for &batch in &args.batch {
             args.sparsity.iter().for_each(|&sparsity| profile(sparsity, batch, &args));
         }
@@ -163,6 +170,22 @@ fn steps_of_a_turn(training: &mut Training<FusedSgd>, digits: &mut Digits, args:
     training.step(digits);
     let count = Duration::from_millis(args.turn).as_secs_f64() / start.elapsed().as_secs_f64();
     count.clamp(1.0, 200.0) as u32
+}
+
+/// How much longer a step of the layout `Auto` takes without each fused operation.
+fn ablate(args: &Args) {
+    ablation::header();
+    for &batch in &args.batch {
+        for &sparsity in &args.sparsity {
+            let mut digits = Digits::new(batch);
+            let mut training = Column::Auto.training(sparsity);
+            let steps = steps_of_a_turn(&mut training, &mut digits, args) as usize;
+            let what = format!("MLP, {sparsity} % sparse, batch {batch}");
+            ablation::print(&what, &[Fused::Linear, Fused::Loss, Fused::Sgd], args.rounds, steps, || {
+                training.step(&mut digits);
+            });
+        }
+    }
 }
 
 /// Times the phases of a step of the layout `Auto` takes, and the products of its layers among them.

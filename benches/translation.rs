@@ -23,6 +23,8 @@ use burn_cht::optim::{FusedAdam, FusedAdamConfig, SparseOptimizer};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
+use burn_cht::kernel::ablation::Fused;
+use training::ablation::{self, Switches};
 use training::{B, Times, memory, parts};
 
 /// Names, for a child process, the sparsity whose memory it reports.
@@ -50,6 +52,8 @@ struct Args {
     memory: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -61,8 +65,11 @@ fn main() {
     }
     let args = Args::parse();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    args.switches.apply();
     let mut found = json!({ "threads": args.threads });
-    if args.profile {
+    if args.switches.ablation {
+        ablate(&args);
+    } else if args.profile {
         args.sparsity.iter().for_each(|&sparsity| profile(sparsity, &args));
     } else if args.memory {
         found["memory"] = memory(&args);
@@ -153,6 +160,19 @@ fn steps(args: &Args) -> Value {
         json!({ "sparsity": sparsity, "median_ms": median, "minimum_ms": minimum })
     });
     Value::Array(cells.collect())
+}
+
+/// How much longer a step takes without each fused operation.
+fn ablate(args: &Args) {
+    const OPERATIONS: [Fused; 5] =
+        [Fused::CrossEntropy, Fused::Adam, Fused::LayerNorm, Fused::MaskedAttention, Fused::Dropout];
+    ablation::header();
+    let batch = batch();
+    for &sparsity in &args.sparsity {
+        let mut training = Translation::new(&config(sparsity));
+        let what = format!("translation, {sparsity} % sparse");
+        ablation::print(&what, &OPERATIONS, args.rounds, 1, || training.step(&batch));
+    }
 }
 
 /// Prints where the time of a step goes.

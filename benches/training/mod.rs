@@ -1,6 +1,7 @@
 //! The paper's MLP in training, as the benchmarks of whole steps and of topology updates time it, and how they time.
 #![allow(dead_code)] // No benchmark uses all of it.
 
+pub mod ablation;
 pub mod memory;
 pub mod parts;
 

@@ -11,6 +11,8 @@
 // The numbers of registers and lanes are addresses as well as indices.
 #![allow(clippy::needless_range_loop)]
 
+#[doc(hidden)]
+pub mod ablation;
 mod backward;
 mod clock;
 #[cfg_attr(

@@ -5,6 +5,7 @@ use burn::tensor::DType;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::ablation::{Fused, is_off};
 use super::operation::serves;
 
 /// Elements that a thread takes at a time.
@@ -31,7 +32,7 @@ pub(crate) fn adam<B: Backend, const D: usize>(
     tensors: [Tensor<B, D>; 4],
 ) -> Result<[Tensor<B, D>; 3], [Tensor<B, D>; 4]> {
     let device = tensors[0].device();
-    let served = serves::<B>() && !B::ad_enabled(&device);
+    let served = !is_off(Fused::Adam) && serves::<B>() && !B::ad_enabled(&device);
     if !served || tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
         return Err(tensors);
     }

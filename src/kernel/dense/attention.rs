@@ -7,6 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::super::parallel::Output;
 use super::exponential::{exp, max, sum};
 use super::matrix::{Matrix, multiply};
@@ -48,6 +49,9 @@ pub fn attention<B: Backend>(
     value: Tensor<B, 3>,
     heads: Heads,
 ) -> Tensor<B, 3> {
+    if is_off(Fused::CausalAttention) {
+        return composed_attention(query, key, value, heads);
+    }
     let [batch, length, _] = query.dims();
     let capacity = check(query.dims(), key.dims(), value.dims(), heads);
     let width = query.dims()[2] / heads.queries;

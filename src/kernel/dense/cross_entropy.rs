@@ -7,6 +7,7 @@ use burn::tensor::{DType, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::exponential::{exp, max, sum};
 use super::operation::{Operation, each, run, serves};
 
@@ -38,7 +39,7 @@ pub(crate) fn cross_entropy<B: Backend>(
     shares: Option<&Tensor<B, 2>>,
 ) -> Result<CrossEntropy<B>, Tensor<B, 2>> {
     let device = logits.device();
-    if !serves::<B>() || B::ad_enabled(&device) || logits.dtype() != DType::F32 {
+    if is_off(Fused::CrossEntropy) || !serves::<B>() || B::ad_enabled(&device) || logits.dtype() != DType::F32 {
         return Err(logits);
     }
     let [rows, classes] = logits.dims();
@@ -61,7 +62,7 @@ pub(crate) fn mean_cross_entropy<B: Backend>(
     logits: &Tensor<B, 2>,
     targets: &Tensor<B, 1, Int>,
 ) -> Option<Tensor<B, 1>> {
-    if !serves::<B>() {
+    if is_off(Fused::Loss) || !serves::<B>() {
         return None;
     }
     let [rows, classes] = logits.dims();

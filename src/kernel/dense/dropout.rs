@@ -7,6 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::operation::{Operation, run, serves};
 
 /// Elements that a thread takes at a time.
@@ -19,7 +20,7 @@ pub(crate) fn dropped<B: Backend, const D: usize>(
     added: &Tensor<B, D>,
     probability: f64,
 ) -> Option<Tensor<B, D>> {
-    if !serves::<B>() {
+    if is_off(Fused::Dropout) || !serves::<B>() {
         return None;
     }
     let operation = Dropping::draw::<B>(probability, &added.device());

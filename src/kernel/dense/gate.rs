@@ -6,6 +6,7 @@ use burn::tensor::activation::silu;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::exponential::sigmoid;
 use super::operation::{Operation, each, run};
 
@@ -18,6 +19,9 @@ const CHUNK: usize = 16_384;
 ///
 /// If the shapes differ, as Burn's own operations do.
 pub fn gate<B: Backend, const D: usize>(gate: Tensor<B, D>, x: Tensor<B, D>) -> Tensor<B, D> {
+    if is_off(Fused::Gate) {
+        return composed_gate(gate, x);
+    }
     assert_eq!(gate.dims(), x.dims(), "gate: what is gated has the shape of the gate");
     let float = |primitive| TensorPrimitive::Float(primitive);
     match run::<B, _, 2>(Gate, [gate.into_primitive().tensor(), x.into_primitive().tensor()]) {

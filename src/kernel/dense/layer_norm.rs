@@ -8,6 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::exponential::sum;
 use super::operation::{Operation, run, serves};
 use super::products::dot;
@@ -22,7 +23,7 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
     beta: &Tensor<B, 1>,
     epsilon: f64,
 ) -> Option<Tensor<B, D>> {
-    if !serves::<B>() {
+    if is_off(Fused::LayerNorm) || !serves::<B>() {
         return None;
     }
     let operation = LayerNorm { width: gamma.dims()[0], epsilon: epsilon as f32 };

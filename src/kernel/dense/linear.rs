@@ -30,7 +30,7 @@ pub(crate) fn linear<B: Backend>(
     bias: &Tensor<B, 1>,
 ) -> Option<Tensor<B, 2>> {
     let ([batch, _], [inputs, outputs]) = (input.dims(), weight.dims());
-    if !serves::<B>() || outputs > OUTPUTS || outputs == 0 || inputs == 0 || batch == 0 {
+    if super::super::ablation::is_off(super::super::ablation::Fused::Linear) || !serves::<B>() || outputs > OUTPUTS || outputs == 0 || inputs == 0 || batch == 0 {
         return None;
     }
     assert_eq!(input.dims(), [batch, inputs], "the layer has {inputs} inputs");

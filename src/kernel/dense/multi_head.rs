@@ -9,6 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::dropout::Dropping;
 use super::exponential::{exp, max, sum};
 use super::operation::{Operation, run};
@@ -26,7 +27,7 @@ pub(crate) fn multi_head_attention<B: Backend>(
     hidden: Option<&Tensor<B, 4, Bool>>,
     probability: f64,
 ) -> Option<Tensor<B, 3>> {
-    if !super::operation::serves::<B>() {
+    if is_off(Fused::MaskedAttention) || !super::operation::serves::<B>() {
         return None;
     }
     let [batch, length, width] = inputs[0].dims();

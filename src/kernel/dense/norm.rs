@@ -5,6 +5,7 @@ use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::exponential::sum;
 use super::operation::{Operation, each, run};
 
@@ -21,6 +22,9 @@ pub fn rms_norm<B: Backend, const D: usize>(
     gain: Tensor<B, 1>,
     epsilon: f64,
 ) -> Tensor<B, D> {
+    if is_off(Fused::RmsNorm) {
+        return composed_rms_norm(x, gain, epsilon);
+    }
     let [width] = gain.dims();
     let inputs = [x.into_primitive().tensor(), gain.into_primitive().tensor()];
     let float = |primitive| TensorPrimitive::Float(primitive);

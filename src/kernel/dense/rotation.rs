@@ -5,6 +5,7 @@ use burn::tensor::TensorPrimitive;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::super::Part;
+use super::super::ablation::{Fused, is_off};
 use super::operation::{Operation, each, run};
 
 /// Positions that a thread takes at a time.
@@ -26,6 +27,9 @@ pub fn rotation<B: Backend>(
     sines: Tensor<B, 2>,
     start: usize,
 ) -> Tensor<B, 4> {
+    if is_off(Fused::Rotation) {
+        return composed_rotation(heads, cosines, sines, start);
+    }
     let [_, length, number, width] = heads.dims();
     let [positions, half] = cosines.dims();
     assert!(

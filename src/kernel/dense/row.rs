@@ -23,7 +23,7 @@ use {
 /// `x` `[rows, inputs]`, `w` `[inputs, outputs]`; returns `[rows, outputs]`.
 pub fn product<B: Backend>(x: Tensor<B, 2>, w: Tensor<B, 2>) -> Tensor<B, 2> {
     #[cfg(feature = "flex")]
-    if TypeId::of::<B>() == TypeId::of::<Flex>() && x.dims()[0] == 1 && x.dims()[1] == w.dims()[0] {
+    if !super::super::ablation::is_off(super::super::ablation::Fused::RowProduct) && TypeId::of::<B>() == TypeId::of::<Flex>() && x.dims()[0] == 1 && x.dims()[1] == w.dims()[0] {
         let primitive =
             |tensor: &Tensor<B, 2>| -> FloatTensor<Flex> { same(tensor.clone().into_primitive().tensor()) };
         let (x, w) = (primitive(&x), primitive(&w));

@@ -4,6 +4,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::ablation::{Fused, is_off};
 use super::operation::{each, serves};
 
 /// Elements that a thread takes at a time; fewer are done before another thread has woken up.
@@ -26,7 +27,7 @@ pub(crate) fn sgd<B: Backend, const D: usize>(
     tensors: [Tensor<B, D>; 3],
 ) -> Result<[Tensor<B, D>; 2], [Tensor<B, D>; 3]> {
     let device = tensors[0].device();
-    let served = serves::<B>() && !B::ad_enabled(&device);
+    let served = !is_off(Fused::Sgd) && serves::<B>() && !B::ad_enabled(&device);
     if !served || tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
         return Err(tensors);
     }
