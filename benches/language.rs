@@ -26,7 +26,7 @@ use burn_cht::optim::SparseOptimizer;
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use burn_cht::kernel::ablation::Fused;
+use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
 use training::{Times, parts};
 
@@ -54,7 +54,7 @@ struct Args {
     /// Tokens that are generated after a prompt of 8.
     #[arg(long, default_value_t = 64)]
     generated: usize,
-    /// Where the time of a training step goes, instead.
+    /// Where the time of a training step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     #[arg(long)]
@@ -135,6 +135,7 @@ fn batch(args: &Args, step: usize) -> SequenceBatch<B> {
 
 fn main() {
     let args = Args::parse();
+    burn_cht::keep_freed_memory();
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
     args.switches.apply();
     let mut trainings: Vec<Training> =

@@ -21,9 +21,9 @@ use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::optim::FusedSgd;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
-use burn_cht::kernel::ablation::Fused;
+use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
-use training::{B, Digits, Times, Training, mlp, sgd};
+use training::{B, Digits, Times, Training, mlp, parts, sgd};
 
 /// Names, for a child process, the training whose memory it reports: sparsity, batch, layout, optimizer.
 const MEMORY_OF: &str = "BURN_CHT_STEP_MEMORY";
@@ -46,7 +46,7 @@ struct Args {
     /// Milliseconds of a turn.
     #[arg(long, default_value_t = 60)]
     turn: u64,
-    /// Where the time of a step goes, instead.
+    /// Where the time of a step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     /// Peak memory of training, instead.
@@ -97,6 +97,7 @@ impl Column {
 }
 
 fn main() {
+    burn_cht::keep_freed_memory();
     if let Ok(which) = std::env::var(MEMORY_OF) {
         return report_memory(&which);
     }
@@ -190,6 +191,7 @@ fn ablate(args: &Args) {
 
 /// Times the phases of a step of the layout `Auto` takes, and the products of its layers among them.
 fn profile(sparsity: f64, batch: usize, args: &Args) {
+    parts::needs_feature();
     const PHASES: [&str; 8] = [
         "data",
         "forward",
@@ -204,7 +206,7 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
     let mut training = Column::Auto.training(sparsity);
     let mut phases: [Times; 8] = Default::default();
     for step in 0..args.rounds * 40 {
-        let products = || time_spent(Part::Products) + time_spent(Part::Output);
+        let products = || time_spent(Part::SparseProducts) + time_spent(Part::Output);
         let before = products();
         let start = Instant::now();
         let batch = digits.batch();

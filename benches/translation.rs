@@ -23,7 +23,7 @@ use burn_cht::optim::{FusedAdam, FusedAdamConfig, SparseOptimizer};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use burn_cht::kernel::ablation::Fused;
+use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
 use training::{B, Times, memory, parts};
 
@@ -44,7 +44,7 @@ struct Args {
     /// Steps that every sparsity takes.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
-    /// Where the time of a step goes, instead.
+    /// Where the time of a step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     /// Peak memory of training, instead.
@@ -60,6 +60,7 @@ struct Args {
 }
 
 fn main() {
+    burn_cht::keep_freed_memory();
     if let Ok(sparsity) = std::env::var(MEMORY_OF) {
         return report_memory(sparsity.parse().expect("a percentage"));
     }

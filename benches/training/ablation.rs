@@ -1,6 +1,6 @@
 //! What of a step each fused operation saves.
 
-use burn_cht::kernel::ablation::{Fused, without};
+use burn_cht::fused::ablation::{Fused, without};
 use clap::Args;
 
 use super::Times;
@@ -44,31 +44,38 @@ fn operation(text: &str) -> Result<Fused, String> {
 }
 
 /// Prints what `step` takes with all fused operations, without each of `operations`, and without all. The variants take
-/// turns of `steps` steps after one that warms up.
+/// turns of `steps` steps after one that warms up; what an operation saves is the median over the rounds of how much longer
+/// a turn without it took than the one of the same round with all, so that a machine whose speed changes from round to round
+/// does not matter.
 pub fn print(what: &str, operations: &[Fused], rounds: usize, steps: usize, mut step: impl FnMut()) {
     let mut variants = vec![("all fused".to_string(), Vec::new())];
     variants.extend(operations.iter().map(|of| (format!("without {}", name(*of)), vec![*of])));
     variants.push(("stock".to_string(), Fused::ALL.to_vec()));
-    let mut times: Vec<Times> = variants.iter().map(|_| Times::default()).collect();
+    let mut medians: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
+    // The first round warms up.
     for round in 0..=rounds {
-        for ((_, off), times) in variants.iter().zip(&mut times) {
+        for ((_, off), medians) in variants.iter().zip(&mut medians) {
             without(off);
             step();
-            // The first round warms up.
-            for _ in 0..if round == 0 { 0 } else { steps } {
-                times.measure(&mut step);
+            if round > 0 {
+                let mut turn = Times::default();
+                (0..steps).for_each(|_| turn.measure(&mut step));
+                medians.push(turn.median());
             }
         }
     }
     without(&[]);
-    let whole = [times[0].median(), times[0].minimum()];
-    for ((name, _), times) in variants.iter().zip(&times) {
-        let own = [times.median(), times.minimum()];
-        let more = [0, 1].map(|of| 100.0 * (own[of] / whole[of] - 1.0));
-        println!("| {what} | {name} | {:.3} | {:.3} | {:+.1} % | {:+.1} % |", own[0], own[1], more[0], more[1]);
+    for ((name, _), own) in variants.iter().zip(&medians) {
+        let longer = own.iter().zip(&medians[0]).map(|(own, all)| 100.0 * (own / all - 1.0)).collect();
+        println!("| {what} | {name} | {:.3} | {:+.1} % |", middle(own.clone()), middle(longer));
     }
 }
 
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 pub fn header() {
-    println!("| task | variant | median ms | minimum ms | more (median) | more (minimum) |\n|---|---|---|---|---|---|");
+    println!("| task | variant | ms a step | longer than with all fused |\n|---|---|---|---|");
 }

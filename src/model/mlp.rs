@@ -3,7 +3,6 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::nn::loss::CrossEntropyLoss;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
@@ -11,7 +10,7 @@ use rand::{Rng, RngExt};
 
 use crate::data::ImageBatch;
 use crate::error::{Error, Result};
-use crate::kernel::dense;
+use crate::fused;
 use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
 use crate::topology::init::{TopologyInit, WeightInit};
 use crate::topology::{Chain, stream};
@@ -115,13 +114,10 @@ impl<B: Backend> Mlp<B> {
     /// - output: `[batch, classes]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = self.hidden.iter().fold(input, |input, layer| layer.forward_relu(input));
-        let Linear { weight, bias } = &self.output;
-        let scores = bias.as_ref().and_then(|bias| dense::linear(&hidden, &weight.val(), &bias.val()));
-        scores.unwrap_or_else(|| self.output.forward(hidden))
+        fused::linear(&self.output, hidden)
     }
 
-    /// Cross-entropy of class scores, in the mean over the batch: Burn's [`CrossEntropyLoss`], where there is a kernel
-    /// in one operation.
+    /// Cross-entropy of class scores, in the mean over the batch; see [`fused::cross_entropy`].
     ///
     /// # Shapes
     ///
@@ -129,8 +125,7 @@ impl<B: Backend> Mlp<B> {
     /// - targets: `[batch]`
     /// - output: `[1]`
     pub fn loss(scores: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        let loss = dense::mean_cross_entropy(&scores, &targets);
-        loss.unwrap_or_else(|| CrossEntropyLoss::new(None, &scores.device()).forward(scores, targets))
+        fused::cross_entropy(scores, targets)
     }
 
     /// Class scores with their cross-entropy loss.

@@ -7,9 +7,10 @@ use burn::nn::activation::{Activation, ActivationConfig};
 use burn::prelude::*;
 use rand::Rng;
 
-use super::dropout::{dropout, dropped};
+use super::dropout::dropout;
 use super::{Layout, SparseLinear, SparseLinearConfig};
 use crate::error::{Error, Result};
+use crate::fused;
 use crate::topology::init::{TopologyInit, WeightInit};
 use crate::topology::stream;
 
@@ -129,7 +130,7 @@ impl<B: Backend> SparseFeedForward<B> {
             Activation::Relu(_) => self.inner.forward_relu(input),
             activation => activation.forward(self.inner.forward(input)),
         };
-        self.outer.forward(dropped(&self.dropout, features))
+        self.outer.forward(fused::dropout(&self.dropout, features))
     }
 }
 

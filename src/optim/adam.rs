@@ -9,7 +9,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
-use crate::kernel::dense::{AdamStep, adam};
+use crate::fused::{AdamStep, adam_step};
 
 /// Configuration of [`FusedAdam`].
 #[derive(Config, Debug)]
@@ -81,7 +81,7 @@ impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
             decay: weight_decay,
         };
         let AdaptiveMomentumState { time, moment_1, moment_2, .. } = momentum;
-        match adam(step, [tensor, grad, moment_1, moment_2]) {
+        match adam_step(step, [tensor, grad, moment_1, moment_2]) {
             Ok([tensor, moment_1, moment_2]) => {
                 let momentum = AdaptiveMomentumState::new(time + 1, moment_1, moment_2);
                 (tensor, Some(AdamState::new(momentum)))

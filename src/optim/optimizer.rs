@@ -15,7 +15,7 @@ use super::clip::clip;
 use super::moments::CarriesMoments;
 use super::record::TopologyRecord;
 use crate::error::{Error, Result};
-use crate::kernel::dense::zeroed;
+use crate::kernel::{is_on_host, zeroed};
 use crate::nn::{SparseWeight, Transport, hook, weight};
 use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
 
@@ -300,7 +300,7 @@ where
                 link_gradients: link_gradients.remove(path),
                 dense_gradients: self.gradients.remove(path).map(weight::read_f32),
                 device: weight.device(),
-                on_host: weight::is_on_host::<B>(&weight.device()),
+                on_host: is_on_host::<B>(),
             })
             .collect();
         for ((path, _), view) in found.iter().zip(&views) {

@@ -9,7 +9,7 @@ use burn::record::Record;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
-use crate::kernel::dense::{SgdStep, sgd};
+use crate::fused::{SgdStep, sgd_step};
 
 /// Configuration of [`FusedSgd`].
 #[derive(Config, Debug)]
@@ -101,7 +101,7 @@ impl<B: Backend> SimpleOptimizer<B> for FusedSgd {
             Some(VelocityState { velocity }) => {
                 let decay = (weight_decay != 0.0).then_some(weight_decay);
                 let step = SgdStep { momentum: momentum as f32, decay, rate: lr as f32 };
-                match sgd(step, [tensor, grad, velocity]) {
+                match sgd_step(step, [tensor, grad, velocity]) {
                     Ok([tensor, velocity]) => (tensor, velocity),
                     Err([tensor, grad, velocity]) => self.composed(lr, tensor, grad, Some(velocity)),
                 }

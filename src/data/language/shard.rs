@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::Tokenizer;
 use crate::error::{Error, Result};
-use crate::kernel::mapped::MappedFile;
+use crate::kernel::mmap::MappedFile;
 use crate::file::write_atomically;
 
 const MAGIC: &[u8; 8] = b"BCHTSHRD";
