@@ -1,5 +1,5 @@
-//! Puts zero-shot tasks to a language model: a run of this project's, a folder of Hugging Face's, or a checkpoint of
-//! llama2.c's.
+//! Evaluates a language model on zero-shot tasks: a run of this crate, a Hugging Face folder, or a llama2.c
+//! checkpoint.
 //!
 //! ```console
 //! cargo run --release --example zero_shot -- --checkpoint runs/stories/chts-1 --data data --tasks blimp,copa,rte
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 type Backend = backend::Chosen;
 
-/// Put zero-shot tasks to a language model
+/// Evaluate a language model on zero-shot tasks
 ///
 /// Scores are log-likelihoods, computed as lm-evaluation-harness does.
 #[derive(Debug, Clone, Parser)]
@@ -43,7 +43,7 @@ struct Arguments {
     /// Settings from a TOML file: `name = value` for `--name value`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A run's folder, of which the best model is taken, a folder with config.json and safetensors, or a llama2.c .bin
+    /// A run's folder, whose best checkpoint is taken, a folder with config.json and safetensors, or a llama2.c .bin
     #[arg(long, value_name = "PATH")]
     checkpoint: PathBuf,
     /// tokenizer.json, a SentencePiece .model or a llama2.c .bin [default: the one in the checkpoint's folder]
@@ -55,21 +55,21 @@ struct Arguments {
     /// Folder of the tasks' data, with superglue/RTE.val.jsonl and what else src/eval/zero_shot/tasks names
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Items of each data file, the first ones [default: all]
+    /// Items of each data file that are used, the first ones [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Most tokens that the model reads at a time, padding included
+    /// Tokens of a batch at most, padding included
     #[arg(long, value_name = "N", default_value_t = 4096)]
     batch: usize,
-    /// Begin only an empty context with the token that begins a text, not every one
+    /// Put the bos token before an empty context only, not before every one
     #[arg(long)]
     no_beginning: bool,
-    /// Where the figures go as JSON, those of each file of a task among them
+    /// File for the results as JSON, by data file too
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// The figures, and what they are of.
+/// The results with the checkpoint and the options they belong to.
 #[derive(Serialize)]
 struct Written<'a> {
     checkpoint: String,
@@ -79,7 +79,7 @@ struct Written<'a> {
     report: &'a ZeroShotReport,
 }
 
-/// What of a run's `config.json` makes its model, and tells the tokeniser that it was trained with.
+/// What of a run's `config.json` makes its model, and tells the tokenizer that it was trained with.
 #[derive(Deserialize)]
 struct SavedConfig {
     tokenizer_checksum: String,
@@ -168,7 +168,7 @@ fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
     let config: SavedConfig = saved.config()?;
     let checksum: String = tokenizer.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
     if checksum != config.tokenizer_checksum {
-        let what = format!("tokeniser for {}", checkpoint.display());
+        let what = format!("tokenizer for {}", checkpoint.display());
         return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
     }
     let (model, epoch) = saved.load(config.model.try_init(&device)?, Kept::Best, &device)?;

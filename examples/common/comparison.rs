@@ -12,13 +12,13 @@ use super::summary::{Summary, print_table};
 /// What is run, and where it goes.
 #[derive(Debug, Clone, Args)]
 pub struct Comparison {
-    /// TOML file with settings of the same names; the command line wins
+    /// TOML file with options of the same names; the command line wins
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder for what the run leaves; several runs get a folder each inside [default: runs/EXAMPLE-TIME]
+    /// Folder for checkpoints and reports; several runs get a folder each inside [default: runs/EXAMPLE-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with the runs in --out from their last checkpoints; those of several that have not begun begin
+    /// Resume the runs in --out from their last checkpoints; runs that have not started start
     #[arg(long, requires = "out")]
     pub resume: bool,
     /// Methods to train, separated by commas:

@@ -9,7 +9,7 @@ use burn_cht::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// Everything about the optimizer that a run can set, but for its learning rate.
+/// The options of the optimizer, but for the learning rate.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Optimizer")]
 pub struct OptimizerKnobs {
@@ -34,7 +34,7 @@ pub struct OptimizerKnobs {
     /// Weight decay
     #[arg(long, default_value_t = 5e-4)]
     pub weight_decay: f64,
-    /// Largest L2 norm of all gradients together; larger ones are scaled down to it [default: no limit]
+    /// Clip gradients to this global L2 norm [default: no clipping]
     #[arg(long, value_name = "NORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,

@@ -5,25 +5,25 @@ use burn_cht::optim::LearningRateSchedule;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// How large a step is, over the run.
+/// The options of the learning rate.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Learning rate")]
 pub struct RateKnobs {
-    /// Course of the learning rate
+    /// Schedule of the learning rate
     #[arg(long, value_enum, default_value_t = RateKind::Cosine)]
     pub lr_schedule: RateKind,
-    /// Learning rate at its peak; for noam the factor before d_model^-0.5 * min(t^-0.5, t * warmup^-1.5)
+    /// Peak learning rate; for noam the factor before d_model^-0.5 * min(t^-0.5, t * warmup^-1.5)
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f64,
-    /// Steps over which the learning rate climbs (noam, cosine)
+    /// Warm-up steps (noam, cosine)
     #[arg(long, default_value_t = 1000)]
     pub warmup: usize,
-    /// Learning rate at the end of the run, as a share of its peak (linear, cosine)
+    /// Final learning rate as a share of the peak (linear, cosine)
     #[arg(long, default_value_t = 0.1)]
     pub final_share: f64,
 }
 
-/// Courses of the learning rate.
+/// Schedules of the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RateKind {

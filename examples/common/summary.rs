@@ -1,4 +1,4 @@
-//! What came of a run: `summary.json`, and a row of the table.
+//! The results of a run: `summary.json`, and a row of the table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +62,7 @@ pub struct Summary {
     pub parameters: usize,
     pub layouts: Vec<String>,
     pub backend: String,
-    /// Figures with their digits in the order of the table.
+    /// Columns with their digits, in the order of the table.
     #[serde(skip)]
     columns: Vec<(String, usize)>,
 }

@@ -17,16 +17,16 @@ use crate::common::training::{Components, Watch};
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Steps")]
 pub struct StepKnobs {
-    /// Steps of the optimizer
+    /// Optimizer steps
     #[arg(long, default_value_t = 1000)]
     pub steps: usize,
-    /// Steps from one evaluation to the next, where a run can be resumed; must divide --steps
+    /// Steps between evaluations, where a checkpoint is written; must divide --steps
     #[arg(long, default_value_t = 100)]
     pub evaluate_every: usize,
-    /// Batches to one step of the optimizer; their gradient is that of the mean loss over all their tokens
+    /// Gradient accumulation: batches of one optimizer step; the gradient is that of the mean loss over all their tokens
     #[arg(long, default_value_t = 1)]
     pub accumulate: usize,
-    /// Stop after so many evaluations without a new best [default: never]
+    /// Early stopping after this many evaluations without a new best [default: never]
     #[arg(long, value_name = "EVALUATIONS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,

@@ -83,7 +83,7 @@ where
     /// Training batches, starting with those of epoch `first_epoch`, and validation batches.
     fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, M>>;
 
-    /// Leaves in a run's folder what the model is of no use without: a tokeniser.
+    /// Leaves in a run's folder what the model is of no use without: a tokenizer.
     fn furnish(&self, _folder: &Path) -> Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Trains a sparse LLaMA on text, by one method or by several in comparison, and continues prompts with what was
-//! trained.
+//! Trains a sparse LLaMA on text, by one method or by several in comparison, and continues prompts with the trained
+//! model.
 //!
 //! ```console
 //! cargo run --release --example language_model
@@ -60,10 +60,10 @@ struct Arguments {
     settings: Settings,
 }
 
-/// What tells two runs apart: the settings, and what they found in files.
+/// The configuration of a run: its options, and what it found in files.
 #[derive(Serialize)]
 struct Told<'a> {
-    /// Checksum of the tokeniser beside `config.json`.
+    /// Checksum of the tokenizer beside `config.json`.
     tokenizer_checksum: String,
     #[serde(flatten)]
     settings: &'a Settings,
@@ -243,7 +243,7 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         token_metrics(training, watch, &valid)
     }
 
-    /// Shows what the best model writes.
+    /// Prints a sample of the best checkpoint.
     fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let writer = Writer::<B::InnerBackend>::of_run(dir)?;
         println!("\na sample:");

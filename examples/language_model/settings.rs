@@ -1,4 +1,4 @@
-//! What a language model's run is made of.
+//! The options of a language model's run.
 
 use std::path::{Path, PathBuf};
 
@@ -33,39 +33,39 @@ pub struct Settings {
     /// Field or column of JSON lines and Parquet files
     #[arg(long, default_value = "text")]
     pub field: String,
-    /// Each document (of plain text, each line) in a sequence of its own, cut off and filled up, in place of packed
+    /// Each document (of plain text, each line) in a sequence of its own, truncated and padded, instead of packed
     #[arg(long)]
     pub documents: bool,
-    /// Keep the tokens in files in this folder and use them again, in place of in memory
+    /// Cache the tokens in files in this folder instead of in memory
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub shards: Option<PathBuf>,
-    /// Tokeniser: bpe (learned from the text), bytes, or a tokenizer.json, SentencePiece or llama2.c file
+    /// Tokenizer: bpe (trained on the text), bytes, or a tokenizer.json, SentencePiece or llama2.c file
     /// [default: bpe, or the checkpoint's]
     #[arg(long, value_name = "KIND|FILE")]
     #[serde(skip)]
     pub tokenizer: Option<String>,
-    /// Tokens of a tokeniser that is learned
+    /// Vocabulary of a tokenizer that is trained
     #[arg(long, default_value_t = 512)]
     pub vocabulary: usize,
     /// Start from this model, a Hugging Face folder or a llama2.c file, pruned to the first density
     #[arg(long, value_name = "PATH")]
     pub checkpoint: Option<PathBuf>,
-    /// What links of a checkpoint are kept by
+    /// Score by which a checkpoint is pruned
     #[arg(long, value_enum, default_value_t = PruneKind::Magnitude)]
     pub prune: PruneKind,
     /// Size of the model: 1m, 3m, 10m, 60m, 130m, 1b
     #[arg(long, default_value_t = LlamaSize::M1)]
     pub size: LlamaSize,
-    /// Width of the model [default: the size's]
+    /// Width of the model (d_model) [default: the size's]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_model: Option<usize>,
-    /// Width of the feed-forward parts [default: the size's]
+    /// Width of the feed-forward blocks [default: the size's]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<usize>,
-    /// Blocks [default: the size's]
+    /// Layers [default: the size's]
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
@@ -77,13 +77,13 @@ pub struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
-    /// The head's weight is the embedding
+    /// Tie the output projection to the embedding
     #[arg(long)]
     pub tied: bool,
-    /// Tokens that a sequence predicts
+    /// Sequence length in tokens
     #[arg(long, default_value_t = 128)]
     pub length: usize,
-    /// Sequences of a batch
+    /// Batch size in sequences
     #[arg(long, default_value_t = 8)]
     pub batch: usize,
     /// Batches to validate with [default: all]
@@ -123,7 +123,7 @@ pub const DEFAULTS: [(&str, &str); 12] = [
     ("steps", "600"),
 ];
 
-/// What links of a dense model are kept by.
+/// Scores by which a dense model is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PruneKind {
@@ -143,7 +143,7 @@ impl PruneKind {
 }
 
 impl Settings {
-    /// The tokeniser that was asked for, or the checkpoint's; none if one is to be learned from the text.
+    /// The tokenizer that was asked for, or the checkpoint's; none if one is to be learned from the text.
     pub fn own_tokenizer(&self) -> Result<Option<Tokenizer>> {
         match (self.tokenizer.as_deref(), &self.checkpoint) {
             (None, Some(checkpoint)) if checkpoint.is_dir() => Tokenizer::load(checkpoint).map(Some),
@@ -165,7 +165,7 @@ impl Settings {
     pub fn corpus(&self, name: &str, texts: &Texts, tokenizer: &Tokenizer) -> Result<Corpus> {
         let arrangement = if self.documents { Arrangement::Documents } else { Arrangement::Packed };
         let Some(folder) = &self.shards else { return Corpus::in_memory(texts, tokenizer, arrangement) };
-        // Tokens of several tokenisers may lie side by side.
+        // Tokens of several tokenizers may lie side by side.
         let folder = folder.join(format!("{}-{}", self.dataset, &hex(tokenizer.checksum())[..8]));
         Corpus::prepare(texts, tokenizer, arrangement, folder, name)
     }

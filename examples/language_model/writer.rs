@@ -1,4 +1,4 @@
-//! Continuing texts with what a run has left, or with a checkpoint.
+//! Generation with a saved run, or with a checkpoint.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -19,23 +19,23 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How a text is continued, and a sample is drawn at the end of a run.
+/// The options of generation, and of the sample at the end of a run.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Generating")]
 pub struct Generating {
-    /// Continue this text, or each line of the standard input (-), with the best model in --out, or with --checkpoint
+    /// Continue this prompt, or each line of the standard input (-), with the best checkpoint in --out, or with --checkpoint
     #[arg(long, value_name = "PROMPT")]
     pub generate: Option<String>,
-    /// Most tokens of a continuation [default: as many as the model can read]
+    /// Tokens of a continuation at most [default: up to the model's context]
     #[arg(long, value_name = "TOKENS")]
     longest: Option<usize>,
-    /// Divides the logits; 0 takes the most likely token, always
+    /// Temperature of sampling; 0 is greedy
     #[arg(long, default_value_t = 0.8)]
     sample_temperature: f64,
-    /// Draw from so many most likely tokens only
+    /// Top-k: sample from this many most likely tokens only
     #[arg(long)]
     top_k: Option<usize>,
-    /// Draw from the smallest set of most likely tokens that has this probability
+    /// Top-p: sample from the smallest set of most likely tokens that has this probability
     #[arg(long)]
     top_p: Option<f64>,
     /// Seed of the draws
@@ -64,7 +64,7 @@ struct SavedConfig {
     model: LlamaConfig,
 }
 
-/// A model with its tokeniser.
+/// A model with its tokenizer.
 pub struct Writer<B: Backend> {
     model: Llama<B>,
     tokenizer: Tokenizer,
@@ -92,7 +92,7 @@ impl<B: Backend> Writer<B> {
         let tokenizer = Tokenizer::load(run)?;
         let checksum = hex(tokenizer.checksum());
         if checksum != config.tokenizer_checksum {
-            let what = format!("tokeniser in {}", run.display());
+            let what = format!("tokenizer in {}", run.display());
             return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
         }
         let device = B::Device::default();

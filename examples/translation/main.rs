@@ -1,11 +1,11 @@
 //! Trains a sparse Transformer to translate, by one method or by several in comparison, scores it in BLEU, and
-//! translates with what was trained.
+//! translates with the trained model.
 //!
 //! ```console
 //! cargo run --release --example translation
 //! cargo run --release --example translation -- --methods chtss,dense --out runs/everyday
 //! cargo run --release --example translation -- --out runs/everyday/chtss-1 --translate -
-//! cargo run --release --example translation -- --config examples/configs/translation-multi30k.toml --data multi30k
+//! cargo run --release --example translation -- --config examples/configs/translation-multi30k-95.toml --data multi30k
 //! cargo run --release --example translation -- --help
 //! ```
 
@@ -55,16 +55,16 @@ use translator::{Translator, VOCABULARY};
 struct Arguments {
     #[command(flatten)]
     comparison: Comparison,
-    /// Translate the lines of a file, or of the standard input (-), with the best model of the run in --out
+    /// Translate the lines of a file, or of the standard input (-), with the best checkpoint of the run in --out
     #[arg(long, value_name = "FILE", requires = "out")]
     translate: Option<PathBuf>,
-    /// Most tokens of a translation
+    /// Tokens of a translation at most
     #[arg(long, default_value_t = 100)]
     longest: usize,
-    /// Beginnings of a translation that are followed at a time
+    /// Beam width
     #[arg(long, default_value_t = 2)]
     beam: usize,
-    /// Exponent of the length penalty, 0 for none
+    /// Exponent alpha of the length penalty, 0 for none
     #[arg(long, default_value_t = 0.6)]
     length_penalty: f64,
     #[command(flatten)]
@@ -81,7 +81,7 @@ struct OnData<'a> {
     settings: &'a Settings,
 }
 
-/// What the best model makes of the test sentences, beside the run's configuration.
+/// The test sentences as the best checkpoint translates them, for the run's folder.
 const TRANSLATIONS: &str = "translations.txt";
 /// Test sentences that are shown.
 const SHOWN: usize = 5;
@@ -163,7 +163,7 @@ struct OneRun<'a> {
     vocabularies: &'a Vocabularies,
     train: &'a TranslationDataset,
     valid: &'a TranslationDataset,
-    /// In validation, if it is what the best model is told by.
+    /// In validation, if the best checkpoint is chosen by it.
     bleu: &'a Option<BleuMetric>,
     job: &'a Job,
 }

@@ -1,4 +1,4 @@
-//! What a translation run is made of.
+//! The options of a translation run.
 
 use std::path::PathBuf;
 
@@ -20,19 +20,19 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub data: Option<PathBuf>,
-    /// Language to translate from, the ending of its files' names
+    /// Source language, the extension of its files
     #[arg(long, default_value = "en")]
     pub source: String,
-    /// Language to translate to
+    /// Target language
     #[arg(long, default_value = "de")]
     pub target: String,
-    /// Most tokens of a vocabulary
+    /// Size of the vocabulary
     #[arg(long, default_value_t = 700)]
     pub vocabulary: usize,
-    /// A vocabulary for each language instead of a joint one
+    /// Separate vocabularies instead of a joint one
     #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     pub separate: bool,
-    /// Put all text in lower case; BLEU then ignores case
+    /// Lowercase all text; BLEU then ignores case
     #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     pub lowercase: bool,
     /// Leave out training pairs that are longer than the positions, in place of an error
@@ -41,44 +41,44 @@ pub struct Settings {
     /// Encoder layers, and as many decoder layers
     #[arg(long, default_value_t = 2)]
     pub layers: usize,
-    /// Width of the model
+    /// Width of the model (d_model)
     #[arg(long, default_value_t = 128)]
     pub d_model: usize,
-    /// Width of the feed-forward layers
+    /// Width of the feed-forward layers (d_ff)
     #[arg(long, default_value_t = 256)]
     pub d_ff: usize,
     /// Attention heads
     #[arg(long, default_value_t = 4)]
     pub heads: usize,
-    /// Positions, tokens of the longest sentence with its end
+    /// Positions: tokens of the longest sentence, its end included
     #[arg(long, default_value_t = 256)]
     pub positions: usize,
-    /// Learned positions in place of sines and cosines
+    /// Learned positional embeddings instead of sinusoidal ones
     #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     pub learned_positions: bool,
-    /// Norms after each addition in place of before each sublayer
+    /// Post-norm instead of pre-norm
     #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     pub post_norm: bool,
-    /// Which of source embedding, target embedding and generator are one
+    /// Weight tying: the target embedding with the output projection (target), or the source embedding too (all)
     #[arg(long, value_enum, default_value_t = TyingKind::None)]
     pub tying: TyingKind,
     /// Dropout
     #[arg(long, default_value_t = 0.1)]
     pub dropout: f64,
-    /// Share of a target's probability that is spread over the vocabulary
+    /// Label smoothing
     #[arg(long, default_value_t = 0.1)]
     pub label_smoothing: f64,
-    /// Most tokens of a batch: its pairs times the longest of them
+    /// Tokens of a batch at most: its pairs times the longest of them
     #[arg(long, default_value_t = 1024)]
     pub batch_tokens: usize,
     /// Factor of the noam schedule
     #[arg(long, default_value_t = 0.5)]
     pub factor: f64,
-    /// Steps over which the learning rate rises
+    /// Warm-up steps of the learning rate
     #[arg(long, default_value_t = 150)]
     pub warmup: usize,
-    /// What makes a model the best: its validation loss, or the BLEU of the validation sentences, which costs a
-    /// translation of all of them at every evaluation
+    /// Metric that the best checkpoint is chosen by: validation loss, or BLEU of the validation sentences, which
+    /// translates all of them at every evaluation
     #[arg(long, value_enum, default_value_t = BestBy::Loss)]
     pub best_by: BestBy,
     /// Queries, keys and values evolve head by head, each head keeping its number of links
@@ -95,7 +95,7 @@ pub struct Settings {
     pub topology: TopologyKnobs,
 }
 
-/// What makes a model the best.
+/// The metric that the best checkpoint is chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BestBy {
@@ -104,7 +104,7 @@ pub enum BestBy {
 }
 
 impl BestBy {
-    /// What a run is judged by, the best model by the first.
+    /// The metrics of a run; the best checkpoint is chosen by the first.
     pub fn scores(self) -> &'static [Score] {
         const LOSS: Score = Score { name: "loss", metric: "Loss", highest: false, digits: 3 };
         const BLEU: Score = Score { name: "valid_bleu", metric: "BLEU", highest: true, digits: 2 };

@@ -1,4 +1,4 @@
-//! Translating with what a run has left.
+//! Translating with a saved run.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};

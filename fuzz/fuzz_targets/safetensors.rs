@@ -14,7 +14,7 @@ use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig};
 use libfuzzer_sys::fuzz_target;
 use safetensors::SafeTensors;
 
-/// The module of `tests/interchange.rs`, whose golden files are the seeds.
+/// The module of `tests/interchange`, whose golden files are the seeds.
 #[derive(Module, Debug)]
 struct Golden<B: Backend> {
     hidden: SparseLinear<B>,

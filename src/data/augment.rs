@@ -1,14 +1,15 @@
-//! Random variations of a training image.
+//! Random augmentation of a training image.
 
 use super::images::ImageShape;
 use rand::{Rng, RngExt};
 
-/// Shifts an image by cropping it out of its padded self, and mirrors it. By default neither.
+/// Random crop of the padded image, and random horizontal flip. By default neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Augment {
-    /// Black pixels added on each side before a crop of the original size is taken at a uniform position; 0 for none.
+    /// Padding: black pixels added on each side before a crop of the original size is taken at a uniform position; 0
+    /// for none.
     pub padding: u8,
-    /// Mirror left and right with probability ½.
+    /// Horizontal flip with probability ½.
     pub flip: bool,
 }
 
@@ -19,7 +20,7 @@ impl Augment {
         Self { padding: 4, flip: true }
     }
 
-    /// Draws one variation.
+    /// Draws one augmentation.
     pub(super) fn draw(&self, rng: &mut impl Rng) -> View {
         let padding = i16::from(self.padding);
         let mut shift = || isize::from(rng.random_range(-padding..=padding));
@@ -28,7 +29,7 @@ impl Augment {
     }
 }
 
-/// One variation: the window on an image, moved by whole pixels and perhaps mirrored afterwards.
+/// One augmentation: the window on an image, moved by whole pixels and perhaps mirrored afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct View {
     /// Rows that the window is moved down.

@@ -10,16 +10,16 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::prelude::*;
 use std::sync::Arc;
 
-/// Images as a model takes them.
+/// A batch of images.
 #[derive(Debug, Clone)]
 pub struct ImageBatch<B: Backend> {
     /// Normalised values, `[batch, channels · height · width]`.
     pub images: Tensor<B, 2>,
-    /// Classes, `[batch]`.
+    /// Labels, `[batch]`.
     pub targets: Tensor<B, 1, Int>,
 }
 
-/// Normalises and flattens images: `(x / 255 − mean) / std`, by one table look-up per value straight into the
+/// Normalises and flattens images: `(x / 255 − mean) / std`, by one table look-up per value, straight into the
 /// batch's buffer.
 #[derive(Debug, Clone)]
 pub struct ImageBatcher {
@@ -41,7 +41,7 @@ impl ImageBatcher {
         Ok(Self { shape, tables: tables.into() })
     }
 
-    /// The same, but every image varied anew in every epoch, for
+    /// The same, with every image augmented anew in every epoch, for
     /// [`EpochLoader::with_epoch_batcher`](super::EpochLoader::with_epoch_batcher). For training only.
     #[must_use]
     pub fn augmented(self, augment: Augment, seed: u64) -> AugmentingBatcher {
@@ -80,10 +80,10 @@ impl<B: Backend> Batcher<B, ImageItem, ImageBatch<B>> for ImageBatcher {
     }
 }
 
-/// An [`ImageBatcher`] that varies every image by [`Augment`].
+/// An [`ImageBatcher`] that augments every image by [`Augment`].
 ///
-/// What an image becomes depends on (seed, epoch, its index) alone, not on its place in a batch, the batch size, or
-/// what was drawn before, so that a resumed or differently sharded run sees the same variations.
+/// The augmentation of an image depends on (seed, epoch, its index) alone, not on its place in a batch, the batch size,
+/// or what was drawn before, so that a resumed or differently sharded run sees the same images.
 #[derive(Debug, Clone)]
 pub struct AugmentingBatcher {
     batcher: ImageBatcher,

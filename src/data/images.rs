@@ -1,4 +1,4 @@
-//! Images held in memory as the bytes they were stored as, shared by every view of them.
+//! Images in memory, a byte per value, shared by all subsets.
 
 use crate::error::{Error, Result};
 use burn::data::dataset::Dataset;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 /// Size of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageShape {
-    /// Colour planes.
+    /// Channels.
     pub channels: usize,
-    /// Rows of a plane.
+    /// Height in pixels.
     pub height: usize,
-    /// Pixels of a row.
+    /// Width in pixels.
     pub width: usize,
 }
 
@@ -23,7 +23,7 @@ impl ImageShape {
         Self { channels, height, width }
     }
 
-    /// Pixels of one plane.
+    /// Pixels of one channel.
     #[must_use]
     pub const fn plane(&self) -> usize {
         self.height * self.width
@@ -42,7 +42,7 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Labelled images of one shape, one byte per value, image after image, plane after plane, row after row.
+/// Labelled images of one shape, one byte per value, `[images, channels, height, width]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Images {
     shape: ImageShape,

@@ -3,7 +3,7 @@
 use super::images::ImageDataset;
 use crate::error::{Error, Result};
 
-/// What brings pixels to mean 0 and variance 1: `(x / 255 − mean) / std`, per channel.
+/// Normalisation of pixels to mean 0 and variance 1: `(x / 255 − mean) / std`, per channel.
 ///
 /// The presets are the constants of the published settings (arXiv 2501.19107).
 #[derive(Debug, Clone, PartialEq)]

@@ -30,23 +30,23 @@ pub enum ImageSource {
     Cifar10,
 }
 
-/// What is learned and how it is tested.
+/// A data set with its normalisation and augmentation.
 #[derive(Debug, Clone)]
 pub struct ImageTask {
-    /// Where the images come from.
+    /// The data set's name.
     pub source: ImageSource,
-    /// Images to train on.
+    /// Training images.
     pub train: ImageDataset,
-    /// Images to test on.
+    /// Test images.
     pub test: ImageDataset,
-    /// The published constants of this data set.
+    /// Published mean and standard deviation.
     pub normalisation: Normalisation,
-    /// The variations that training images are usually given.
+    /// The usual augmentation of training images.
     pub augment: Augment,
 }
 
 impl ImageTask {
-    /// Training batches: shuffled and varied anew in every epoch, both drawn from `seed`.
+    /// Training batches: shuffled and augmented anew in every epoch, both drawn from `seed`.
     ///
     /// # Errors
     /// [`Error::Argument`] when `batch_size` is 0 or the normalisation does not fit the images.
@@ -92,11 +92,11 @@ impl ImageSource {
         }
     }
 
-    /// Loads the data set from `folder`, by default `datasets/NAME` under the working directory. `mnist-5k` needs none and
-    /// ignores it.
+    /// Loads the data set from `folder`, by default `datasets/NAME` under the working directory. `mnist-5k` needs none
+    /// and ignores it.
     ///
-    /// MNIST and Fashion-MNIST are four IDX files under their original names, with or without `.gz`; CIFAR-10 is its six
-    /// binary batches.
+    /// MNIST and Fashion-MNIST are four IDX files under their original names, with or without `.gz`; CIFAR-10 is its
+    /// six binary batches.
     ///
     /// # Errors
     /// [`Error::Data`] that names the folder and how to fill it when a file is missing; otherwise as

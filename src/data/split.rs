@@ -1,4 +1,4 @@
-//! Setting some images of every class aside.
+//! Stratified split.
 
 use super::images::{ImageDataset, ImageItem};
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! What a trained model is judged by: BLEU and chrF for translations, zero-shot tasks for language models.
+//! Evaluation: BLEU and chrF of translations, zero-shot tasks of language models.
 
 #[cfg(feature = "text")]
 pub mod bleu;

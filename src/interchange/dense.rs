@@ -47,16 +47,17 @@ pub fn to_dense<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
     write(&tensors, None)
 }
 
-/// `module` with the parameters of a dense file, from [`to_dense`] or from elsewhere. Into which layout does not matter.
+/// `module` with the parameters of a dense file, from [`to_dense`] or from elsewhere. The module's layout does not
+/// matter.
 ///
 /// # Errors
 ///
-/// [`Error::Interchange`](crate::Error::Interchange), with the tensor, for bytes that are no safetensors, a parameter
-/// that is missing or one too many, a type that is no float, another shape, a weight without any link, and, under
+/// [`Error::Interchange`](crate::Error::Interchange), with the tensor, for bytes that are no safetensors, a missing
+/// or surplus parameter, a type that is no float, another shape, a weight without any link, and, under
 /// [`ImportedLinks::Fixed`], a weight off the links, with its position. The errors of [`to_dense`] for the module.
 pub fn from_dense<B: Backend, M: Module<B>>(module: M, bytes: &[u8], links: ImportedLinks) -> Result<M> {
     let file = File::open(bytes)?;
-    // Of a copy: looking at a parameter that is not drawn yet would draw it, and Burn loads drawn ones differently.
+    // On a clone: reading a lazy parameter would initialise it, and Burn loads initialised ones differently.
     let parameters = parameters::<B, M>(&module.clone())?;
     file.check_names(parameters.iter().map(|parameter| parameter.path.as_str()))?;
     for parameter in &parameters {

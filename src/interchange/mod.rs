@@ -1,19 +1,18 @@
 //! Whole modules as safetensors, for other programs: dense, or compact with the links as index arrays.
 //!
-//! Recorders save what training needs and only Burn reads; here are the two forms that anything with a safetensors
-//! library reads and writes. Both hold every float parameter of a module as one or more tensors named by the
-//! parameter's path (`encoder.layers.0.weight`), little-endian and row-major, in the orientation in which Burn's own
-//! records have it: weights are `[d_input, d_output]`, PyTorch's `Linear` is the transpose of that. Written is `F32`,
-//! whatever the backend's type; read are `F16`, `BF16`, `F32` and `F64`. Integer and boolean parameters are not part
-//! of either.
+//! Burn's recorders serve training and are read by Burn alone; these two formats are read and written by anything with
+//! a safetensors library. Both hold every float parameter of a module as one or more tensors named by the parameter's
+//! path (`encoder.layers.0.weight`), little-endian and row-major, in the orientation in which Burn's own records have
+//! it: weights are `[d_input, d_output]`, PyTorch's `Linear` is the transpose of that. Written is `F32`, whatever the
+//! backend's type; read are `F16`, `BF16`, `F32` and `F64`. Integer and boolean parameters are not part of either.
 //!
-//! - **Dense** ([`save_dense`], [`load_dense`]): a sparse weight is its dense matrix, 0 where there is no link. What has
-//!   no links of its own reads and writes it; a link whose weight is exactly 0 cannot be told from no link.
-//! - **Compact** ([`save_sparse`], [`load_sparse`]): a sparse weight is its links and one value per link: 8 bytes a link
-//!   and 4 an input. The format is described at [`to_sparse`].
+//! - **Dense** ([`save_dense`], [`load_dense`]): a sparse weight is its dense matrix, 0 where there is no link.
+//!   Programs without sparse layers read and write it; a link whose weight is exactly 0 cannot be told from no link.
+//! - **Compact** ([`save_sparse`], [`load_sparse`]): a sparse weight is its links and one value per link: 8 bytes a
+//!   link and 4 an input. The format is described at [`to_sparse`].
 //!
-//! A module that is loaded into keeps the identity of its parameters, the layout asked for ([`Layout`]), the device, and
-//! whether parameters train. Everything is checked before anything of the module changes: the file must hold the
+//! A module that is loaded into keeps the identity of its parameters, the layout asked for ([`Layout`]), the device,
+//! and whether parameters train. Everything is checked before anything of the module changes: the file must hold the
 //! module's parameters, all of them and nothing else. Moments that an optimizer may already have belong to the links
 //! from before: load before the first step.
 //!
@@ -49,8 +48,8 @@ pub fn save_dense<B: Backend, M: Module<B>>(module: &M, path: impl AsRef<Path>) 
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if it cannot be read; [`Error::Data`] with the reason, the tensor and the path if [`from_dense`] refuses
-/// it.
+/// [`Error::Io`] if it cannot be read; [`Error::Data`] with the reason, the tensor and the path if [`from_dense`]
+/// refuses it.
 pub fn load_dense<B: Backend, M: Module<B>>(
     module: M,
     path: impl AsRef<Path>,

@@ -85,19 +85,19 @@ pub fn to_sparse<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<u8>> {
     write(&written, Some((KEY, format!("{VERSION} crc32 {checksum:08x}"))))
 }
 
-/// `module` with the parameters and links of a compact file; see [`to_sparse`]. Into which layout does not matter, nor
-/// which links the module had.
+/// `module` with the parameters and links of a compact file; see [`to_sparse`]. It does not matter which
+/// layout and which links the module had.
 ///
 /// # Errors
 ///
 /// [`Error::Interchange`], with the tensor, for bytes that are no safetensors, metadata without the format's entry or
-/// with another version or checksum, a parameter that is missing or one too many, another type or shape, and links that
-/// break an invariant: offsets that start, end or decrease wrongly, outputs out of order, twice there or out of range,
-/// none at all. The errors of [`to_sparse`] for the module.
+/// with another version or checksum, a missing or surplus parameter, another type or shape, and links that
+/// break an invariant: wrong or decreasing offsets, outputs that are unsorted, duplicate or out of range, no links
+/// at all. The errors of [`to_sparse`] for the module.
 pub fn from_sparse<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<M> {
     let file = File::open(bytes)?;
     check_seal(&file)?;
-    // Of a copy: looking at a parameter that is not drawn yet would draw it, and Burn loads drawn ones differently.
+    // On a clone: reading a lazy parameter would initialise it, and Burn loads initialised ones differently.
     let parameters = parameters::<B, M>(&module.clone())?;
     let expected: Vec<String> = parameters
         .iter()
@@ -150,7 +150,7 @@ fn check_seal(file: &File<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Everything that makes the tensors of a weight sound, looked at in place: nothing is allocated for what a file claims.
+/// Validates the tensors of a weight in place: nothing is allocated on the word of a file.
 fn check_links(file: &File<'_>, path: &str, shape: [usize; 2]) -> Result<()> {
     let [shape_name, crow_name, col_name, values_name] = names(path);
     let found = file.tensor(&shape_name)?;

@@ -1,4 +1,4 @@
-//! Named tensors as safetensors bytes and back, with nothing believed that was not checked.
+//! Named tensors to safetensors bytes and back; everything read is validated first.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -66,8 +66,8 @@ fn little_endian<T: Copy, const N: usize>(values: &[T], bytes_of: impl Fn(T) -> 
     bytes
 }
 
-/// The file of `tensors`, the same bytes every time: `safetensors` orders tensors by type and name, and there is at most
-/// one entry of metadata to be ordered.
+/// The file of `tensors`, the same bytes every time: `safetensors` orders tensors by type and name, and there is at
+/// most one entry of metadata to be ordered.
 pub(super) fn write(tensors: &[(String, Written)], metadata: Option<(&str, String)>) -> Result<Vec<u8>> {
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_string(), value)]));
     let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
@@ -145,8 +145,8 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// The CRC-32 over the tensors in the bytewise order of their names: of each its name, a zero byte, its type (`F32`),
-    /// a zero byte, every dimension as a 64-bit little-endian integer, and its bytes.
+    /// The CRC-32 over the tensors in the bytewise order of their names: of each its name, a zero byte, its type
+    /// (`F32`), a zero byte, every dimension as a 64-bit little-endian integer, and its bytes.
     pub(super) fn checksum(&self) -> u32 {
         let mut names = self.header.offset_keys();
         names.sort();

@@ -1,4 +1,4 @@
-//! A stop at a loss that is not finite.
+//! Stopping at a loss that is not finite.
 
 use burn::train::Interrupter;
 use burn::train::metric::{

@@ -10,20 +10,20 @@ use burn::train::metric::{
 
 use super::token_output::TokenFigures;
 
-/// A figure over the tokens of a step and of an epoch.
+/// What a [`TokenMetric`] measures, over the tokens of a step and of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenQuantity {
     /// Mean loss per token, in nats.
     Loss,
-    /// `exp(mean −ln p of the targets)`.
+    /// Perplexity, `exp(mean −ln p of the targets)`.
     Perplexity,
-    /// `exp(sum of −ln p of the targets / number of words)`, comparable between tokenisers. NaN where words are not
-    /// counted.
+    /// Perplexity per word, `exp(Σ −ln p of the targets / number of words)`, comparable between tokenizers. NaN where
+    /// words are not counted.
     WordPerplexity,
-    /// Tokens predicted correctly, in percent. NaN where they are not counted.
+    /// Accuracy: tokens predicted correctly, in percent. NaN where they are not counted.
     Accuracy,
-    /// Tokens per second of wall clock, whatever else the time went to. The tokens of an epoch's first step are left
-    /// out: when that one began is not known.
+    /// Throughput: tokens per second of wall-clock time. The tokens of an epoch's first step are left
+    /// out, whose start is not known.
     Throughput,
 }
 
@@ -61,7 +61,7 @@ impl TokenQuantity {
 
 /// A metric of a [`TokenOutput`](super::TokenOutput).
 ///
-/// Its value over an epoch is that of all its tokens together: steps with more tokens weigh more, and the perplexity
+/// Its value over an epoch is weighted by tokens: steps with more tokens weigh more, and the perplexity
 /// is the exponential of the mean over the epoch, never a mean of exponentials.
 #[derive(Clone)]
 pub struct TokenMetric {

@@ -1,4 +1,4 @@
-//! What a step over tokens leaves for the metrics: three numbers in place of the logits.
+//! Output of a step over tokens, for the metrics: three scalars in place of the logits.
 
 use burn::prelude::*;
 use burn::tensor::Transaction;
@@ -9,8 +9,8 @@ use crate::optim::StepOutput;
 
 /// The output of a training or validation step of a model that predicts tokens.
 ///
-/// Logits stay where they are: with a vocabulary of 10,000 they would be the largest thing that a step hands to the
-/// metrics. Nothing waits for the device until the metrics are evaluated.
+/// Logits are not part of it: with a vocabulary of 10,000 they would be the largest tensor that a step hands to the
+/// metrics. The device is not synchronised until the metrics are evaluated.
 ///
 /// ```
 /// use burn::backend::Flex;
@@ -28,13 +28,13 @@ use crate::optim::StepOutput;
 /// ```
 #[derive(Debug, Clone)]
 pub struct TokenOutput<B: Backend> {
-    /// What is minimised: the mean loss per predicted token, in nats, `[1]`.
+    /// The training loss: mean per predicted token, in nats, `[1]`.
     pub loss: Tensor<B, 1>,
-    /// Mean −ln of the targets' probabilities, `[1]`, where `loss` is something else: one with smoothed labels.
+    /// Mean negative log-likelihood of the targets, `[1]`, where `loss` is another one (label smoothing).
     pub nll: Option<Tensor<B, 1>>,
     /// Number of tokens that were predicted, padding left out.
     pub tokens: usize,
-    /// Words that the tokens stand for; 0 where nobody asks for the perplexity per word.
+    /// Number of words that the tokens stand for; 0 if the perplexity per word is not wanted.
     pub words: usize,
     /// Number of tokens whose logit was the largest, `[1]`, where it was counted.
     pub correct: Option<Tensor<B, 1, Int>>,
@@ -47,14 +47,14 @@ impl<B: Backend> TokenOutput<B> {
         Self { loss, nll: None, tokens, words: 0, correct: None }
     }
 
-    /// Says what the mean −ln of the targets' probabilities is, where `loss` is something else.
+    /// Sets the mean negative log-likelihood of the targets, where `loss` is another one.
     #[must_use]
     pub fn with_nll(mut self, nll: Tensor<B, 1>) -> Self {
         self.nll = Some(nll);
         self
     }
 
-    /// Says how many words the tokens stand for.
+    /// Sets the number of words that the tokens stand for.
     #[must_use]
     pub fn with_words(mut self, words: usize) -> Self {
         self.words = words;
@@ -115,12 +115,12 @@ impl<B: Backend> StepOutput for TokenOutput<B> {
     }
 }
 
-/// A [`TokenOutput`] in numbers: the input of the token metrics.
+/// A [`TokenOutput`] read back from the device: the input of the token metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenFigures {
-    /// What is minimised: the mean loss per predicted token, in nats.
+    /// The training loss: mean per predicted token, in nats.
     pub loss: f64,
-    /// Mean −ln of the targets' probabilities.
+    /// Mean negative log-likelihood of the targets.
     pub nll: f64,
     /// Number of tokens that were predicted.
     pub tokens: usize,

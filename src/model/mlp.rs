@@ -1,4 +1,4 @@
-//! The paper's first task: a multilayer perceptron whose hidden layers are sparse.
+//! A multilayer perceptron whose hidden layers are sparse: the model for images of arXiv 2501.19107.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -46,7 +46,7 @@ pub struct MlpConfig {
 pub struct Mlp<B: Backend> {
     /// The sparse layers.
     pub hidden: Vec<SparseLinear<B>>,
-    /// The dense layer that tells the classes apart.
+    /// The dense classification head.
     pub output: Linear<B>,
 }
 
@@ -106,7 +106,7 @@ impl MlpConfig {
 }
 
 impl<B: Backend> Mlp<B> {
-    /// Class scores.
+    /// Logits.
     ///
     /// # Shapes
     ///
@@ -117,7 +117,7 @@ impl<B: Backend> Mlp<B> {
         fused::linear(&self.output, hidden)
     }
 
-    /// Cross-entropy of class scores, in the mean over the batch; see [`fused::cross_entropy`].
+    /// Mean cross-entropy of logits over the batch; see [`fused::cross_entropy`].
     ///
     /// # Shapes
     ///
@@ -128,7 +128,7 @@ impl<B: Backend> Mlp<B> {
         fused::cross_entropy(scores, targets)
     }
 
-    /// Class scores with their cross-entropy loss.
+    /// Logits with their cross-entropy loss.
     pub fn classify(&self, batch: ImageBatch<B>) -> ClassificationOutput<B> {
         let output = self.forward(batch.images);
         let loss = Self::loss(output.clone(), batch.targets.clone());

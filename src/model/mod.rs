@@ -1,4 +1,4 @@
-//! The models of the paper, built from the same sparse layers that a user would take.
+//! The models of arXiv 2501.19107, built from the public layers: MLP, Transformer, LLaMA.
 
 #[cfg(feature = "text")]
 pub mod llama;

@@ -1,4 +1,4 @@
-//! The learner's checkpoints: which are whole, and which may go.
+//! The learner's checkpoints: which are complete, and which may be deleted.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use super::history::EpochHistory;
 use super::seal::{EXTENSION, SealedRecorder};
 use crate::error::{Error, Result};
 
-/// What the learner saves of an epoch: one file each, one after another.
+/// The files that the learner saves of an epoch, one after another.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
 /// The folder in which a learner with a [`SealedRecorder`] keeps its checkpoints.

@@ -1,4 +1,4 @@
-//! Whether a saved configuration is the one at hand.
+//! Comparison of a saved configuration with the current one.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What makes one epoch better than another, and when to stop waiting for a better one.
+//! By which metric epochs are compared, and early stopping by it.
 
 use burn::train::EarlyStoppingStrategy;
 use burn::train::metric::store::{Direction, EventStoreClient, Split};
@@ -8,8 +8,8 @@ use super::history::EpochHistory;
 
 /// A validation metric by which the epochs of a run are compared.
 ///
-/// Of a network whose density still falls nothing counts that was measured before it has its final one: it was larger
-/// than the network that is claimed. See [`from_epoch`](Self::from_epoch).
+/// Where the density decays, epochs before the final density do not count: their network had more links than the one
+/// that is reported. See [`from_epoch`](Self::from_epoch).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Criterion {
     metric: String,
@@ -18,12 +18,12 @@ pub struct Criterion {
 }
 
 impl Criterion {
-    /// The lower metric `name`, the better: loss, perplexity.
+    /// Lower is better: loss, perplexity.
     pub fn lowest(name: impl Into<String>) -> Self {
         Self { metric: name.into(), highest: false, first_epoch: 1 }
     }
 
-    /// The higher metric `name`, the better: accuracy, BLEU.
+    /// Higher is better: accuracy, BLEU.
     pub fn highest(name: impl Into<String>) -> Self {
         Self { metric: name.into(), highest: true, first_epoch: 1 }
     }
@@ -78,7 +78,7 @@ impl Criterion {
     }
 }
 
-/// Ends a run when a [`Criterion`] has not improved for some epochs.
+/// Early stopping: ends a run when a [`Criterion`] has not improved for some epochs.
 ///
 /// Unlike Burn's `MetricEarlyStoppingStrategy` it knows what happened before a resumption, and it waits until the
 /// metrics of the epoch, which are computed on other threads, are all in.

@@ -33,8 +33,8 @@ const LOCK: &str = ".lock";
 /// | `history.jsonl` | a line per finished epoch and split ([`EpochMeans`](super::EpochMeans)) |
 /// | `train/`, `valid/` | the learner's metric logs, a value per batch |
 /// | `checkpoint/` | the learner's checkpoints, sealed |
-/// | `criterion.json` | by what the best of them is told, where one is kept ([`Criterion`](super::Criterion)) |
-/// | `summary.json` | what came of it, written at the end |
+/// | `criterion.json` | the metric that the best checkpoint is chosen by, where one is kept ([`Criterion`](super::Criterion)) |
+/// | `summary.json` | the results, written at the end |
 ///
 /// The folder is locked while a `RunFolder` lives: a second process (or a second value in this one) is refused.
 ///
@@ -75,8 +75,9 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] if the folder holds another run or another process is at it, [`Error::Io`] if it cannot be made
-    /// or written, [`Error::Argument`] for a configuration that JSON cannot hold. Nothing of another run is touched.
+    /// [`Error::Data`] if the folder holds another run or another process has locked it, [`Error::Io`] if it cannot be
+    /// made or written, [`Error::Argument`] for a configuration that JSON cannot hold. Nothing of another run is
+    /// touched.
     pub fn create(dir: impl AsRef<Path>, config: &impl Serialize) -> Result<Self> {
         let path = dir.as_ref().to_path_buf();
         let config = config_difference::to_json(config)?;
@@ -92,7 +93,7 @@ impl RunFolder {
         Ok(Self { path, resumed_epoch: None, _lock: lock })
     }
 
-    /// Goes on with the run in `dir`, from its newest complete checkpoint; from the beginning if it has none yet.
+    /// Resumes the run in `dir` from its newest complete checkpoint; from the beginning if it has none yet.
     ///
     /// `config` must be the configuration that the run was started with, field by field; `may_differ` lists fields
     /// (paths joined by dots, `data.workers`) that may differ with all below them. `config.json` stays as it is.
@@ -101,14 +102,14 @@ impl RunFolder {
     ///
     /// [`Error::Mismatch`] that names the first field that differs with both values; [`Error::Data`] for a checkpoint
     /// that is complete but damaged (an older one is never taken in its place), for a damaged `config.json`, and if
-    /// another process is at the folder; [`Error::Io`] if there is no run or it cannot be read.
+    /// another process has locked the folder; [`Error::Io`] if there is no run or it cannot be read.
     pub fn resume(dir: impl AsRef<Path>, config: &impl Serialize, may_differ: &[&str]) -> Result<Self> {
         let path = dir.as_ref().to_path_buf();
         let file = path.join(CONFIG);
         let saved = fs::read(&file).map_err(Error::io(&file))?;
         let saved = serde_json::from_slice(&saved)
             .map_err(|error| Error::data(&file, format!("not a configuration: {error}")))?;
-        // By way of text, so that numbers are rounded on both sides alike.
+        // Through text, so that numbers are rounded on both sides alike.
         let own = serde_json::from_str(&config_difference::to_json(config)?)
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
         config_difference::check_same(&saved, &own, may_differ)?;
@@ -127,7 +128,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// The epoch whose checkpoint the learner must go on from; `None` at the beginning.
+    /// The epoch whose checkpoint the learner must resume from; `None` at the beginning.
     #[must_use]
     pub fn resumed_epoch(&self) -> Option<usize> {
         self.resumed_epoch

@@ -1,4 +1,4 @@
-//! The metrics of every finished epoch, for whoever wants the best or the last one.
+//! The metrics of every finished epoch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::json_lines::JsonLines;
 use crate::error::Result;
 
-/// How long metrics that are still computed are waited for.
+/// Timeout for metrics that another thread is still computing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One epoch of one split.
@@ -65,7 +65,7 @@ struct Running {
 }
 
 impl EpochHistory {
-    /// Goes on with the file at `path` after `last_epoch`, of which and before it the file keeps its lines.
+    /// Continues the file at `path`, which keeps its lines up to `last_epoch`.
     pub(super) fn open(path: &Path, last_epoch: usize, interrupter: &Interrupter) -> Result<Self> {
         let (lines, finished) = JsonLines::open(path, |means: &EpochMeans| means.epoch <= last_epoch)?;
         let shared = Shared {
@@ -132,7 +132,7 @@ impl EpochHistory {
     }
 
     /// Waits until `epoch` of `split` is finished here: the learner goes on while its metrics are still computed on
-    /// another thread. Gives up when that thread has not been heard of for a minute.
+    /// another thread. Times out after a minute without progress.
     pub(super) fn wait_for(&self, epoch: usize, split: &Split) {
         let split = split.to_string();
         let waits = |shared: &mut Shared| !shared.has(epoch, &split);

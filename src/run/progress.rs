@@ -12,9 +12,9 @@ use burn::train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-/// How often the live line of a terminal is written at most.
+/// Shortest time between two writes of the live line.
 const LIVE_INTERVAL: Duration = Duration::from_millis(200);
-/// How long nothing is printed at most where there is no live line.
+/// Longest time without output where there is no live line.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The length of the live line, so that it never wraps and can be overwritten.
 const LIVE_WIDTH: usize = 79;
@@ -98,7 +98,7 @@ impl ProgressLines {
         self.last_sign = Instant::now();
     }
 
-    /// How long the run will still take when `progress` of this epoch is done, at the pace so far.
+    /// Remaining time of the run when `progress` of this epoch is done, at the pace so far.
     fn left(&self, epoch: usize, epochs: usize, progress: Option<&Progress>) -> Option<Duration> {
         let progress = progress?;
         let begun = progress.items_processed as f64 / progress.items_total.max(1) as f64;

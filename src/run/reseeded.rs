@@ -1,4 +1,4 @@
-//! Random numbers of the backend that an epoch begins with at a known place.
+//! Seeding the backend's generator at the start of every epoch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

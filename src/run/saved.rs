@@ -1,4 +1,4 @@
-//! What a run has left, for whoever uses the model and does not train it.
+//! A saved run, for inference.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub enum Kept {
     Last,
 }
 
-/// The folder of a run as something to read: finished, stopped, or still under way. It is not locked.
+/// The folder of a run, read-only: finished, stopped, or still training. It is not locked.
 ///
 /// ```no_run
 /// # use burn::backend::Flex;
@@ -99,8 +99,8 @@ impl SavedRun {
         }
     }
 
-    /// `model`, made from the run's [`config`](Self::config), with the parameters of the checkpoint, and the epoch
-    /// that it is of. The file is checked against its seal.
+    /// `model`, made from the run's [`config`](Self::config), with the parameters of the checkpoint, and its
+    /// epoch. The file is checked against its seal.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A recorder whose files are written whole and cannot be damaged unnoticed.
+//! A recorder whose files are written atomically and carry a checksum.
 //!
 //! | bytes | |
 //! |---|---|

@@ -9,7 +9,7 @@ use super::json_lines::JsonLines;
 use crate::error::Result;
 use crate::topology::{TopologyMonitor, UpdateReport};
 
-/// What of a line decides whether it stays.
+/// The fields of a line that decide whether it stays.
 #[derive(Deserialize)]
 struct Stamp {
     update: u64,

@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use burn::backend::Flex;
 use burn::optim::{AdamConfig, AdamWConfig};
+use burn_cht::optim::CarriesMoments;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 use burn_cht::topology::{LayerReport, Links};
-use burn_cht::optim::CarriesMoments;
 use proptest::prelude::*;
 
 use crate::net::*;

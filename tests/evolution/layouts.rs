@@ -2,9 +2,9 @@
 
 use burn::backend::Flex;
 use burn::optim::adaptor::OptimizerAdaptor;
+use burn_cht::optim::CarriesMoments;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::InitialWeight;
-use burn_cht::optim::CarriesMoments;
 
 use crate::net::*;
 

@@ -8,10 +8,10 @@ use burn::optim::SgdConfig;
 use burn::train::metric::LossMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining};
 use burn_cht::data::{ImageSource, ImageTask};
+use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::prelude::*;
 use burn_cht::topology::{TopologyMonitor, UpdateReport};
-use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use tempfile::tempdir;
 
 use crate::net::B;

@@ -12,9 +12,9 @@ use burn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, GradientsParams, Sgd, Sg
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn_cht::nn::SparseLinearConfig;
+use burn_cht::optim::CarriesMoments;
 use burn_cht::prelude::*;
 use burn_cht::topology::{Links, stream};
-use burn_cht::optim::CarriesMoments;
 use rand::RngExt;
 
 pub type B = Autodiff<Flex>;

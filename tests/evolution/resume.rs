@@ -6,9 +6,9 @@ use burn::optim::Optimizer;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::record::{FullPrecisionSettings, HalfPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::train::Interrupter;
+use burn_cht::optim::CarriesMoments;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
-use burn_cht::optim::CarriesMoments;
 
 use crate::net::*;
 

@@ -1,4 +1,4 @@
-//! A text as tokens: made once, then mapped.
+//! A tokenized text: made once, then memory-mapped.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -18,18 +18,18 @@ const SHARD: usize = 1 << 25;
 /// Pieces that are encoded side by side.
 const SIDE_BY_SIDE: usize = 256;
 
-/// How sequences are made of texts.
+/// How documents become sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrangement {
-    /// All documents one behind another, cut into sequences of equal length.
+    /// Packed: all documents concatenated, cut into sequences of equal length.
     #[default]
     Packed,
-    /// Each document begins a sequence, cut off or filled up to the length: the published way on C4.
+    /// Each document in a sequence of its own, truncated or padded: the published way on C4.
     Documents,
 }
 
-/// Tokens of a text and the words they stand for. A clone shares them.
+/// The tokens of a text and its number of words. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Corpus {
     shards: Arc<[Shard]>,
@@ -49,7 +49,7 @@ struct Manifest {
 impl Corpus {
     /// The tokens of `texts`, kept in memory.
     ///
-    /// Each document begins with the tokeniser's [`bos`](Tokenizer::bos) and ends with its [`eos`](Tokenizer::eos), as
+    /// Each document begins with the tokenizer's [`bos`](Tokenizer::bos) and ends with its [`eos`](Tokenizer::eos), as
     /// far as it has them.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Corpus {
     /// # Errors
     ///
     /// As [`open`](Self::open) for shards that lie there and should be these but are damaged or made with another
-    /// tokeniser; otherwise what reading and encoding the texts and writing files gives.
+    /// tokenizer; otherwise what reading and encoding the texts and writing files gives.
     pub fn prepare(
         texts: &Texts,
         tokenizer: &Tokenizer,
@@ -106,8 +106,8 @@ impl Corpus {
     /// # Errors
     ///
     /// [`Error::Data`] that names the shard for one that is cut short, damaged anywhere or holds tokens that the
-    /// tokeniser does not have; [`Error::Mismatch`] for one made with another tokeniser; [`Error::Data`] if there are no
-    /// finished shards; [`Error::Io`].
+    /// tokenizer does not have; [`Error::Mismatch`] for one made with another tokenizer; [`Error::Data`] if there are
+    /// no finished shards; [`Error::Io`].
     pub fn open(folder: impl AsRef<Path>, name: &str, tokenizer: &Tokenizer) -> Result<Self> {
         let folder = folder.as_ref();
         let manifest = read_manifest(folder, name)?

@@ -14,10 +14,10 @@ use crate::topology::stream;
 
 /// A [`DataLoader`] of [`SequenceBatch`]es whose epochs are numbers of batches.
 ///
-/// For training, passes over all sequences follow one another without end, each in a uniform permutation drawn from
-/// (`seed`, pass), and an epoch is the next so many batches of that, wherever passes begin and end: a run that is resumed
-/// [at epoch](Self::with_first_epoch) `k` goes on with the very sequence that it would have come to. For validation,
-/// every epoch is the same sequences in their order.
+/// For training, passes over all sequences follow one another endlessly, each in a uniform permutation drawn from
+/// (`seed`, pass), and an epoch is the next so many batches of that, wherever passes begin and end: a run that is
+/// resumed [at epoch](Self::with_first_epoch) `k` goes on with the very sequence that it would have come to. For
+/// validation, every epoch is the same sequences in their order.
 ///
 /// `slice` gives a part of every epoch.
 pub struct SequenceLoader<B: Backend> {
@@ -34,7 +34,7 @@ pub struct SequenceLoader<B: Backend> {
 }
 
 impl<B: Backend> SequenceLoader<B> {
-    /// Batches to train on, `batches` an epoch, from epoch 1 on.
+    /// Training batches, `batches` an epoch, from epoch 1 on.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl<B: Backend> SequenceLoader<B> {
         Self::new(sequences, batch_size, Some(seed), batch_size.saturating_mul(batches), device)
     }
 
-    /// Batches to validate with: the first `batches` of them, or all.
+    /// Validation batches: the first `batches` of them, or all.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Running text: readers, tokenisers, shards and sequences for language models.
+//! Running text: readers, tokenizers, shards and sequences for language models.
 //!
 //! A [`LanguageSource`] names texts to train on and to validate with. A [`Tokenizer`] turns [`Texts`] into a [`Corpus`]
 //! of tokens, once; [`Sequences`] cut it up, and a [`SequenceLoader`] feeds them to Burn's learner in an order that a

@@ -3,7 +3,7 @@
 use super::{Arrangement, Corpus};
 use crate::error::{Error, Result};
 
-/// What a model reads and predicts at once: all tokens but the last are read, all but the first predicted.
+/// One sequence: all tokens but the last are read, all but the first predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// At most one more than the length of the sequences.
@@ -16,7 +16,7 @@ pub struct Sequence {
 ///
 /// Packed, sequence `i` predicts tokens `i · length + 1` to `(i + 1) · length`, and begins with the last token that the
 /// one before it predicts: together they predict every token of the text exactly once, but for its first; only the last
-/// sequence is shorter. Documents kept apart are cut off behind `length` predicted tokens.
+/// sequence is shorter. Separate documents are truncated after `length` predicted tokens.
 #[derive(Debug, Clone)]
 pub struct Sequences {
     corpus: Corpus,
@@ -61,13 +61,13 @@ impl Sequences {
         }
     }
 
-    /// Tokens that a sequence predicts, at most.
+    /// Maximum number of predicted tokens of a sequence.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Whether sequences can be filled up.
+    /// Whether sequences can be padded.
     pub(super) fn arrangement(&self) -> Arrangement {
         self.corpus.arrangement()
     }

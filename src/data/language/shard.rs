@@ -7,7 +7,7 @@
 //! | 12..16 | bytes of a token, 2 or 4 |
 //! | 16..24 | number of tokens |
 //! | 24..32 | number of spans |
-//! | 32..64 | checksum of the tokeniser |
+//! | 32..64 | checksum of the tokenizer |
 //! | 64..96 | SHA-256 of everything but these 32 bytes |
 //! | 96.. | tokens, then for each span: tokens up to its end, words up to its end (u64 both) |
 //!
@@ -147,7 +147,7 @@ impl Shard {
         let vocabulary = tokenizer.vocabulary_size() as u32;
         if let Some(at) = (0..shard.tokens).find(|&at| shard.token(at) >= vocabulary) {
             let token = shard.token(at);
-            return Err(refused(format!("token {at} is {token}, the tokeniser has {vocabulary}")));
+            return Err(refused(format!("token {at} is {token}, the tokenizer has {vocabulary}")));
         }
         let mut before = (0, 0);
         for at in 0..shard.spans {

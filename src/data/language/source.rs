@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 
 const KING_JAMES: &[u8] = include_bytes!("../../../datasets/king-james/genesis-mark.txt.gz");
 
-/// A tokeniser is learned from so many bytes of the text at most.
+/// Maximum number of bytes that a tokenizer is trained on.
 const LEARNED_FROM: usize = 100 << 20;
 
-/// A text to model, by name.
+/// A text data set, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LanguageSource {
@@ -33,12 +33,12 @@ pub enum LanguageSource {
     Files,
 }
 
-/// A text to train on and one to validate with.
+/// Training and validation text.
 #[derive(Debug, Clone)]
 pub struct LanguageTask {
-    /// To train on.
+    /// Training text.
     pub train: Texts,
-    /// To validate with.
+    /// Validation text.
     pub validation: Texts,
 }
 
@@ -81,10 +81,10 @@ impl LanguageSource {
 
     /// Finds the text in `folder`, by default `datasets/NAME` under the working directory; `king-james` needs none.
     ///
-    /// `files` takes a folder with files whose names begin with `train` and `valid` (any number of each, in the order of
-    /// their names), or a single file of plain text. `field` names the field or column of JSON lines and Parquet. Of a
-    /// single text, as of `king-james` and `tinyshakespeare`, the last tenth is for validation, from the beginning of a
-    /// line.
+    /// `files` takes a folder with files whose names begin with `train` and `valid` (any number of each, in the order
+    /// of their names), or a single file of plain text. `field` names the field or column of JSON lines and Parquet. Of
+    /// a single text, as of `king-james` and `tinyshakespeare`, the last tenth is for validation, from the beginning of
+    /// a line.
     ///
     /// # Errors
     ///

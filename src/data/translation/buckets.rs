@@ -1,4 +1,4 @@
-//! Which pairs go together in a batch.
+//! Batching by length.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use rand::seq::SliceRandom;
 
 use crate::topology::stream;
 
-/// Pairs of about one length, cut into batches by the number of tokens.
+/// Pairs bucketed by length, cut into batches by the number of tokens.
 ///
 /// Pairs are sorted by length and cut, from the shortest on, wherever one more would make the number of pairs times the
-/// length of the longest exceed the limit. Lengths alone decide where the cuts are, so that every pass has as many batches;
-/// which pairs of one length come before which, and the order of the batches, are drawn anew for each.
+/// length of the longest exceed the limit. Lengths alone decide where the cuts are, so that every pass has as many
+/// batches; which pairs of one length come before which, and the order of the batches, are drawn anew for each.
 #[derive(Debug)]
 pub(super) struct Buckets {
     lengths: Vec<u32>,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Sentence pairs as tokens. Clones and parts share them.
 ///
-/// The length of a pair is what it takes of a position table and of a batch: the tokens of its longer side with one mark,
+/// The length of a pair is the number of positions it takes: the tokens of its longer side and one special token,
 /// since a source ends with [`EOS`] and the decoder reads its target after [`BOS`].
 #[derive(Debug, Clone)]
 pub struct TranslationDataset {
@@ -72,7 +72,7 @@ impl TranslationDataset {
         Ok(Self { pairs: Arc::new(pairs), indices: (0..count).collect(), dropped: 0 })
     }
 
-    /// These pairs, if a table of so many positions is long enough for every one.
+    /// These pairs, if none is longer than `positions`.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl TranslationDataset {
         self.dropped
     }
 
-    /// Tokens of a sentence to translate, without marks.
+    /// Tokens of a source sentence, without special ones.
     ///
     /// # Panics
     ///
@@ -138,7 +138,7 @@ impl TranslationDataset {
         self.pairs.source.get(self.indices[at] as usize)
     }
 
-    /// Tokens of its translation, without marks.
+    /// Tokens of a target sentence, without special ones.
     ///
     /// # Panics
     ///
@@ -148,7 +148,7 @@ impl TranslationDataset {
         self.pairs.target.get(self.indices[at] as usize)
     }
 
-    /// Length of a pair: tokens of its longer side, with one mark.
+    /// Length of a pair: tokens of its longer side, with one special token.
     ///
     /// # Panics
     ///
@@ -195,7 +195,7 @@ impl TranslationDataset {
     }
 }
 
-/// Sentences, each perhaps after a mark and ended by [`EOS`], filled up to the longest; true where they are filled up.
+/// Sentences, each perhaps after a special token and ended by [`EOS`], padded to the longest; true at padding.
 fn padded<B: Backend>(
     sentences: Vec<(Option<u32>, &[u32])>,
     device: &B::Device,

@@ -11,20 +11,20 @@ use super::buckets::{Buckets, Pass};
 use super::dataset::TranslationDataset;
 use crate::error::{Error, Result};
 
-/// A [`DataLoader`] of batches of about one length and at most so many tokens, whose every epoch can be repeated.
+/// A [`DataLoader`] of batches of similar length and a limited number of tokens, whose every epoch can be repeated.
 ///
-/// The tokens of a batch are its pairs times the [length](TranslationDataset::length) of the longest, padding and a mark
-/// included: neither what the encoder reads nor what the decoder reads is larger.
+/// The tokens of a batch are its pairs times the [length](TranslationDataset::length) of the longest, padding and one
+/// special token included: neither the encoder's nor the decoder's input is larger.
 ///
 /// Each call of `iter` is the next epoch: by default a pass over all pairs, each in one batch. With
-/// [`with_batches_per_epoch`](Self::with_batches_per_epoch) it is that many batches of an endless stream of passes, each
-/// taken up where the one before ended, for learners that are to evaluate every so many steps. A
-/// [shuffled](Self::shuffled) pass is a function of (seed, number of the pass); else it goes from the shortest pairs to the
-/// longest. Either way epoch `e` is the same in a run that is resumed [there](Self::with_first_epoch) as in one that was
-/// not interrupted.
+/// [`with_batches_per_epoch`](Self::with_batches_per_epoch) it is that many batches of an endless stream of passes,
+/// each taken up where the one before ended, for learners that are to evaluate every so many steps. A
+/// [shuffled](Self::shuffled) pass is a function of (seed, number of the pass); else it goes from the shortest pairs to
+/// the longest. Either way epoch `e` is the same in a run that is resumed [there](Self::with_first_epoch) as in one
+/// that was not interrupted.
 ///
-/// `to_device` and `slice` behave as [`EpochLoader`](crate::data::EpochLoader)'s. Batches are made when asked for, on the
-/// calling thread.
+/// `to_device` and `slice` behave as [`EpochLoader`](crate::data::EpochLoader)'s. Batches are made when asked for, on
+/// the calling thread.
 pub struct TranslationLoader<B: Backend> {
     dataset: TranslationDataset,
     batch_tokens: usize,

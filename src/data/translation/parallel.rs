@@ -47,8 +47,8 @@ impl ParallelText {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file cannot be read. [`Error::Data`] that names file and line (from 1) for a line that is no
-    /// UTF-8, has not two columns, or has nothing in one of them; that names the file if there is no line at all.
+    /// [`Error::Io`] if the file cannot be read. [`Error::Data`] that names file and line (from 1) for a line that is
+    /// no UTF-8, has not two columns, or has nothing in one of them; that names the file if there is no line at all.
     pub fn from_tsv(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::parse_tsv(&mut crate::data::open::open(path)?, path)
@@ -97,25 +97,25 @@ impl ParallelText {
         self.source.len()
     }
 
-    /// The sentences to translate.
+    /// The source sentences.
     #[must_use]
     pub fn source(&self) -> &[String] {
         &self.source
     }
 
-    /// Their translations, in the same order.
+    /// The target sentences, in the same order.
     #[must_use]
     pub fn target(&self) -> &[String] {
         &self.target
     }
 
-    /// Where the sentences to translate come from.
+    /// The file of the source sentences.
     #[must_use]
     pub fn source_path(&self) -> &Path {
         &self.source_path
     }
 
-    /// Where the translations come from.
+    /// The file of the target sentences.
     #[must_use]
     pub fn target_path(&self) -> &Path {
         &self.target_path

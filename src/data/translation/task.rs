@@ -1,4 +1,4 @@
-//! What is learned and how it is tested.
+//! The parts of a translation data set.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 
 const ENDINGS: [&str; 3] = ["", ".gz", ".zst"];
 
-/// Parallel text to train on, to choose by and to test on.
+/// Parallel text for training, validation and test.
 #[derive(Debug, Clone)]
 pub struct TranslationTask {
-    /// Pairs to train on; vocabularies are learned from these alone.
+    /// Training pairs; vocabularies are learned from these alone.
     pub train: ParallelText,
-    /// Pairs by which training is followed and the best checkpoint chosen.
+    /// Validation pairs, which the best checkpoint is chosen by.
     pub valid: ParallelText,
-    /// Pairs to be scored on at the end.
+    /// Test pairs.
     pub test: ParallelText,
 }
 
@@ -33,7 +33,8 @@ impl TranslationTask {
     }
 
     /// The files of `folder` in the languages `source` and `target`, the endings of their names (`en`, `de`): `train`,
-    /// `val` (or `valid`, `dev`) and `test_2016_flickr` (or `test`), a dot and the language, perhaps with `.gz` or `.zst`.
+    /// `val` (or `valid`, `dev`) and `test_2016_flickr` (or `test`), a dot and the language, perhaps with `.gz` or
+    /// `.zst`.
     ///
     /// # Errors
     ///

@@ -1,10 +1,10 @@
-//! A translation beside the one it is compared with.
+//! A translation with its reference.
 
-/// What a model has made of a sentence, beside its translation in the text, both in tokens without marks.
+/// A model's translation (hypothesis) and the reference, both in tokens without special ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TranslatedSentence {
-    /// The model's translation.
+    /// The hypothesis.
     pub found: Vec<u32>,
-    /// The translation of the text.
+    /// The reference.
     pub reference: Vec<u32>,
 }

@@ -16,13 +16,13 @@ use crate::file::write_atomically;
 /// How vocabularies are learned from the training text.
 #[derive(Config, Debug)]
 pub struct VocabularyConfig {
-    /// Most tokens of a vocabulary, at least [`SMALLEST_VOCABULARY`](super::SMALLEST_VOCABULARY).
+    /// Size of a vocabulary at most, at least [`SMALLEST_VOCABULARY`](super::SMALLEST_VOCABULARY).
     #[config(default = 10_000)]
     pub size: usize,
-    /// One vocabulary for both languages, which embeddings that are tied need; else one for each.
+    /// A joint vocabulary, which tied embeddings need; else one for each language.
     #[config(default = true)]
     pub joint: bool,
-    /// Whether text is put in lower case, and translations come out so.
+    /// Whether text is lowercased, and translations are in lower case.
     #[config(default = false)]
     pub lowercase: bool,
 }
@@ -48,7 +48,7 @@ impl VocabularyConfig {
     }
 }
 
-/// The vocabulary of the sentences to translate and that of their translations, which may be the same.
+/// The source vocabulary and the target vocabulary, which may be one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vocabularies {
     source: Arc<Vocabulary>,
@@ -61,31 +61,31 @@ pub struct Vocabularies {
 struct Stored {
     checksum: String,
     source: VocabularySpec,
-    /// Absent if it is that of the source.
+    /// Absent if joint.
     target: Option<VocabularySpec>,
 }
 
 impl Vocabularies {
-    /// Of the sentences to translate.
+    /// The source vocabulary.
     #[must_use]
     pub fn source(&self) -> &Vocabulary {
         &self.source
     }
 
-    /// Of their translations.
+    /// The target vocabulary.
     #[must_use]
     pub fn target(&self) -> &Vocabulary {
         &self.target
     }
 
-    /// Whether it is one for both.
+    /// Whether the vocabulary is joint.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         Arc::ptr_eq(&self.source, &self.target)
     }
 
-    /// SHA-256 of all that determines them, in hexadecimal digits: what a checkpoint notes, so that its tokens are never
-    /// read by another vocabulary.
+    /// SHA-256 of all that determines them, in hexadecimal digits: a checkpoint stores it, so that its tokens are never
+    /// decoded by another vocabulary.
     #[must_use]
     pub fn checksum(&self) -> String {
         let mut hash = Sha256::new();

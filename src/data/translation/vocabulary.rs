@@ -12,25 +12,25 @@ use tokenizers::{AddedToken, Decoder, Tokenizer};
 use super::batch::{BOS, EOS, PAD, UNK};
 use crate::error::{Error, Result};
 
-/// The tokens with the identities [`PAD`], [`UNK`], [`BOS`] and [`EOS`]. No text is ever encoded as one of them, not
+/// The tokens with the ids [`PAD`], [`UNK`], [`BOS`] and [`EOS`]. No text is ever encoded as one of them, not
 /// even their own names: the splitting of words keeps brackets and letters apart.
 const SPECIAL: [&str; 4] = ["<pad>", "<unk>", "<s>", "</s>"];
 
 /// A pair that occurs less often than this is not merged: nothing could be learned of what occurs once.
 const LEAST_OCCURRENCES: u64 = 2;
 
-/// Fewest tokens of a vocabulary: the special ones and one for every byte.
+/// Smallest vocabulary: the special tokens and one for every byte.
 pub const SMALLEST_VOCABULARY: usize = SPECIAL.len() + 256;
 
 /// Splits text into the tokens of a byte-pair encoding (Sennrich et al., *Neural machine translation of rare words with
-/// subword units*, 2016) and puts them together again.
+/// subword units*, 2016) and decodes them.
 ///
 /// Text is cut into words as GPT-2 does (a word with the space before it, a number, punctuation, white space), a word
-/// into its bytes, and these are merged by the pairs that were most frequent in training. Since every byte is a token, all
-/// text can be spelled, words never seen in training included, and [`decode`](Self::decode) gives exactly the text that
-/// [`encode`](Self::encode) was given (in lower case, if the vocabulary is).
+/// into its bytes, and these are merged by the pairs that were most frequent in training. Since every byte is a token,
+/// all text can be spelled, words never seen in training included, and [`decode`](Self::decode) gives exactly the text
+/// that [`encode`](Self::encode) was given (in lower case, if the vocabulary is).
 ///
-/// Identities: [`PAD`] 0, [`UNK`] 1 (never needed to encode), [`BOS`] 2, [`EOS`] 3, the 256 bytes, then the merges in
+/// Ids: [`PAD`] 0, [`UNK`] 1 (never needed to encode), [`BOS`] 2, [`EOS`] 3, the 256 bytes, then the merges in
 /// the order in which they were learned.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
@@ -39,12 +39,12 @@ pub struct Vocabulary {
     tokenizer: Tokenizer,
 }
 
-/// What a [`Vocabulary`] is made of and saved as; all else follows from it.
+/// The content of a [`Vocabulary`] as it is saved; all else follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VocabularySpec {
     lowercase: bool,
-    /// Pairs of tokens to merge, the most urgent first, as `left right`.
+    /// Merges by priority, as `left right`.
     merges: Vec<String>,
 }
 
@@ -130,13 +130,13 @@ impl Vocabulary {
         &self.spec
     }
 
-    /// Number of tokens, the special ones included: what an embedding must have rows for.
+    /// Size of the vocabulary, special tokens included: the number of rows of an embedding.
     #[must_use]
     pub fn size(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether text is put in lower case.
+    /// Whether text is lowercased.
     #[must_use]
     pub fn is_lowercase(&self) -> bool {
         self.spec.lowercase
@@ -146,7 +146,7 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for text that the tokeniser refuses; none is known.
+    /// [`Error::Argument`] for text that the tokenizer refuses; none is known.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding =
             self.tokenizer.encode_fast(prepared(text, self.spec.lowercase), false).map_err(refused)?;
@@ -165,8 +165,8 @@ impl Vocabulary {
         Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// The text that `tokens` spell. [`PAD`], [`UNK`], [`BOS`] and [`EOS`] spell nothing; bytes that are no UTF-8, which
-    /// a model may produce, become U+FFFD.
+    /// The text that `tokens` spell. [`PAD`], [`UNK`], [`BOS`] and [`EOS`] spell nothing; bytes that are no UTF-8,
+    /// which a model may produce, become U+FFFD.
     ///
     /// # Errors
     ///
@@ -222,5 +222,5 @@ fn prepared(text: &str, lowercase: bool) -> String {
 }
 
 fn refused(error: impl std::fmt::Display) -> Error {
-    Error::argument("text", error, "whatever the tokeniser can split")
+    Error::argument("text", error, "whatever the tokenizer can split")
 }

@@ -1,4 +1,4 @@
-//! The figure of Moses' `multi-bleu-detok.perl`, in which the CHTs paper reports translation.
+//! The score of Moses' `multi-bleu-detok.perl`, in which arXiv 2501.19107 reports translation.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::error::Result;
 /// The script, which OpenNMT-py took over from Moses, expects detokenised text, tokenises it as `mteval-v13a.pl` does
 /// (not in that one's international mode) and scores with case, by 1-grams to 4-grams, without smoothing. That is
 /// `Bleu::new().with_smoothing(Smoothing::None)` but for one thing: OpenNMT-py's copy reads bytes, so that only
-/// whitespace of ASCII ends a word (a no-break space is part of one; Moses reads characters since). On ordinary text the
-/// figures are therefore those of sacreBLEU, unless an order has no match at all: then this is 0, where sacreBLEU's
+/// whitespace of ASCII ends a word (a no-break space is part of one; Moses reads characters since). On ordinary text
+/// the scores are therefore those of sacreBLEU, unless an order has no match at all: then this is 0, where sacreBLEU's
 /// default smooths.
 ///
 /// Its switch `-lc` is without effect in OpenNMT-py's copy and is not offered: score without case by

@@ -18,7 +18,7 @@ pub struct BleuScore {
     pub counts: [usize; ORDERS],
     /// N-grams of the hypotheses; never smoothed.
     pub totals: [usize; ORDERS],
-    /// What hypotheses shorter than their references are punished with: `exp(1 − r / c)`, or 1.
+    /// Brevity penalty: `exp(1 − r / c)` for hypotheses shorter than their references, else 1.
     pub brevity_penalty: f64,
     /// `c`: tokens of the hypotheses.
     pub hypothesis_length: usize,

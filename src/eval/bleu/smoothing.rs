@@ -1,4 +1,4 @@
-//! What stands in for the precision of an order of which nothing matched.
+//! Smoothing of the precision of an order without a match.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The numbers that BLEU is made of.
+//! The counts that BLEU is computed from.
 
 use super::Smoothing;
 use crate::error::Result;

@@ -1,11 +1,11 @@
-//! The tokenisation of NIST's `mteval-v13a.pl`, by which the figures of the WMT tasks are made comparable.
+//! The tokenisation of NIST's `mteval-v13a.pl`, by which the scores of the WMT tasks are made comparable.
 
 /// Sets punctuation apart from words by spaces; what lies between whitespace in the result is a token.
 ///
 /// `<skipped>` and a hyphen at the end of a line go, line feeds become spaces, the entities of the four characters
-/// `"&<>` become those. Then every symbol of ASCII but `'`, `,`, `-` and `.` is a token of its own; a full stop or comma
-/// is one unless it stands between two digits; a hyphen is one after a digit. Anything outside of ASCII belongs to the
-/// word it stands in.
+/// `"&<>` become those. Then every symbol of ASCII but `'`, `,`, `-` and `.` is a token of its own; a full stop or
+/// comma is one unless it stands between two digits; a hyphen is one after a digit. Anything outside of ASCII belongs
+/// to the word it stands in.
 ///
 /// The rules for `.`, `,` and `-` look at pairs of characters from left to right, and a character that was part of one
 /// pair is not looked at again: in `a.,5` the comma stays with the 5.

@@ -7,7 +7,7 @@ pub trait Encode {
     /// The tokens of a text, without any that begin or end a sequence.
     ///
     /// # Errors
-    /// What the tokeniser cannot encode.
+    /// What the tokenizer cannot encode.
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
 
     /// The token that begins a sequence: what an empty context consists of.
@@ -35,7 +35,7 @@ pub struct Encoded {
 /// Encodes requests as lm-evaluation-harness does.
 ///
 /// White space at the end of the context goes to the beginning of the continuation. Both are encoded together, since
-/// a tokeniser may join them otherwise than two texts, and the continuation is what comes after as many tokens as the
+/// a tokenizer may join them otherwise than two texts, and the continuation is what comes after as many tokens as the
 /// context alone has. An empty context is the token that begins a sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct Encoder<'a, E: ?Sized> {
@@ -56,7 +56,7 @@ impl<'a, E: Encode + ?Sized> Encoder<'a, E> {
     ///
     /// # Errors
     /// [`Error::Argument`] when the continuation has no token of its own, or when the context is empty and the
-    /// tokeniser knows no token that begins a sequence; what the tokeniser refuses.
+    /// tokenizer knows no token that begins a sequence; what the tokenizer refuses.
     pub fn encode(&self, request: &Request) -> Result<Encoded> {
         let context = request.context.trim_end();
         let whole = format!("{}{}", request.context, request.continuation);
@@ -71,7 +71,7 @@ impl<'a, E: Encode + ?Sized> Encoder<'a, E> {
             return Err(Error::argument(
                 "context",
                 "empty",
-                "some text, as the tokeniser has no token that begins a sequence",
+                "some text, as the tokenizer has no token that begins a sequence",
             ));
         }
         if continuation >= tokens.len() {

@@ -1,4 +1,4 @@
-//! A task put to a model.
+//! Evaluation of a model on a task.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::score::{Score, Scorer};
 use super::task::{Metric, Task};
 use crate::error::{Error, Result};
 
-/// What the model made of one item.
+/// The model's scores of one item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Score of each choice.
@@ -28,13 +28,13 @@ pub struct Outcome {
 /// A report and what it is made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The figures.
+    /// The report.
     pub report: TaskReport,
     /// Item by item, in the order of the data; of several files by their names.
     pub outcomes: Vec<Outcome>,
 }
 
-/// Puts a task to a model: all records of its data below `folder`, or of each file the first `limit`.
+/// Evaluates a model on a task: all records of its data below `folder`, or of each file the first `limit`.
 ///
 /// # Errors
 /// [`Error::Data`] when the data is missing or a record lacks a field, [`Error::Io`] when it cannot be read,

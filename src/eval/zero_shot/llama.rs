@@ -1,4 +1,4 @@
-//! LLaMA models and the crate's tokenisers as what is scored.
+//! LLaMA models and the crate's tokenizers as what is scored.
 
 use burn::prelude::*;
 
@@ -21,7 +21,7 @@ impl<B: Backend> LanguageModel<B> for Llama<B> {
         self.forward(tokens)
     }
 
-    // The head is the larger part of a small model: it reads what is asked for and nothing else.
+    // The output projection is the larger part of a small model: it is computed at the positions asked for only.
     fn logits_at(&self, tokens: Tensor<B, 2, Int>, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         let [batch, length] = tokens.dims();
         let hidden = self.hidden(tokens);

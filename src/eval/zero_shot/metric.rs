@@ -1,17 +1,17 @@
-//! Figures from predictions, with their standard errors.
+//! Metrics with their standard errors.
 
 use rand::RngExt;
 use serde::Serialize;
 
 use crate::topology::stream;
 
-/// Samples that a bootstrapped standard error comes from.
+/// Number of bootstrap samples.
 const RESAMPLES: usize = 1000;
 
-/// A figure and how far it may be off.
+/// A metric with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The figure.
+    /// The value.
     pub value: f64,
     /// Its standard error; `None` for a single item.
     pub standard_error: Option<f64>,
@@ -25,8 +25,8 @@ impl Estimate {
         Self { value, standard_error }
     }
 
-    /// `figure` of all items, with the standard deviation that it has over samples of as many items, drawn with
-    /// replacement, always the same ones.
+    /// `figure` of all items, with its bootstrap standard error: the standard deviation over samples of as many items
+    /// drawn with replacement, always the same ones.
     pub(super) fn bootstrapped<T: Copy>(items: &[T], figure: impl Fn(&[T]) -> f64) -> Self {
         let mut random = stream(0, "bootstrap", items.len() as u64);
         let mut sample = items.to_vec();

@@ -4,7 +4,7 @@
 //! ([`Template`]), which choice is right, what is measured. [`Task::built_in`] knows the usual ones. [`Scorer`] asks
 //! a [`LanguageModel`] for the log-likelihood of every choice after its prompt, and [`evaluate`] turns that into a
 //! [`TaskReport`]: accuracy with its standard error, length-normalised accuracies, F1, MCC, perplexity, and beside
-//! them how often each label was right and how often it was given, without which such figures mislead.
+//! them the label counts, right and predicted, without which accuracies mislead.
 
 mod encode;
 mod evaluate;

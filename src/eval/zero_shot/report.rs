@@ -1,17 +1,17 @@
-//! What a model reached on its tasks, as a table and as JSON.
+//! Results of an evaluation, as a table and as JSON.
 
 use serde::Serialize;
 
 use super::metric::Estimate;
 
-/// How often a label was right and how often it was predicted.
+/// Counts of a label: right and predicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LabelShare {
     /// The label.
     pub label: String,
     /// Items whose right label it is.
     pub gold: usize,
-    /// Items that the model gives it to.
+    /// Items for which it is predicted.
     pub predicted: usize,
 }
 
@@ -26,14 +26,14 @@ pub struct GroupReport {
     pub accuracy: Estimate,
 }
 
-/// What a model reached on one task.
+/// The result on one task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskReport {
     /// The task's name.
     pub task: String,
     /// Which published prompt it follows.
     pub source: String,
-    /// Questions asked.
+    /// Number of items.
     pub items: usize,
     /// Share of the items whose right choice has the highest log-likelihood, the first of equals; with one
     /// continuation, share of those that greedy decoding gives.
@@ -50,7 +50,7 @@ pub struct TaskReport {
     pub mcc: Option<Estimate>,
     /// Perplexity of a continuation, where the task asks for it.
     pub perplexity: Option<Estimate>,
-    /// Accuracy of always giving the label that is right most often.
+    /// Accuracy of the majority class.
     pub majority: Option<f64>,
     /// Labels, right and predicted; empty where choices differ from item to item or always the same is right.
     pub labels: Vec<LabelShare>,
@@ -70,7 +70,7 @@ pub struct TaskReport {
     pub groups: Vec<GroupReport>,
 }
 
-/// What a model reached on several tasks.
+/// The results on several tasks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct ZeroShotReport {
     /// Task by task.

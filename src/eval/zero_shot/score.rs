@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 
 /// Tokens of one batch, padding included, if nothing else is asked for.
 const BATCH_TOKENS: usize = 4096;
-/// Most logits of one batch, however many tokens it may have: 256 MB of them.
+/// Maximum number of logits of one batch: 256 MB.
 const BATCH_LOGITS: usize = 1 << 26;
 
-/// What a model makes of a continuation.
+/// The score of a continuation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Σ ln p(token | everything before it) over the tokens of the continuation.
@@ -29,7 +29,7 @@ pub struct Score {
     pub truncated: usize,
 }
 
-/// Scores continuations with a model and its tokeniser.
+/// Scores continuations with a model and its tokenizer.
 pub struct Scorer<'a, B: Backend, M: ?Sized, E: ?Sized> {
     model: &'a M,
     encoder: Encoder<'a, E>,
@@ -38,7 +38,7 @@ pub struct Scorer<'a, B: Backend, M: ?Sized, E: ?Sized> {
     backend: PhantomData<B>,
 }
 
-/// Tokens that the model is to read, and what is asked about them.
+/// Input tokens and the positions to score.
 struct Input {
     tokens: Vec<u32>,
     questions: Vec<Question>,
@@ -78,7 +78,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
     ///
     /// # Errors
     /// [`Error::Argument`] when a continuation is longer than the model's context or its log-likelihood is not a
-    /// number; [`Error::Mismatch`] when the tokeniser gives a token that the model does not know; what the
+    /// number; [`Error::Mismatch`] when the tokenizer gives a token that the model does not know; what the
     /// [`Encoder`] refuses.
     pub fn score(&self, requests: &[Request]) -> Result<Vec<Score>> {
         let (inputs, mut scores) = self.inputs(requests)?;
@@ -132,7 +132,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             None => Ok(()),
             Some(token) => Err(Error::Mismatch {
-                what: "the tokeniser's vocabulary".into(),
+                what: "the tokenizer's vocabulary".into(),
                 found: format!("token {token}"),
                 expected: format!("tokens 0 to {}, those of the model", vocabulary.saturating_sub(1)),
             }),

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::fused::{Heads, causal_attention};
 use crate::nn::SparseLinear;
 
-/// `softmax(Q·Kᵀ / √d_head, no position ahead) · V` in several heads, with rotary positions.
+/// Causal multi-head attention, `softmax(Q·Kᵀ / √d_head + causal mask) · V`, with rotary embeddings.
 ///
 /// With fewer key and value heads than query heads, consecutive query heads share one (Ainslie et al. 2023, GQA); the
 /// shared head is never copied.

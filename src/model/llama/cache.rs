@@ -1,10 +1,11 @@
-//! Keys and values of positions that have been read.
+//! A key-value cache.
 
 use burn::prelude::*;
 
 use super::LlamaConfig;
 
-/// Keys and values of every position read so far, so that a next token costs one position and not all.
+/// Key-value cache: keys and values of every position read so far, so that the next token costs one position and not
+/// all.
 ///
 /// Made by [`Llama::cache`](super::Llama::cache) for a number of sequences that grow together.
 #[derive(Debug, Clone)]
@@ -14,7 +15,7 @@ pub struct KeyValueCache<B: Backend> {
     capacity: usize,
 }
 
-/// One layer's keys, turned by their position, and values: `[batch, capacity, kv_heads · d_head]`.
+/// One layer's keys, rotated, and values: `[batch, capacity, kv_heads · d_head]`.
 #[derive(Debug, Clone)]
 pub(super) struct LayerCache<B: Backend> {
     keys: Tensor<B, 3>,
@@ -62,7 +63,7 @@ impl<B: Backend> KeyValueCache<B> {
 }
 
 impl<B: Backend> LayerCache<B> {
-    /// Puts down keys and values `[batch, new, kv_heads · d_head]` from position `start` on; returns all there is room
+    /// Stores keys and values `[batch, new, kv_heads · d_head]` from position `start` on; returns all there is room
     /// for, of which those up to there count.
     pub(super) fn extend(
         &mut self,

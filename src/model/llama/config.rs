@@ -1,4 +1,4 @@
-//! What a model is made of.
+//! Configuration of the model.
 
 use burn::config::Config;
 
@@ -22,7 +22,7 @@ use crate::topology::init::{TopologyInit, WeightInit};
 /// | `seed` | 0 | any |
 #[derive(Config, Debug, PartialEq)]
 pub struct LlamaConfig {
-    /// Number of tokens that can be told apart.
+    /// Size of the vocabulary.
     pub vocabulary: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -35,7 +35,7 @@ pub struct LlamaConfig {
     /// Number of key and value heads, each shared by `heads / kv_heads` query heads. `None`: as many as query heads.
     #[config(default = "None")]
     pub kv_heads: Option<usize>,
-    /// The longest sequence that can be read.
+    /// Longest sequence, in tokens.
     #[config(default = 256)]
     pub context: usize,
     /// Base of the rotary frequencies.
@@ -44,7 +44,7 @@ pub struct LlamaConfig {
     /// ε of the norms.
     #[config(default = 1e-5)]
     pub norm_epsilon: f64,
-    /// Whether the head's weight is the embedding.
+    /// Whether the output projection is tied to the embedding.
     #[config(default = false)]
     pub tied_head: bool,
     /// Links per position of every projection. 1 makes the dense reference.
@@ -53,7 +53,7 @@ pub struct LlamaConfig {
     /// Where the first links are.
     #[config(default = "TopologyInit::default()")]
     pub topology: TopologyInit,
-    /// How the first weights of the projections are drawn; as LLaMA's do, whatever the density.
+    /// How the first weights of the projections are drawn. The default is LLaMA's, whatever the density.
     #[config(default = "WeightInit::Normal { std: 0.02 }")]
     pub weights: WeightInit,
     /// How the projections are stored.
@@ -83,7 +83,7 @@ impl LlamaConfig {
         self.d_head() * self.num_kv_heads()
     }
 
-    /// Number of parameters of the dense model, as published sizes count them: a tied head counts once.
+    /// Number of parameters of the dense model, as published sizes count them: a tied output projection counts once.
     ///
     /// `vocabulary · d · (2, tied 1) + layers · (2 d² + 2 d · d_key + 3 d · hidden + 2 d) + d`
     #[must_use]
@@ -94,7 +94,7 @@ impl LlamaConfig {
             + self.d_model
     }
 
-    /// Positions of the projections of one block: what density is counted against.
+    /// Positions of the projections of one block, of which the density is a share.
     #[must_use]
     pub fn num_projected(&self) -> usize {
         self.d_model * (2 * self.d_model + 2 * self.d_key() + 3 * self.hidden)

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fused::{row_product, rms_norm};
 use crate::topology::{Chain, LayerSettings};
 
-/// Embedding, blocks, norm, head: the logits of the next token at every position.
+/// Embedding, blocks, norm, output projection: the logits of the next token at every position.
 ///
 /// Made by [`LlamaConfig`], or read by [`checkpoint`](super::checkpoint).
 ///
@@ -30,9 +30,9 @@ pub struct Llama<B: Backend> {
     pub embedding: Embedding<B>,
     /// The blocks.
     pub layers: Vec<Block<B>>,
-    /// Norm before the head.
+    /// Norm before the output projection.
     pub norm: RmsNorm<B>,
-    /// `[d_model, vocabulary]`; `None` if the embedding serves.
+    /// `[d_model, vocabulary]`; `None` if tied to the embedding.
     pub head: Option<Linear<B>>,
     rotary: Rotary<B>,
     #[module(skip)]
@@ -50,7 +50,7 @@ impl LlamaConfig {
         self.try_init(device).unwrap_or_else(|error| panic!("Llama: {error}"))
     }
 
-    /// Initialises the model: projections as configured, embedding and head N(0, 0.02²), norms 1.
+    /// Initialises the model: projections as configured, embedding and output projection N(0, 0.02²), norms 1.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl LlamaConfig {
         self.assemble(&mut Drawn { config: self, device }, device)
     }
 
-    /// The model of the parameters that `parameters` has.
+    /// The model with the parameters of `parameters`.
     pub(super) fn assemble<B: Backend>(
         &self,
         parameters: &mut impl Parameters<B>,
@@ -93,7 +93,7 @@ impl LlamaConfig {
     }
 
     /// How the sparse layers meet, in every block: query and key in a product, value feeds output, gate and up meet
-    /// in a product, either feeds down (ALGORITHM §6). Nothing is chained across the residual stream.
+    /// in a product, either feeds down (docs/algorithm.md, Percolation). Nothing is chained across the residual stream.
     ///
     /// Chains pair units one to one. Where query heads share a key and value head (`kv_heads` below `heads`) neither
     /// query and key nor value and output do so, and only the feed-forward part is chained.
@@ -115,9 +115,9 @@ impl LlamaConfig {
         chains
     }
 
-    /// Queries, keys and values as networks of their heads, each of which keeps its number of links and is scored
-    /// alone; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by default
-    /// a projection is one network.
+    /// Settings by which every head of the query, key and value projections evolves on its own, keeping its number of
+    /// links; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by
+    /// default a projection evolves as a whole.
     #[must_use]
     pub fn per_head(&self) -> Vec<(String, LayerSettings)> {
         let parts = |heads| LayerSettings { parts: Some(heads), ..LayerSettings::default() };
@@ -151,7 +151,8 @@ impl<B: Backend> Llama<B> {
         self.logits(self.hidden(tokens))
     }
 
-    /// The normed residual stream that the head reads, `[batch, length, d_model]` for tokens `[batch, length]`.
+    /// The normed residual stream, input of the output projection: `[batch, length, d_model]` for tokens `[batch,
+    /// length]`.
     pub(crate) fn hidden(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [_, length] = tokens.dims();
         let context = self.config.context;
@@ -162,7 +163,7 @@ impl<B: Backend> Llama<B> {
         rms_norm(&self.norm, output)
     }
 
-    /// The head: `[batch, length, d_model]` to `[batch, length, vocabulary]`.
+    /// The output projection: `[batch, length, d_model]` to `[batch, length, vocabulary]`.
     pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, length, d_model] = hidden.dims();
         // Rank 2: on higher ranks Burn multiplies batch by batch and sums in the backward pass.

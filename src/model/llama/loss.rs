@@ -1,4 +1,4 @@
-//! What a batch of text costs, and a training step.
+//! The loss of a batch of text, and the training step.
 
 use burn::module::Param;
 use burn::optim::GradientsParams;
@@ -13,8 +13,8 @@ use crate::fused::{CrossEntropy, cross_entropy_with_gradient};
 use crate::kernel::{Part, timed};
 use crate::metrics::TokenOutput;
 
-/// Logits that are looked at together: 16 MiB of them. All of a batch would be the largest tensor there is, and cost
-/// more to bring in and out of the caches than to compute.
+/// Logits of one chunk: 16 MiB. Those of a whole batch would be the largest tensor of the step, and moving them through
+/// the caches would cost more than computing them.
 const LOGITS: usize = 1 << 22;
 
 /// A batch taken apart: one row a position that is read.
@@ -22,7 +22,7 @@ struct Predictions<B: Backend> {
     read: Tensor<B, 2, Int>,
     /// `[positions, 1]`
     targets: Tensor<B, 2, Int>,
-    /// What each position counts, `[positions, 1]`: 1 / number of predicted tokens, 0 for padding.
+    /// Weight of each position in the loss, `[positions, 1]`: 1 / number of predicted tokens, 0 for padding.
     shares: Tensor<B, 2>,
 }
 
@@ -43,14 +43,14 @@ impl<B: Backend> Predictions<B> {
     }
 }
 
-/// The loss of a head, and where it leads: gradients of its input `[positions, d_model]` and of its weight
+/// The loss of the output projection with its gradients: of its input `[positions, d_model]` and of its weight
 /// `[d_model, vocabulary]`, if asked for.
 struct HeadLoss<B: Backend> {
     loss: Tensor<B, 1>,
     gradients: Option<(Tensor<B, 2>, Tensor<B, 2>)>,
 }
 
-/// The cross-entropy of `softmax(hidden · weight)`, some positions at a time.
+/// The cross-entropy of `softmax(hidden · weight)`, a chunk of positions at a time.
 ///
 /// With `p` the softmax and `t` the target: loss `Σ share · (ln Σ exp(logits) − logits[t])`; gradient of the logits
 /// `share · (p − 1[t])`.
@@ -92,7 +92,7 @@ fn head_loss<B: Backend>(
 }
 
 impl<B: Backend> Llama<B> {
-    /// The loss of predicting every token of `batch` but each sequence's first. Padding is predicted by nobody; it
+    /// The loss of predicting every token of `batch` but each sequence's first. Padding is not predicted; it
     /// must follow the text, where nothing attends to it.
     ///
     /// With an autodiff backend the loss can be differentiated; a [`TrainStep`] takes less time and memory.
@@ -119,8 +119,8 @@ impl<B: AutodiffBackend> TrainStep for Llama<B> {
     fn step(&self, batch: SequenceBatch<B>) -> TrainOutput<TokenOutput<B>> {
         let Predictions { read, targets, shares } = Predictions::of(&batch);
         let hidden = self.flat_hidden(read);
-        // The head's gradients are known with its loss, so that its logits need no graph. What is left for autodiff is
-        // a function with the same gradient: the sum of its products with it.
+        // The gradients of the output projection are computed with its loss, so that its logits need no graph. Autodiff
+        // is left a function with the same gradient: the inner product of hidden states and their gradient.
         let weight = self.head_weight().inner();
         let inputs = (hidden.clone().inner(), targets.inner(), shares.inner());
         let head = timed(Part::Output, || head_loss(inputs.0, &weight, &inputs.1, &inputs.2, true));

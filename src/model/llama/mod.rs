@@ -1,8 +1,8 @@
-//! The paper's third task: a decoder-only language model in the manner of LLaMA.
+//! A decoder-only language model in the manner of LLaMA.
 //!
 //! [`LlamaConfig`] makes a [`Llama`], of a published [`LlamaSize`] or any other. Its projections are sparse layers;
-//! embedding, norms and head are dense. [`checkpoint`] reads and writes other programs' models, [`Llama::pruned`]
-//! makes a sparse start of a dense one, and [`generate`] continues a prompt.
+//! embedding, norms and output projection are dense. [`checkpoint`] reads and writes other programs' models,
+//! [`Llama::pruned`] prunes a dense one, and [`generate`] continues a prompt.
 
 mod attention;
 mod block;

@@ -19,10 +19,10 @@ pub(super) trait Parameters<B: Backend> {
     /// A projection without bias.
     fn projection(&mut self, path: &str, shape: [usize; 2]) -> Result<SparseLinear<B>>;
 
-    /// Embedding or head: one row a token, row-major.
+    /// Embedding or output projection: one row a token, row-major.
     fn table(&mut self, path: &str, shape: [usize; 2]) -> Result<Vec<f32>>;
 
-    /// The gain of a norm.
+    /// The weight of a norm.
     fn gain(&mut self, path: &str, width: usize) -> Result<Vec<f32>>;
 }
 
@@ -44,7 +44,7 @@ impl<B: Backend> Parameters<B> for Drawn<'_, B> {
             .try_init(self.device)
     }
 
-    /// N(0, 0.02²), as LLaMA's embedding and head are.
+    /// N(0, 0.02²), as LLaMA's embedding and output projection are.
     fn table(&mut self, path: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
         let mut rng = stream(self.config.seed, path, 0);
         Ok((0..shape[0] * shape[1]).map(|_| 0.02 * rng.sample::<f32, _>(StandardNormal)).collect())
@@ -87,7 +87,7 @@ impl<B: Backend, S: Stored> Parameters<B> for Loaded<'_, B, S> {
     }
 }
 
-/// A norm with the gain that `parameters` have for it.
+/// A norm with the weight that `parameters` have for it.
 pub(super) fn norm<B: Backend>(
     parameters: &mut impl Parameters<B>,
     path: &str,

@@ -1,4 +1,4 @@
-//! A sparse start from a dense model.
+//! Pruning a dense model.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::topology::removal::{Removal, RemovalScore};
 use crate::topology::stream;
 
 impl<B: Backend> Llama<B> {
-    /// The model with the best links of every projection alone, `density` of its positions; what remains keeps its
-    /// weight. Ties are broken by draws from the configuration's seed. Under [`Layout::Auto`](crate::nn::Layout) the
-    /// layout is decided anew.
+    /// The model pruned: each projection keeps its best `density · positions` links with their weights, by score. Ties
+    /// are broken by draws from the configuration's seed. Under [`Layout::Auto`](crate::nn::Layout) the layout is
+    /// decided anew.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a density outside of (0, 1] or a score that needs gradients, which a model at rest does
-    /// not have; [`Error::Capacity`] if a projection has fewer links than that, or would have none.
+    /// [`Error::Argument`] for a density outside of (0, 1] or a score that needs gradients, which exist in training
+    /// only; [`Error::Capacity`] if a projection has fewer links than that, or would have none.
     pub fn pruned(self, density: f64, score: RemovalScore) -> Result<Self> {
         if score.needs_gradients() {
             return Err(Error::argument("score", format!("{score:?}"), "one of weights alone"));

@@ -5,8 +5,8 @@ use burn::prelude::*;
 
 use crate::fused::rotation;
 
-/// Turns the pairs of a query or key by an angle that grows with the position: of a head of width `d`, numbers `i` and
-/// `i + d/2` are turned by `position · θ^(−2i/d)` (Su et al. 2021, RoFormer).
+/// Rotates the pairs of a query or key by an angle that grows with the position: of a head of width `d`, numbers `i`
+/// and `i + d/2` are rotated by `position · θ^(−2i/d)` (Su et al. 2021, RoFormer).
 ///
 /// Pairs are split by halves, as Hugging Face stores weights; the original interleaves them. The two differ by a
 /// permutation of each head's outputs, which the dot product of query and key does not see.
@@ -32,7 +32,7 @@ impl<B: Backend> Rotary<B> {
         Self { cosines: table(f64::cos), sines: table(f64::sin) }
     }
 
-    /// Turns heads at positions `start..start + length`.
+    /// Rotates heads at positions `start..start + length`.
     ///
     /// # Shapes
     ///

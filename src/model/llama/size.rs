@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// | `130m` | 768 | 2048 | 12 | 12 |
 /// | `1b` | 2048 | 5461 | 24 | 32 |
 ///
-/// The last three are those of the paper (P, language modelling); the small ones share their hidden width of about
+/// The last three are those of arXiv 2501.19107; the small ones share their hidden width of about
 /// 8/3 of the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LlamaSize {
@@ -30,7 +30,7 @@ pub enum LlamaSize {
     /// About three million parameters.
     #[serde(rename = "3m")]
     M3,
-    /// About ten million parameters with an untied head over 8,000 tokens.
+    /// About ten million parameters with an untied output projection over 8,000 tokens.
     #[serde(rename = "10m")]
     M10,
     /// LLaMA-60M.

@@ -1,4 +1,4 @@
-//! What a Transformer is made of.
+//! Configuration of a Transformer.
 
 use burn::config::Config;
 use burn::module::Param;
@@ -20,31 +20,32 @@ use crate::nn::{
 use crate::topology::init::{TopologyInit, WeightInit};
 use crate::topology::{Chain, LayerSettings, stream};
 
-/// How a model knows where in its sentence a token stands.
+/// Positional embedding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Positions {
-    /// Sines and cosines of several wavelengths ("Attention Is All You Need", §3.5).
+    /// Sinusoidal ("Attention Is All You Need", §3.5).
     #[default]
     Sinusoidal,
-    /// A trained vector a position, one table for the encoder and one for the decoder.
+    /// Learned, one table for the encoder and one for the decoder.
     Learned,
 }
 
-/// Which of the three matrices that hold a vector a word are one and the same.
+/// Weight tying of source embedding, target embedding and output projection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tying {
-    /// None: source embedding, target embedding and generator are trained apart.
+    /// None.
     #[default]
     None,
-    /// The generator scores words by the target embedding.
+    /// The output projection is tied to the target embedding.
     Target,
-    /// All three are one, for a vocabulary that both languages share.
+    /// All three are tied, for a joint vocabulary.
     All,
 }
 
-/// Configuration of a [`Transformer`]. The defaults are the paper's model for Multi30k at 90 % sparsity (P App. I).
+/// Configuration of a [`Transformer`]. The defaults are the paper's model for Multi30k at 90 % sparsity
+/// (arXiv 2501.19107, appendix I).
 #[derive(Config, Debug)]
 pub struct TransformerConfig {
     /// Number of tokens of the source language, special ones included.
@@ -66,26 +67,27 @@ pub struct TransformerConfig {
     /// Number of heads, a divisor of `d_model`.
     #[config(default = 8)]
     pub n_heads: usize,
-    /// In [0, 1): of attention weights, of what the feed-forward layers compute, and of what every layer adds.
+    /// Dropout, in [0, 1): of attention weights, inside feed-forward layers, and of every sublayer's output.
     #[config(default = 0.1)]
     pub dropout: f64,
     /// Whether a layer norm stands before each sublayer and at the end of both stacks (OpenNMT's way, easier to
     /// train), or after each addition ("Attention Is All You Need").
     #[config(default = true)]
     pub norm_first: bool,
-    /// What the feed-forward layers apply.
+    /// Activation of the feed-forward layers.
     #[config(default = "ActivationConfig::Relu")]
     pub activation: ActivationConfig,
-    /// How positions are told.
+    /// Positional embedding.
     #[config(default = "Positions::Sinusoidal")]
     pub positions: Positions,
     /// Number of positions there are, special tokens included: the longest sentence of either side.
     #[config(default = 512)]
     pub max_length: usize,
-    /// Which matrices are shared.
+    /// Weight tying.
     #[config(default = "Tying::None")]
     pub tying: Tying,
-    /// In [0, 1): the share of every target's probability that is spread over the whole vocabulary in training.
+    /// Label smoothing, in [0, 1): the share of every target's probability that is spread over the whole vocabulary in
+    /// training.
     #[config(default = 0.1)]
     pub label_smoothing: f64,
     /// Links per position of every sparse layer. 1 makes the dense reference.
@@ -144,8 +146,8 @@ impl TransformerConfig {
         })
     }
 
-    /// How the sparse layers meet (ALGORITHM §6): query and key in a product, value feeding output, the inner
-    /// feed-forward layer feeding the outer. Nothing is chained across the residual stream.
+    /// How the sparse layers meet (docs/algorithm.md, Percolation): query and key in a product, value feeding output,
+    /// the inner feed-forward layer feeding the outer. Nothing is chained across the residual stream.
     #[must_use]
     pub fn chains(&self) -> Vec<Chain> {
         vec![
@@ -155,9 +157,9 @@ impl TransformerConfig {
         ]
     }
 
-    /// Queries, keys and values as networks of their heads, each of which keeps its number of links and is scored
-    /// alone; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by default
-    /// a projection is one network.
+    /// Settings by which every head of the query, key and value projections evolves on its own, keeping its number of
+    /// links; for [`TopologyConfig::with_layers`](crate::topology::TopologyConfig::with_layers). Optional: by
+    /// default a projection evolves as a whole.
     #[must_use]
     pub fn per_head(&self) -> Vec<(String, LayerSettings)> {
         let settings = LayerSettings { parts: Some(self.n_heads), ..LayerSettings::default() };

@@ -1,4 +1,4 @@
-//! What writes the translation.
+//! The decoder.
 
 use burn::module::Module;
 use burn::nn::attention::generate_autoregressive_mask;
@@ -8,20 +8,20 @@ use super::Residual;
 use crate::fused::LayerNorm;
 use crate::nn::{AttentionInput, KeyValueCache, SparseFeedForward, SparseMultiHeadAttention};
 
-/// Self-attention to what is written already, attention to the source, then feed-forward.
+/// Decoder layer: causal self-attention, cross-attention to the source, feed-forward.
 #[derive(Module, Debug)]
 pub struct DecoderLayer<B: Backend> {
-    /// Of the translation to its earlier positions.
+    /// Causal self-attention.
     pub self_attention: SparseMultiHeadAttention<B>,
-    /// Around the self-attention.
+    /// Residual connection of the self-attention.
     pub self_attention_residual: Residual<B>,
-    /// Of the translation to the encoder's output.
+    /// Cross-attention.
     pub cross_attention: SparseMultiHeadAttention<B>,
-    /// Around the attention to the source.
+    /// Residual connection of the cross-attention.
     pub cross_attention_residual: Residual<B>,
-    /// Applied to every position.
+    /// Feed-forward.
     pub feed_forward: SparseFeedForward<B>,
-    /// Around the feed-forward layer.
+    /// Residual connection of the feed-forward layer.
     pub feed_forward_residual: Residual<B>,
 }
 
@@ -30,11 +30,11 @@ pub struct DecoderLayer<B: Backend> {
 pub struct Decoder<B: Backend> {
     /// From the first to the last.
     pub layers: Vec<DecoderLayer<B>>,
-    /// At the end, if norms come first.
+    /// Final layer norm of a pre-norm model.
     pub norm: Option<LayerNorm<B>>,
 }
 
-/// What a decoder remembers of the positions it has written, and what it has made of the source.
+/// The decoder's key-value cache: of the positions decoded so far and of the source.
 #[derive(Debug, Clone)]
 pub struct DecoderState<B: Backend> {
     written: Vec<KeyValueCache<B>>,
@@ -58,8 +58,8 @@ impl<B: Backend> DecoderLayer<B> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// All positions of a translation that is known, each seeing itself and those before it. Padding at the end of a
-    /// translation needs no mask: no token before it sees it.
+    /// All positions of a known translation at once, each attending to itself and those before it. Padding at the end
+    /// of a translation needs no mask: no token before it sees it.
     ///
     /// # Shapes
     ///
@@ -132,12 +132,12 @@ impl<B: Backend> Decoder<B> {
 }
 
 impl<B: Backend> DecoderState<B> {
-    /// Goes on with copies of the hypotheses in these `rows`.
+    /// Keeps copies of the hypotheses in these `rows`.
     pub(super) fn select_hypotheses(&mut self, rows: &Tensor<B, 1, Int>) {
         self.written.iter_mut().for_each(|written| written.select(rows.clone()));
     }
 
-    /// Goes on with these sentences alone; their hypotheses are selected separately.
+    /// Keeps these sentences only; their hypotheses are selected separately.
     pub(super) fn select_sentences(&mut self, sentences: &Tensor<B, 1, Int>) {
         self.memories.iter_mut().for_each(|memory| memory.select(sentences.clone()));
         self.padding = self.padding.clone().select(0, sentences.clone());

@@ -1,4 +1,4 @@
-//! What reads the source.
+//! The encoder.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -7,16 +7,16 @@ use super::Residual;
 use crate::fused::LayerNorm;
 use crate::nn::{AttentionInput, SparseFeedForward, SparseMultiHeadAttention};
 
-/// Self-attention, then feed-forward.
+/// Encoder layer: self-attention, feed-forward.
 #[derive(Module, Debug)]
 pub struct EncoderLayer<B: Backend> {
-    /// Of the source to itself.
+    /// Self-attention.
     pub attention: SparseMultiHeadAttention<B>,
-    /// Around the attention.
+    /// Residual connection of the attention.
     pub attention_residual: Residual<B>,
-    /// Applied to every position.
+    /// Feed-forward.
     pub feed_forward: SparseFeedForward<B>,
-    /// Around the feed-forward layer.
+    /// Residual connection of the feed-forward layer.
     pub feed_forward_residual: Residual<B>,
 }
 
@@ -25,12 +25,12 @@ pub struct EncoderLayer<B: Backend> {
 pub struct Encoder<B: Backend> {
     /// From the first to the last.
     pub layers: Vec<EncoderLayer<B>>,
-    /// At the end, if norms come first.
+    /// Final layer norm of a pre-norm model.
     pub norm: Option<LayerNorm<B>>,
 }
 
 impl<B: Backend> Encoder<B> {
-    /// What the decoder attends to.
+    /// The encoder's output.
     ///
     /// # Shapes
     ///

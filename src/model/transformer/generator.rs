@@ -1,7 +1,7 @@
-//! The layer that scores the vocabulary, and the loss on its scores.
+//! The output projection onto the vocabulary, and its loss.
 //!
-//! Their gradients are written out here instead of recorded: logits and probabilities are by far the largest tensors of
-//! a training step (tokens × vocabulary), and automatic differentiation of a smoothed cross-entropy would make about
+//! Its gradients are computed here instead of by autodiff: logits and probabilities are by far the largest tensors of
+//! a training step (tokens × vocabulary), and autodiff of a smoothed cross-entropy would make about
 //! ten passes over them.
 
 use burn::module::{Module, Param};
@@ -30,7 +30,7 @@ pub(super) struct Gradients<B: Backend> {
     pub(super) bias: Tensor<B, 1>,
 }
 
-/// The weight of the generator, and whether it is the embedding `[vocabulary, d_model]` of the target language.
+/// The weight of the output projection, and whether it is the embedding `[vocabulary, d_model]` of the target language.
 #[derive(Debug, Clone)]
 pub(super) struct Words<B: Backend> {
     pub(super) weight: Tensor<B, 2>,
@@ -39,7 +39,7 @@ pub(super) struct Words<B: Backend> {
 }
 
 impl<B: Backend> Words<B> {
-    /// Scores of the vocabulary, `[tokens, vocabulary]` for `hidden` `[tokens, d_model]`.
+    /// Logits, `[tokens, vocabulary]` for `hidden` `[tokens, d_model]`.
     pub(super) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         let weight = if self.tied { self.weight.clone().transpose() } else { self.weight.clone() };
         linear(hidden, weight, Some(self.bias.clone()))

@@ -1,8 +1,8 @@
-//! The paper's second task: an encoder-decoder Transformer for translation.
+//! An encoder-decoder Transformer for translation.
 //!
 //! [`TransformerConfig`] describes one, [`Transformer`] is it, with [`forward`](Transformer::forward) for logits, the
 //! steps of `burn-train`, and [`translate`](Transformer::translate). Attention and feed-forward layers are sparse;
-//! embeddings, norms and the generator (the layer that scores the vocabulary) are dense, as in the paper.
+//! embeddings, norms and the output projection (OpenNMT's generator) are dense, as in arXiv 2501.19107.
 
 mod config;
 mod decode;

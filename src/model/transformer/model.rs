@@ -31,31 +31,31 @@ use crate::metrics::TokenOutput;
 /// ```
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
-    /// A vector a token of the source language.
+    /// Source embedding.
     pub source: Embedding<B>,
-    /// A vector a token of the target language; absent if both languages share the source's.
+    /// Target embedding; absent if tied to the source's.
     pub target: Option<Embedding<B>>,
-    /// Positions of the source.
+    /// Positional embedding of the source.
     pub source_positions: PositionTable<B>,
-    /// Positions of the target.
+    /// Positional embedding of the target.
     pub target_positions: PositionTable<B>,
-    /// Applied to the embedded tokens in training.
+    /// Dropout of the embedded tokens.
     pub dropout: Dropout,
-    /// What reads the source.
+    /// The encoder.
     pub encoder: Encoder<B>,
-    /// What writes the translation.
+    /// The decoder.
     pub decoder: Decoder<B>,
-    /// What scores the vocabulary.
+    /// The output projection onto the vocabulary.
     pub generator: Generator<B>,
-    /// The share of a target's probability that training spreads over the vocabulary.
+    /// Label smoothing: the share of a target's probability that training spreads over the vocabulary.
     pub label_smoothing: f64,
-    /// How validation batches are translated, if they are.
+    /// Options of the beam search in validation, if batches are translated there.
     #[module(skip)]
     pub(super) validation: Option<DecodeConfig>,
 }
 
 impl<B: Backend> Transformer<B> {
-    /// The scores of the target vocabulary for all positions but the first of `batch.target`.
+    /// Logits over the target vocabulary for all positions but the first of `batch.target`.
     ///
     /// # Shapes
     ///
@@ -103,7 +103,7 @@ impl<B: Backend> Transformer<B> {
         self.encoder.forward(embedded, padding)
     }
 
-    /// Logits after the next token of every hypothesis, which stands at `position`; `[hypotheses, vocabulary]`.
+    /// Logits of the token after `position` of every hypothesis; `[hypotheses, vocabulary]`.
     pub(super) fn step(
         &self,
         tokens: Tensor<B, 1, Int>,
@@ -118,7 +118,7 @@ impl<B: Backend> Transformer<B> {
         self.words().logits(hidden.reshape([rows, width]))
     }
 
-    /// What the generator scores, `[batch, target length − 1, d_model]`.
+    /// Input of the output projection, `[batch, target length − 1, d_model]`.
     fn hidden(&self, batch: &TranslationBatch<B>) -> Tensor<B, 3> {
         self.fit(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
         let memory = self.encode(batch.source.clone(), &batch.source_padding);
@@ -128,7 +128,7 @@ impl<B: Backend> Transformer<B> {
         self.decoder.forward(embedded, &memory, &batch.source_padding)
     }
 
-    /// What the generator is to score and the tokens it is to find, padding left out: `[tokens, d_model]`, `[tokens]`.
+    /// Input of the output projection and its targets, padding left out: `[tokens, d_model]`, `[tokens]`.
     fn predictions(&self, batch: &TranslationBatch<B>) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
         let hidden = self.hidden(batch);
         let [sentences, length, width] = hidden.dims();
@@ -138,7 +138,7 @@ impl<B: Backend> Transformer<B> {
         if batch.tokens == count {
             return (hidden, targets);
         }
-        // Read back: a generator over padding would cost more.
+        // Read back: projecting padding onto the vocabulary would cost more.
         let padding = batch.target_padding.clone().slice([0..sentences, 1..length + 1]).into_data();
         let rows: Vec<i64> =
             (0..).zip(padding.iter::<bool>()).filter(|(_, pad)| !pad).map(|(row, _)| row).collect();
@@ -167,7 +167,7 @@ impl<B: Backend> Transformer<B> {
         Words { weight: weight.val(), bias: self.generator.bias.val(), tied }
     }
 
-    /// The parameter that the generator multiplies by, and whether it is an embedding.
+    /// The weight of the output projection, and whether it is an embedding.
     fn word_vectors(&self) -> (&Param<Tensor<B, 2>>, bool) {
         match &self.generator.weight {
             Some(weight) => (weight, false),
@@ -180,8 +180,8 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
     type Input = TranslationBatch<B>;
     type Output = TokenOutput<B>;
 
-    /// Loss with smoothed labels, and its gradients. Those of the generator are computed here; the rest is
-    /// differentiated through `Σ hidden · d loss / d hidden`, whose gradient by `hidden` is the loss's.
+    /// Loss with smoothed labels, and its gradients. Those of the output projection are computed here; the rest is
+    /// differentiated through `Σ hidden · d loss / d hidden`, whose gradient with respect to `hidden` is the loss's.
     fn step(&self, batch: TranslationBatch<B>) -> TrainOutput<TokenOutput<B>> {
         let (hidden, targets) = self.predictions(&batch);
         let tokens = targets.dims()[0];

@@ -1,15 +1,15 @@
-//! Where in its sentence a token stands.
+//! Positional embedding.
 
 use burn::module::{Module, Param};
 use burn::nn::{PositionalEncoding, PositionalEncodingConfig};
 use burn::prelude::*;
 
-/// A vector a position, added to the embedded tokens.
+/// Positional embedding, added to the embedded tokens.
 #[derive(Module, Debug)]
 pub enum PositionTable<B: Backend> {
     /// Fixed sines and cosines.
     Sinusoidal(PositionalEncoding<B>),
-    /// Trained vectors, `[positions, d_model]`.
+    /// Learned, `[positions, d_model]`.
     Learned(Param<Tensor<B, 2>>),
 }
 

@@ -1,4 +1,4 @@
-//! What stands around every sublayer.
+//! Residual connection with layer norm, around every sublayer.
 
 use burn::module::Module;
 use burn::nn::Dropout;
@@ -11,9 +11,9 @@ use crate::fused::{LayerNorm, add_dropout};
 pub struct Residual<B: Backend> {
     /// Normalises before the sublayer or after the addition.
     pub norm: LayerNorm<B>,
-    /// Applied to what the sublayer adds.
+    /// Dropout of the sublayer's output.
     pub dropout: Dropout,
-    /// Which of the two it is.
+    /// Pre-norm or post-norm.
     pub norm_first: bool,
 }
 

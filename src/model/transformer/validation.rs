@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::metrics::{TokenFigures, TokenOutput};
 
 impl<B: Backend> Transformer<B> {
-    /// The same model, translating every validation batch as well: what
-    /// [`BleuMetric`](crate::eval::bleu::BleuMetric) wants. Nothing else changes, records neither.
+    /// The same model, which in validation also translates every batch, for
+    /// [`BleuMetric`](crate::eval::bleu::BleuMetric). Nothing else changes, nor do records.
     ///
     /// Cost: a search a sentence, some ten times the rest of a validation step.
     ///
@@ -24,7 +24,7 @@ impl<B: Backend> Transformer<B> {
         Ok(self)
     }
 
-    /// The batch's translations, if the model is to make them.
+    /// The batch's translations, if the model translates in validation.
     fn translations(&self, batch: &TranslationBatch<B>) -> Vec<TranslatedSentence> {
         let Some(decode) = &self.validation else { return Vec::new() };
         let sources = sentences(batch.source.clone());
@@ -49,16 +49,16 @@ impl<B: Backend> InferenceStep for Transformer<B> {
     }
 }
 
-/// What a validation step leaves for the metrics.
+/// Output of a validation step, for the metrics.
 #[derive(Debug, Clone)]
 pub struct TranslationOutput<B: Backend> {
     /// Loss and correct tokens.
     pub tokens: TokenOutput<B>,
-    /// A translation for every sentence; none if the model was not told to [translate](Transformer::translating).
+    /// A translation for every sentence; empty unless the model [translates](Transformer::translating) in validation.
     pub translations: Vec<TranslatedSentence>,
 }
 
-/// A [`TranslationOutput`] in numbers.
+/// A [`TranslationOutput`] read back from the device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TranslationFigures {
     /// Loss and correct tokens.

@@ -1,4 +1,4 @@
-"""Writes dense.safetensors and sparse.safetensors, the golden files of tests/interchange.rs, without burn-cht.
+"""Writes dense.safetensors and sparse.safetensors, the golden files of tests/interchange, without burn-cht.
 
 Needs numpy and safetensors; with torch there, it also reads the compact one as a sparse tensor of PyTorch.
 """

@@ -1,7 +1,7 @@
 """Logits that transformers computes from the folders our export writes; the test `transformers_computes_the_same_logits
 _from_an_exported_model` compares them with ours.
 
-    cargo test --release --test llama -- --ignored folders_for_transformers --nocapture
+    cargo test --release --test model -- --ignored folders_for_transformers --nocapture
     python tests/data/llama/transformers.py FOLDER > tests/data/llama/transformers.json
 """
 

@@ -1,4 +1,4 @@
-//! Hugging Face's `tokenizer.json`, and the byte-level tokenisers made here in that form.
+//! Hugging Face's `tokenizer.json`, and the byte-level tokenizers made here in that form.
 
 use std::path::Path;
 
@@ -12,17 +12,17 @@ use tokenizers::{
 
 use crate::error::{Error, Result};
 
-/// The tokens that begin and end a text in the tokenisers made here.
+/// The tokens that begin and end a text in the tokenizers made here.
 const BOS: &str = "<s>";
 const EOS: &str = "</s>";
 /// These two and the bytes.
 pub(super) const BYTES: usize = 258;
 
-/// What begins or ends a text in well-known tokenisers, asked for in this order where no `tokenizer_config.json` tells.
+/// What begins or ends a text in well-known tokenizers, asked for in this order where no `tokenizer_config.json` tells.
 const USUAL_BOS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
 const USUAL_EOS: [&str; 4] = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"];
 
-/// A tokeniser of the crate `tokenizers`.
+/// A tokenizer of the crate `tokenizers`.
 #[derive(Debug)]
 pub(super) struct HuggingFace {
     tokenizer: tokenizers::Tokenizer,
@@ -43,7 +43,7 @@ impl HuggingFace {
             .map_err(|error| Error::data(path, format!("its truncation cannot be switched off: {error}")))?;
         let ids = tokenizer.get_vocab(true);
         let Some(greatest) = ids.values().max() else {
-            return Err(Error::data(path, "a tokeniser without tokens"));
+            return Err(Error::data(path, "a tokenizer without tokens"));
         };
         let usual = |names: &[&str]| names.iter().find_map(|name| ids.get(*name).copied());
         let (bos, eos) = match config {
@@ -57,7 +57,7 @@ impl HuggingFace {
                         return Ok(None);
                     };
                     let missing =
-                        || Error::data(path, format!("`{key}` is {name:?}, no token of the tokeniser"));
+                        || Error::data(path, format!("`{key}` is {name:?}, no token of the tokenizer"));
                     ids.get(name).copied().map(Some).ok_or_else(missing)
                 };
                 (named("bos_token")?, named("eos_token")?)
@@ -66,7 +66,7 @@ impl HuggingFace {
         Ok(Self { vocabulary_size: *greatest as usize + 1, bos, eos, tokenizer })
     }
 
-    /// `tokenizer_config.json` for this tokeniser.
+    /// `tokenizer_config.json` for this tokenizer.
     pub(super) fn config(&self) -> Vec<u8> {
         let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.id_to_token(id));
         let config = serde_json::json!({
@@ -97,7 +97,7 @@ impl HuggingFace {
         Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
     }
 
-    /// The tokens of `text` between those that the tokeniser itself puts around it, but for one that ends it.
+    /// The tokens of `text` between those that the tokenizer itself puts around it, but for one that ends it.
     pub(super) fn encode_prompt(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
         let mut ids = self.tokenizer.encode_fast(text, true)?.get_ids().to_vec();
         if self.eos.is_some()
@@ -121,7 +121,7 @@ impl HuggingFace {
     }
 }
 
-/// `tokenizer.json` of the tokeniser whose tokens are the bytes: `<s>` is 0, `</s>` is 1, byte b is b + 2.
+/// `tokenizer.json` of the tokenizer whose tokens are the bytes: `<s>` is 0, `</s>` is 1, byte b is b + 2.
 pub(super) fn bytes() -> Result<Vec<u8>> {
     let specials = [BOS, EOS].map(str::to_owned).into_iter();
     let names = (0..=255).map(|byte| byte_name(byte).to_string());
@@ -180,7 +180,7 @@ fn special_tokens() -> Vec<AddedToken> {
     [BOS, EOS].map(|token| AddedToken::from(token, true)).to_vec()
 }
 
-/// The character that stands for a byte in byte-level tokenisers: itself if it is printable, otherwise the next one
+/// The character that stands for a byte in byte-level tokenizers: itself if it is printable, otherwise the next one
 /// from U+0100 on.
 fn byte_name(byte: u8) -> char {
     let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
@@ -192,5 +192,5 @@ fn byte_name(byte: u8) -> char {
 }
 
 fn refused(error: &(dyn std::error::Error + Send + Sync)) -> Error {
-    Error::argument("tokeniser", error, "one that the crate `tokenizers` can build")
+    Error::argument("tokenizer", error, "one that the crate `tokenizers` can build")
 }

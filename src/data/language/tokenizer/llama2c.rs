@@ -1,4 +1,4 @@
-//! The tokeniser files of llama2.c.
+//! The tokenizer files of llama2.c.
 //!
 //! | bytes | |
 //! |---|---|
@@ -56,7 +56,7 @@ impl Pieces {
             if pieces.get(at).is_none_or(|piece| piece != expected.as_bytes()) {
                 return Err(Error::data(
                     path,
-                    format!("no tokeniser of llama2.c: piece {at} is not {expected}"),
+                    format!("no tokenizer of llama2.c: piece {at} is not {expected}"),
                 ));
             }
         }

@@ -1,7 +1,7 @@
-//! Tokenisers: text to numbers and back.
+//! Tokenizers: text to tokens and back.
 //!
-//! Each is read from the file that it is distributed as: Hugging Face's `tokenizer.json`, SentencePiece's `.model`
-//! (BPE and unigram), llama2.c's `.bin`. Those made here, [bytes](Tokenizer::bytes) and [BPE](Tokenizer::train_bpe), are
+//! Each is read from the file that it is distributed as: Hugging Face's `tokenizer.json`, SentencePiece's `.model` (BPE
+//! and unigram), llama2.c's `.bin`. Those made here, [bytes](Tokenizer::bytes) and [BPE](Tokenizer::train_bpe), are
 //! `tokenizer.json` files too.
 
 mod hugging_face;
@@ -31,7 +31,7 @@ const JSON_CONFIG: &str = "tokenizer_config.json";
 const MODEL: &str = "tokenizer.model";
 const BINARY: &str = "tokenizer.bin";
 
-/// Turns text into tokens, numbers below [`vocabulary_size`](Self::vocabulary_size), and back.
+/// Encodes text as tokens, integers below [`vocabulary_size`](Self::vocabulary_size), and back.
 ///
 /// A clone shares what it was read from.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ enum Kind {
 }
 
 impl Tokenizer {
-    /// The tokeniser in the file at `path`, or in the folder at `path` under the name that [`save`](Self::save) gives
+    /// The tokenizer in the file at `path`, or in the folder at `path` under the name that [`save`](Self::save) gives
     /// it: `*.json` (Hugging Face), `*.model` (SentencePiece) or `*.bin` (llama2.c).
     ///
     /// What begins and ends a text is told by SentencePiece's and llama2.c's files themselves. For Hugging Face's it is
@@ -60,13 +60,13 @@ impl Tokenizer {
     /// # Errors
     ///
     /// [`Error::Io`] if a file cannot be read; [`Error::Data`] if it is not what its name says, is cut short, or the
-    /// folder holds no tokeniser.
+    /// folder holds no tokenizer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
             let names = [JSON, MODEL, BINARY];
             let Some(name) = names.iter().find(|name| path.join(name).is_file()) else {
-                return Err(Error::data(path, format!("no tokeniser here; looked for {}", names.join(", "))));
+                return Err(Error::data(path, format!("no tokenizer here; looked for {}", names.join(", "))));
             };
             path.push(name);
         }
@@ -84,12 +84,12 @@ impl Tokenizer {
             }
             Some("model") => Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)),
             Some("bin") => Kind::Llama2c(Pieces::parse(&path, &bytes)?),
-            _ => return Err(Error::data(path, "no tokeniser by its name: *.json, *.model or *.bin")),
+            _ => return Err(Error::data(path, "no tokenizer by its name: *.json, *.model or *.bin")),
         };
         Ok(Self::new(kind, bytes))
     }
 
-    /// The tokeniser whose tokens are the 256 bytes, behind one that begins and one that ends a text.
+    /// The tokenizer whose tokens are the 256 bytes, behind one that begins and one that ends a text.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Tokenizer {
 
     /// Learns a byte-level BPE (Sennrich et al., 2016; bytes as in GPT-2) of `size` tokens from `texts`: two that begin
     /// and end a text, the 256 bytes, and merges, which are found within words, digits, punctuation or spaces. The same
-    /// texts give the same tokeniser. One that repeats too little for so many tokens gives fewer.
+    /// texts give the same tokenizer. One that repeats too little for so many tokens gives fewer.
     ///
     /// # Errors
     ///
@@ -120,25 +120,25 @@ impl Tokenizer {
     fn new(kind: Kind, source: Vec<u8>) -> Self {
         let mut digest = Sha256::new();
         digest.update(&source);
-        // The same file with other tokens at the ends of texts makes other sequences.
+        // The same file with other bos and eos tokens makes other sequences.
         for token in [kind.bos(), kind.eos()] {
             digest.update(token.map_or(-1, i64::from).to_le_bytes());
         }
         Self { kind: Arc::new(kind), source: source.into(), checksum: digest.finalize().into() }
     }
 
-    /// Writes the tokeniser into `folder`, each file [at once](write_atomically), as the file that it was read from:
+    /// Writes the tokenizer into `folder`, each file [at once](write_atomically), as the file that it was read from:
     /// `tokenizer.json` with its `tokenizer_config.json`, `tokenizer.model` or `tokenizer.bin`. [`load`](Self::load)
     /// gives it back from the folder.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be written; [`Error::Mismatch`] if the folder already holds another tokeniser.
+    /// [`Error::Io`] if a file cannot be written; [`Error::Mismatch`] if the folder already holds another tokenizer.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         if [JSON, MODEL, BINARY].iter().any(|name| folder.join(name).is_file()) {
             let other = Self::load(folder)?;
-            return other.check_same(&format!("tokeniser in {}", folder.display()), &self.checksum);
+            return other.check_same(&format!("tokenizer in {}", folder.display()), &self.checksum);
         }
         match &*self.kind {
             Kind::HuggingFace(model) => {
@@ -150,17 +150,18 @@ impl Tokenizer {
         }
     }
 
-    /// SHA-256 of the file and of which tokens begin and end texts: what shards and checkpoints know their tokeniser by.
+    /// SHA-256 of the file and of which tokens begin and end texts: what shards and checkpoints know their tokenizer
+    /// by.
     #[must_use]
     pub fn checksum(&self) -> &[u8; 32] {
         &self.checksum
     }
 
-    /// Refuses to go on with what another tokeniser made.
+    /// Refuses to go on with what another tokenizer made.
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`] that names `what` if `checksum` is not this tokeniser's.
+    /// [`Error::Mismatch`] that names `what` if `checksum` is not this tokenizer's.
     pub fn check_same(&self, what: &str, checksum: &[u8; 32]) -> Result<()> {
         if self.checksum == *checksum {
             return Ok(());
@@ -168,12 +169,12 @@ impl Tokenizer {
         let hex = |bytes: &[u8]| bytes.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>();
         Err(Error::Mismatch {
             what: what.into(),
-            found: format!("a tokeniser with checksum {}…", hex(&self.checksum)),
+            found: format!("a tokenizer with checksum {}…", hex(&self.checksum)),
             expected: format!("{}…", hex(checksum)),
         })
     }
 
-    /// Refuses a tokeniser that does not belong to a model with `vocabulary` embeddings: that has more tokens, or so
+    /// Refuses a tokenizer that does not belong to a model with `vocabulary` embeddings: that has more tokens, or so
     /// few that rounding up to a multiple of 128 does not explain the rest.
     ///
     /// # Errors
@@ -185,13 +186,13 @@ impl Tokenizer {
             return Ok(());
         }
         Err(Error::Mismatch {
-            what: "tokeniser".into(),
+            what: "tokenizer".into(),
             found: format!("{size} tokens"),
             expected: format!("the model's vocabulary of {vocabulary}"),
         })
     }
 
-    /// One more than the greatest token.
+    /// Size of the vocabulary: one more than the greatest token.
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
         match &*self.kind {
@@ -201,19 +202,19 @@ impl Tokenizer {
         }
     }
 
-    /// The token that begins a text, if there is one.
+    /// The bos token, if there is one.
     #[must_use]
     pub fn bos(&self) -> Option<u32> {
         self.kind.bos()
     }
 
-    /// The token that ends a text, if there is one.
+    /// The eos token, if there is one.
     #[must_use]
     pub fn eos(&self) -> Option<u32> {
         self.kind.eos()
     }
 
-    /// The tokens of `text`, without those that begin and end a text. llama2.c's tokenisers, and SentencePiece models
+    /// The tokens of `text`, without those that begin and end a text. llama2.c's tokenizers, and SentencePiece models
     /// that ask for it, put a space before the text.
     ///
     /// # Errors
@@ -227,7 +228,7 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of `text` for a model that is to go on with it: after whatever begins a text. For a `tokenizer.json`
+    /// The tokens of `text` as a prompt: after bos or whatever else begins a text. For a `tokenizer.json`
     /// that is what its post-processor says, as in Hugging Face's `generate`; for the others, those made here among
     /// them, [`bos`](Self::bos). An empty text is begun in any case, if there is a token for it.
     ///
@@ -247,12 +248,12 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of `tokens`: what [`encode`](Self::encode) was given, as far as the tokeniser keeps it. Tokens that
+    /// The text of `tokens`: what [`encode`](Self::encode) was given, as far as the tokenizer keeps it. Tokens that
     /// begin or end a text have none. Bytes that are no UTF-8 become replacement characters.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a token that the tokeniser does not have.
+    /// [`Error::Argument`] for a token that the tokenizer does not have.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let Kind::HuggingFace(model) = &*self.kind else {
             return self.decode_pieces(tokens);
@@ -262,7 +263,7 @@ impl Tokenizer {
             Error::argument(
                 "tokens",
                 format!("{tokens:?}"),
-                format!("what the tokeniser can decode ({error})"),
+                format!("what the tokenizer can decode ({error})"),
             )
         })
     }
@@ -276,7 +277,7 @@ impl Tokenizer {
 
 fn unspelled(text: &str, error: &(dyn std::error::Error + Send + Sync)) -> Error {
     let start = text.chars().take(40).collect::<String>();
-    Error::argument("text", format!("{start:?}"), format!("what the tokeniser can spell ({error})"))
+    Error::argument("text", format!("{start:?}"), format!("what the tokenizer can spell ({error})"))
 }
 
 impl Kind {

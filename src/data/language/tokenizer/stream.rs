@@ -40,7 +40,7 @@ impl<'a> TextStream<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a token that the tokeniser does not have.
+    /// [`Error::Argument`] for a token that the tokenizer does not have.
     pub fn push(&mut self, token: u32) -> Result<String> {
         self.tokenizer.check(token)?;
         match &*self.tokenizer.kind {
@@ -129,7 +129,7 @@ impl Tokenizer {
         if known {
             return Ok(());
         }
-        let allowed = format!("one of the tokeniser's {} tokens", self.vocabulary_size());
+        let allowed = format!("one of the tokenizer's {} tokens", self.vocabulary_size());
         Err(Error::argument("token", token, allowed))
     }
 }

@@ -16,10 +16,11 @@ const HEADER: usize = 7 * 4;
 
 /// Reads a checkpoint in llama2.c's legacy format.
 ///
-/// The header holds d_model, hidden, layers, heads, kv_heads, vocabulary (negative for a head of its own) and context;
-/// tensors follow kind by kind, each for all layers, every matrix as `[outputs, inputs]`. Rotary pairs are interleaved
-/// there (numbers `2i` and `2i + 1` of a head) and split by halves here ([`Rotary`](crate::model::llama::Rotary)), so
-/// the outputs of query and key are reordered. The norms' ε is 1e-5 and θ 10,000, as that program has them.
+/// The header holds d_model, hidden, layers, heads, kv_heads, vocabulary (negative for an untied output projection) and
+/// context; tensors follow kind by kind, each for all layers, every matrix as `[outputs, inputs]`. Rotary pairs are
+/// interleaved there (numbers `2i` and `2i + 1` of a head) and split by halves here
+/// ([`Rotary`](crate::model::llama::Rotary)), so the outputs of query and key are reordered. The norms' ε is 1e-5 and θ
+/// 10,000, as that program has them.
 ///
 /// # Errors
 ///
@@ -49,7 +50,7 @@ fn header(bytes: &[u8], path: &Path) -> Result<LlamaConfig> {
             Error::data(path, format!("the header's {name} is {}; it must be positive", numbers[index]))
         })
     };
-    // Fields in the file's order; the sign of the vocabulary says whether the head is the embedding.
+    // Fields in the file's order; the sign of the vocabulary says whether the output projection is tied.
     let config = LlamaConfig::new(
         numbers[5].unsigned_abs() as usize,
         count(0, "dim")?,

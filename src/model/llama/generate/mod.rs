@@ -1,4 +1,4 @@
-//! Continuing a prompt.
+//! Generation: continuing a prompt.
 
 mod sampling;
 
@@ -12,7 +12,7 @@ use crate::nn::weight::read_f32;
 
 pub use sampling::{Choice, Sampling};
 
-/// How a prompt is continued.
+/// Options of generation.
 ///
 /// | setting | default |
 /// |---|---|
@@ -58,7 +58,7 @@ impl<B: Backend> Llama<B> {
     /// Continues `prompt`, a token at a time from cached keys and values.
     ///
     /// `receive` is handed every token as it is chosen and says whether to go on, so that a terminal can show the text
-    /// while it grows. Give the model without autodiff (`model.valid()`): nothing is to be differentiated here.
+    /// while it grows. Call it on a model without autodiff (`model.valid()`).
     ///
     /// # Errors
     ///

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 pub struct Sampling {
     /// Logits are divided by it. 0 is greedy: the most likely token, the first of equals.
     pub temperature: f64,
-    /// Only so many of the most likely tokens are drawn from.
+    /// Top-k: only this many of the most likely tokens are drawn from.
     pub top_k: Option<usize>,
-    /// Only the smallest set of most likely tokens whose probabilities sum to this much is drawn from.
+    /// Top-p: only the smallest set of most likely tokens whose probabilities sum to this much is drawn from.
     pub top_p: Option<f64>,
 }
 

@@ -18,20 +18,20 @@ impl LengthPenalty {
     }
 }
 
-/// Beginnings of a translation, and translations that are finished.
+/// Hypotheses of one sentence, unfinished and finished.
 #[derive(Debug)]
 pub(super) struct Beam {
     width: usize,
     wanted: usize,
     max_length: usize,
     penalty: LengthPenalty,
-    /// Tokens without the beginning and their log-probability, the best first; all of one length.
+    /// Unfinished: tokens without the initial one and their log-probability, the best first; all of one length.
     live: Vec<(Vec<u32>, f64)>,
     /// The best first.
     finished: Vec<Hypothesis>,
 }
 
-/// A hypothesis to go on with: the row of the decoder that it continues, and the token it continues with.
+/// An extended hypothesis: the row of the decoder that it extends, and the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) row: usize,
@@ -69,7 +69,7 @@ impl Beam {
         for (rank, Candidate { row, token, log_probability }) in candidates.into_iter().enumerate() {
             let mut tokens = self.live[row].0.clone();
             if token == EOS {
-                // An end below the beam's width loses against beginnings that are dropped as well.
+                // An end ranked below the beam width loses against hypotheses that are dropped as well.
                 if rank < self.width || must_end {
                     let score = self.penalty.score(log_probability, tokens.len() + 1);
                     self.finished.push(Hypothesis { tokens, log_probability, score });
@@ -90,7 +90,7 @@ impl Beam {
         Some(choices)
     }
 
-    /// The finished translations, the best first, as many as the beam is wide.
+    /// The finished hypotheses, the best first, up to the beam width.
     pub(super) fn finish(mut self) -> Vec<Hypothesis> {
         self.finished.truncate(self.width);
         self.finished
@@ -98,9 +98,9 @@ impl Beam {
 
     fn is_done(&self) -> bool {
         let Some((tokens, best)) = self.live.first() else { return true };
-        // Enough improbable ends are no reason to give up a probable beginning. Probabilities only fall, so that one
-        // which scores less already is hardly worth following; and no translation is longer than the longest, so that
-        // none can score more than the best would at that length.
+        // Enough improbable finished hypotheses are no reason to drop a probable unfinished one. Log-probabilities only
+        // fall, so that one which scores less already can hardly win; and none is longer than the maximum length, so
+        // that none can score more than the best would at that length.
         let enough = self.finished.len() >= self.width;
         let length = if enough { tokens.len() } else { self.max_length + 1 };
         let bound = self.penalty.score(*best, length);

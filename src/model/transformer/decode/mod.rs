@@ -1,4 +1,4 @@
-//! Translation: beam search over a decoder that remembers what it has computed.
+//! Translation: beam search over a decoder with a key-value cache.
 
 mod beam;
 
@@ -11,44 +11,43 @@ use super::Transformer;
 use crate::data::translation::{BOS, EOS, PAD};
 use crate::error::{Error, Result};
 
-/// How translations are searched for.
+/// Options of the beam search.
 ///
-/// Beam search keeps the `beam` most probable beginnings of a sentence. A finished translation `Y`, its end counted,
+/// `beam` is the beam width: the number of hypotheses kept. A finished translation `Y`, its end counted,
 /// scores `ln P(Y | X) / lp(Y)` with `lp(Y) = ((5 + |Y|) / 6)^α` (GNMT, eq. 14; OpenNMT's `wu`), so that long ones are
-/// not at a disadvantage. A sentence is done when `beam` translations are finished and nothing unfinished scores better
-/// than those that are wanted, or nothing unfinished can overtake them at any length. A beam of 1 takes the most
-/// probable token every time (greedy search).
+/// not at a disadvantage. A sentence is done when `beam` hypotheses are finished and no unfinished one scores better
+/// than those that are wanted, or none can overtake them at any length. A beam width of 1 is greedy search.
 ///
 /// | setting | default | range |
 /// |---|---|---|
 /// | `beam` | 5 | at least 1 |
 /// | `length_penalty` | 0.6 | α ≥ 0; 0 compares plain probabilities |
 /// | `max_length` | 100 | at least 1; tokens of a translation before its end, and no more than the model has positions |
-/// | `batch` | 64 | at least 1; sentences translated together |
+/// | `batch` | 64 | at least 1; sentences of a batch |
 #[derive(Config, Debug)]
 pub struct DecodeConfig {
-    /// Number of hypotheses a sentence.
+    /// Beam width.
     #[config(default = 5)]
     pub beam: usize,
-    /// α of the length penalty.
+    /// Length penalty α.
     #[config(default = 0.6)]
     pub length_penalty: f64,
-    /// Tokens after which a translation must end.
+    /// Maximum number of tokens of a translation.
     #[config(default = 100)]
     pub max_length: usize,
-    /// Sentences translated together.
+    /// Sentences of a batch.
     #[config(default = 64)]
     pub batch: usize,
 }
 
-/// A finished translation.
+/// A finished hypothesis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hypothesis {
     /// Its tokens, without those of beginning and end.
     pub tokens: Vec<u32>,
     /// ln P of tokens and end, given the source.
     pub log_probability: f64,
-    /// The log-probability over the length penalty; the larger the better.
+    /// Log-probability divided by the length penalty; higher is better.
     pub score: f64,
 }
 
@@ -74,8 +73,8 @@ impl<B: Backend> Transformer<B> {
     /// The best translation found of every source sentence, without tokens of beginning and end. Sources are tokens
     /// of the source vocabulary; an end is added where there is none.
     ///
-    /// Sentences of similar length go together in batches, whatever the order they come in. Wants a model without
-    /// autodiff (`model.valid()`): with it, dropout is at work and everything is recorded.
+    /// Sentences are batched by length, whatever their order. Call it on a model without autodiff (`model.valid()`):
+    /// else dropout is active and a graph is recorded.
     ///
     /// # Errors
     ///
@@ -89,8 +88,7 @@ impl<B: Backend> Transformer<B> {
             .collect())
     }
 
-    /// As [`translate`](Self::translate), with all translations that the search has finished, the best first: up to
-    /// as many as the beam is wide.
+    /// As [`translate`](Self::translate), with all finished hypotheses, the best first: up to the beam width.
     ///
     /// # Errors
     ///

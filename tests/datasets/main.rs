@@ -1,0 +1,15 @@
+//! Images, texts and sentence pairs, from files to batches: what goes in comes out, and what is damaged is refused.
+
+#[cfg(feature = "flex")]
+mod batches;
+mod hostile;
+#[cfg(all(feature = "flex", feature = "text"))]
+mod language;
+#[cfg(feature = "flex")]
+mod learner;
+#[cfg(feature = "flex")]
+mod order;
+#[cfg(feature = "text")]
+mod tokenizers;
+#[cfg(all(feature = "flex", feature = "text"))]
+mod translation;

@@ -1,0 +1,9 @@
+//! The kernels and the link predictors against their definitions: dense arithmetic, tensor operations, other programs.
+
+#[cfg(feature = "flex")]
+mod autodiff;
+#[cfg(feature = "flex")]
+mod dense;
+mod oracle;
+#[cfg(feature = "flex")]
+mod predictor_golden;

@@ -1,0 +1,6 @@
+//! The language model and the translation model: computation, files, training.
+#![cfg(all(feature = "flex", feature = "text"))]
+
+mod llama;
+mod transformer_golden;
+mod translation_learning;
