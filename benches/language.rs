@@ -18,15 +18,15 @@ use burn::optim::{AdamW, AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn_cht::data::language::SequenceBatch;
+use burn_cht::fused::ablation::Fused;
 use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{Method, TopologyConfig, stream};
 use burn_cht::optim::SparseOptimizer;
+use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
 use training::{Times, parts};
 

@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use burn::optim::{AdamWConfig, GradientsParams};
+use burn_cht::fused::ablation::Fused;
 use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::optim::FusedSgd;
+use burn_cht::topology::{Method, TopologyConfig};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
-use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
 use training::{B, Digits, Times, Training, mlp, parts, sgd};
 

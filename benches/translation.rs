@@ -16,14 +16,14 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::prelude::*;
 use burn::train::{TrainOutput, TrainStep};
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
-use burn_cht::model::transformer::{Transformer, TransformerConfig};
-use burn_cht::topology::{Method, TopologyConfig, stream};
+use burn_cht::fused::ablation::Fused;
 use burn_cht::metrics::TokenOutput;
+use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::optim::{FusedAdam, FusedAdamConfig, SparseOptimizer};
+use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
-use burn_cht::fused::ablation::Fused;
 use training::ablation::{self, Switches};
 use training::{B, Times, memory, parts};
 

@@ -28,9 +28,9 @@ pub use kernel::{has_kernel, keep_freed_memory};
 pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
+    pub use crate::optim::SparseOptimizer;
     pub use crate::topology::{
         Chain, DensitySchedule, LinkPredictor, Method, TopologyConfig, TopologyInit, TopologyManager,
         TopologyMonitor,
     };
-    pub use crate::optim::SparseOptimizer;
 }

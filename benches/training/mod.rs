@@ -16,8 +16,8 @@ use burn::train::TrainStep;
 use burn_cht::data::{ImageBatch, ImageBatcher, ImageItem, Normalisation, mnist_5k};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
-use burn_cht::topology::{TopologyConfig, stream};
 use burn_cht::optim::{CarriesMoments, FusedSgd, FusedSgdConfig, SparseOptimizer};
+use burn_cht::topology::{TopologyConfig, stream};
 use rand::seq::SliceRandom;
 
 pub type B = Autodiff<Flex>;

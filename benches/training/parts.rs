@@ -16,7 +16,9 @@ const PARTS: [(&str, Part); 4] = [
 /// Ends the program if it cannot tell what takes how long.
 pub fn needs_feature() {
     if !cfg!(feature = "profile") {
-        eprintln!("`--profile` needs the library's clocks: cargo bench --features profile --bench NAME -- --profile");
+        eprintln!(
+            "`--profile` needs the library's clocks: cargo bench --features profile --bench NAME -- --profile"
+        );
         std::process::exit(2);
     }
 }

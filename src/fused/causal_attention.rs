@@ -348,7 +348,10 @@ impl WithSimd for ScoreGradients<'_> {
             hidden.fill(0.0);
             weights.iter_mut().for_each(|weight| *weight = exp(*weight - self.sums[index]));
             let mean = sum(weights.len(), |i| weights[i] * gradients[i]);
-            gradients.iter_mut().zip(weights).for_each(|(gradient, weight)| *gradient = *weight * (*gradient - mean));
+            gradients
+                .iter_mut()
+                .zip(weights)
+                .for_each(|(gradient, weight)| *gradient = *weight * (*gradient - mean));
         }
     }
 }

@@ -99,11 +99,11 @@ pub fn cross_entropy_with_gradient<B: Backend>(
     }
     let indices = classes_of(&targets, rows, classes);
     let shares = weights.as_ref().map_or_else(Vec::new, |weights| weights.to_data().iter::<f32>().collect());
-    let fused = update([logits], |[logits]| differentiate(logits, &indices, classes, smoothing as f32, &shares));
+    let fused =
+        update([logits], |[logits]| differentiate(logits, &indices, classes, smoothing as f32, &shares));
     match fused {
         Ok(([gradient], found)) => {
-            let [loss, nll, correct] =
-                found.sums.map(|value| Tensor::from_floats([value as f32], &device));
+            let [loss, nll, correct] = found.sums.map(|value| Tensor::from_floats([value as f32], &device));
             let gradient_sum = Tensor::from_data(TensorData::new(found.gradient_sum, [classes]), &device);
             CrossEntropy { loss, nll, correct, gradient, gradient_sum }
         }
@@ -359,7 +359,8 @@ mod tests {
     fn the_loss_with_its_gradient_is_the_one_of_tensor_operations_by_rows_that_count_differently() {
         let device = Default::default();
         for (rows, classes, smoothing) in [(1, 5, 0.0), (70, 33, 0.1), (300, 200, 0.0)] {
-            let logits = Tensor::<Flex, 2>::random([rows, classes], Distribution::Uniform(-5.0, 5.0), &device);
+            let logits =
+                Tensor::<Flex, 2>::random([rows, classes], Distribution::Uniform(-5.0, 5.0), &device);
             let targets: Vec<i64> = (0..rows).map(|row| (row * 7 % classes) as i64).collect();
             let targets = Tensor::<Flex, 1, Int>::from_data(TensorData::new(targets, [rows]), &device);
             let drawn = Tensor::<Flex, 1>::random([rows], Distribution::Default, &device);

@@ -20,11 +20,8 @@ const PIECE: usize = 1 << 14;
 /// If the shapes differ.
 pub fn gate<B: Backend, const D: usize>(gate: Tensor<B, D>, x: Tensor<B, D>) -> Tensor<B, D> {
     assert_eq!(gate.dims(), x.dims(), "gate: what is gated has the shape of the gate");
-    let fused = if is_off(Fused::Gate) {
-        None
-    } else {
-        apply::<B, _, 2, D>(Gate, [primitive(&gate), primitive(&x)])
-    };
+    let fused =
+        if is_off(Fused::Gate) { None } else { apply::<B, _, 2, D>(Gate, [primitive(&gate), primitive(&x)]) };
     fused.unwrap_or_else(|| silu(gate) * x)
 }
 
@@ -96,7 +93,9 @@ impl WithSimd for Backward<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { gate, x, output_gradient, gate_gradient, x_gradient } = self;
         let outputs = gate_gradient.iter_mut().zip(x_gradient.iter_mut());
-        for (((gate_gradient, x_gradient), (gate, x)), output_gradient) in outputs.zip(gate.iter().zip(x)).zip(output_gradient) {
+        for (((gate_gradient, x_gradient), (gate, x)), output_gradient) in
+            outputs.zip(gate.iter().zip(x)).zip(output_gradient)
+        {
             let open = sigmoid(*gate);
             *gate_gradient = output_gradient * x * open * (1.0 + gate * (1.0 - open));
             *x_gradient = output_gradient * gate * open;

@@ -189,7 +189,8 @@ impl WithSimd for Backward<'_> {
     /// With n the normalised row and s = output_gradient · γ: `rate · (s − mean(s) − n · mean(s · n))`.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { input, gamma, moments, output_gradient, input_gradient, gamma_gradient, beta_gradient } = self;
+        let Self { input, gamma, moments, output_gradient, input_gradient, gamma_gradient, beta_gradient } =
+            self;
         let width = gamma.len();
         let share = 1.0 / width as f32;
         let rows = input.chunks_exact(width).zip(output_gradient.chunks_exact(width));

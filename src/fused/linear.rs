@@ -288,7 +288,9 @@ mod tests {
         let device = Default::default();
         let input = |batch| Tensor::<Flex, 2>::ones([batch, 8], &device);
         let config = LinearConfig::new(8, OUTPUTS + 1);
-        for (config, batch) in [(config.clone(), 4), (LinearConfig::new(8, 2).with_bias(false), 4), (LinearConfig::new(8, 2), 0)] {
+        for (config, batch) in
+            [(config.clone(), 4), (LinearConfig::new(8, 2).with_bias(false), 4), (LinearConfig::new(8, 2), 0)]
+        {
             let layer = config.init(&device);
             assert!(narrow(&layer, &input(batch)).is_none());
             assert_eq!(linear(&layer, input(batch)).into_data(), layer.forward(input(batch)).into_data());

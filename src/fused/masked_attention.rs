@@ -59,7 +59,10 @@ pub fn masked_attention<B: Backend>(
     let dims @ [batch, length, width] = query.dims();
     let others = key.dims()[1];
     assert!(
-        heads > 0 && width.is_multiple_of(heads) && key.dims() == [batch, others, width] && value.dims() == key.dims(),
+        heads > 0
+            && width.is_multiple_of(heads)
+            && key.dims() == [batch, others, width]
+            && value.dims() == key.dims(),
         "attention of {heads} heads: query {dims:?}, key {:?}, value {:?}",
         key.dims(),
         value.dims()
@@ -332,7 +335,12 @@ impl WithSimd for Backward<'_> {
             let weights = &weights[head * length * others..][..length * others];
             let first = operation.first(sentence, head * length);
             for (position, score_gradients) in score_gradients.chunks_exact_mut(others).enumerate() {
-                products(simd, &output_gradient[place(position)], |other| &value[place(other)], score_gradients);
+                products(
+                    simd,
+                    &output_gradient[place(position)],
+                    |other| &value[place(other)],
+                    score_gradients,
+                );
             }
             dropped.copy_from_slice(weights);
             operation.drop(&mut dropped, first);
@@ -344,7 +352,13 @@ impl WithSimd for Backward<'_> {
                     *gradient = weight * (*gradient - mean) * scale;
                 }
                 let query_gradient = &mut self.query_gradient[place(position)];
-                add_rows(simd, query_gradient, others, |other| score_gradients[other], |other| &key[place(other)]);
+                add_rows(
+                    simd,
+                    query_gradient,
+                    others,
+                    |other| score_gradients[other],
+                    |other| &key[place(other)],
+                );
             }
             for other in 0..others {
                 let at = |position: usize| position * others + other;
@@ -471,7 +485,8 @@ mod tests {
         let device = Default::default();
         let query = random::<A, 3>([1, 40, 40]);
         let value = Tensor::<A, 2>::eye(40, &device).unsqueeze::<3>().require_grad();
-        let output = masked_attention([query.clone(), query, value.clone()], 1, None, &DropoutConfig::new(0.5).init());
+        let output =
+            masked_attention([query.clone(), query, value.clone()], 1, None, &DropoutConfig::new(0.5).init());
         let weights = output.clone().into_data().to_vec::<f32>().unwrap();
         let zeros = weights.iter().filter(|weight| **weight == 0.0).count();
         assert!((600..1000).contains(&zeros), "{zeros} of 1600");

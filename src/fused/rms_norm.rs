@@ -121,7 +121,10 @@ impl WithSimd for Backward<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { x, gain, output_gradient, x_gradient, gain_gradient, epsilon } = self;
         let width = gain.len();
-        let rows = x.chunks_exact(width).zip(output_gradient.chunks_exact(width)).zip(x_gradient.chunks_exact_mut(width));
+        let rows = x
+            .chunks_exact(width)
+            .zip(output_gradient.chunks_exact(width))
+            .zip(x_gradient.chunks_exact_mut(width));
         for ((x, output_gradient), x_gradient) in rows {
             let scale = inverse(x, epsilon);
             let along = sum(width, |i| gain[i] * output_gradient[i] * x[i]);

@@ -31,7 +31,8 @@ fn product(x: &[f32], w: &[f32], outputs: usize) -> Vec<f32> {
     let mut y = vec![0.0; outputs];
     let arch = Arch::new();
     let width = outputs.div_ceil(threads(w.len(), usize::MAX)).max(1);
-    let pieces = y.chunks_mut(width).enumerate().map(|(piece, y)| Columns { x, w, outputs, first: piece * width, y });
+    let pieces =
+        y.chunks_mut(width).enumerate().map(|(piece, y)| Columns { x, w, outputs, first: piece * width, y });
     each(pieces.collect(), |piece: Columns<'_>| arch.dispatch(piece));
     y
 }

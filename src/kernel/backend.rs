@@ -297,12 +297,17 @@ fn tracked<B: Backend, H: Host, C: CheckpointStrategy, O: Operation<N>, const N:
 ) -> Option<FloatTensor<B>> {
     let inputs: [FloatTensor<Autodiff<H>>; N] = inputs.map(same);
     let tracked = inputs.each_ref().map(|input| input.is_tracked());
-    if tracked.iter().zip(operation.differentiates()).any(|(&is_tracked, has_gradient)| is_tracked && !has_gradient) {
+    if tracked
+        .iter()
+        .zip(operation.differentiates())
+        .any(|(&is_tracked, has_gradient)| is_tracked && !has_gradient)
+    {
         return None;
     }
     let nodes = inputs.each_ref().map(|input| input.node.clone());
     let shapes = inputs.each_ref().map(|input| input.primitive.shape());
-    let (output, saved) = forward::<H, O, N>(&operation, inputs.each_ref().map(|input| input.primitive.clone()));
+    let (output, saved) =
+        forward::<H, O, N>(&operation, inputs.each_ref().map(|input| input.primitive.clone()));
     let reads = operation.reads(tracked);
     let kept = operation.reads_output().then(|| output.clone());
     Some(same(match Recorded(operation).prepare::<C>(nodes).compute_bound().stateful() {

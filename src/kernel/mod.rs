@@ -11,7 +11,10 @@
 #![allow(clippy::needless_range_loop)]
 #![cfg_attr(
     not(feature = "flex"),
-    allow(dead_code, reason = "without Flex nothing runs the kernels, only the tensor operations beside them")
+    allow(
+        dead_code,
+        reason = "without Flex nothing runs the kernels, only the tensor operations beside them"
+    )
 )]
 
 mod allocator;

@@ -86,7 +86,19 @@ impl<'a, I: Id> ForwardPart<'a, I> {
         outputs: Range<usize>,
     ) -> Self {
         let Forward { index, input: x, values, bias, relu, .. } = operands;
-        Self { shape: index.shape(), x, values, bias, cuts: &index.cuts, ids, order: &index.order, y, rows, outputs, relu }
+        Self {
+            shape: index.shape(),
+            x,
+            values,
+            bias,
+            cuts: &index.cuts,
+            ids,
+            order: &index.order,
+            y,
+            rows,
+            outputs,
+            relu,
+        }
     }
 
     /// `beside` are the weights in the order of the outputs, or where lines are `CUT` room for the sums.

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use super::parameters::{Drawn, Parameters, norm, transposed};
 use super::{Block, KeyValueCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
-use crate::fused::{row_product, rms_norm};
+use crate::fused::{rms_norm, row_product};
 use crate::topology::{Chain, LayerSettings};
 
 /// Embedding, blocks, norm, output projection: the logits of the next token at every position.

@@ -2,8 +2,8 @@
 
 use burn::config::Config;
 use burn::module::Param;
-use burn::nn::{Embedding, LayerNormConfig};
 use burn::nn::activation::ActivationConfig;
+use burn::nn::{Embedding, LayerNormConfig};
 use burn::prelude::*;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;

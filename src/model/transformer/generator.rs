@@ -65,7 +65,10 @@ impl<B: Backend> Words<B> {
         let (of_hidden, of_weight) = if self.tied {
             (gradient.clone().matmul(self.weight.clone()), gradient.clone().transpose().matmul(scaled))
         } else {
-            (gradient.clone().matmul(self.weight.clone().transpose()), scaled.transpose().matmul(gradient.clone()))
+            (
+                gradient.clone().matmul(self.weight.clone().transpose()),
+                scaled.transpose().matmul(gradient.clone()),
+            )
         };
         let bias = gradient_sum * share;
         (Sums { loss, nll, correct }, Gradients { hidden: of_hidden * share, weight: of_weight, bias })

@@ -188,8 +188,7 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
         let Words { weight, bias, tied } = self.words();
         let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
         let (known, targets) = (hidden.clone().inner(), targets.inner());
-        let (sums, known) =
-            timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
+        let (sums, known) = timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
         let gradients = (hidden * Tensor::from_inner(known.hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (weight, bias) = (self.word_vectors().0, &self.generator.bias);

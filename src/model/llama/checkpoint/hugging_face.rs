@@ -9,11 +9,11 @@ use burn::prelude::*;
 use super::settings;
 use super::tensors::{self, Folder};
 use crate::error::{Error, Result};
+use crate::file::write_atomically;
 use crate::model::llama::parameters::{Loaded, Stored, transposed};
 use crate::model::llama::{Block, Llama};
 use crate::nn::weight::read_f32;
 use crate::nn::{Layout, SparseLinear};
-use crate::file::write_atomically;
 
 /// Reads `config.json` and `model.safetensors`, or the files that `model.safetensors.index.json` names, in single or
 /// either half precision. Matrices are `[outputs, inputs]` there and transposed here; rotary pairs are split by halves

@@ -7,8 +7,8 @@ use burn::train::{InferenceStep, ItemLazy, TrainStep};
 
 use super::*;
 use crate::nn::{Layout, hook};
-use crate::topology::{Method, TopologyConfig};
 use crate::optim::SparseOptimizer;
+use crate::topology::{Method, TopologyConfig};
 
 type A = Autodiff<Flex>;
 
