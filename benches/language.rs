@@ -7,7 +7,6 @@
 
 mod training;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -135,8 +134,7 @@ fn batch(args: &Args, step: usize) -> SequenceBatch<B> {
 
 fn main() {
     let args = Args::parse();
-    burn_cht::keep_freed_memory();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
     args.switches.apply();
     let mut trainings: Vec<Training> =
         args.sparsity.iter().map(|&sparsity| Training::new(&args, sparsity)).collect();
@@ -173,13 +171,8 @@ fn main() {
     let trained = table("training", &args, tokens, trainings.iter().map(|training| &training.times));
     let generated = args.generated as f64;
     let written = table("generation", &args, generated, trainings.iter().map(|training| &training.texts));
-    if let Some(file) = &args.json {
-        let found = json!({
-            "threads": args.threads, "size": args.size, "training": trained, "generation": written
-        });
-        let text = format!("{found:#}");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
+    let found = json!({ "threads": args.threads, "size": args.size, "training": trained, "generation": written });
+    training::write_json(args.json.as_deref(), &found);
 }
 
 /// How much longer a training step and a text take without each fused operation.

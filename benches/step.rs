@@ -8,7 +8,6 @@
 mod training;
 
 use std::cell::RefCell;
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -97,12 +96,12 @@ impl Column {
 }
 
 fn main() {
-    burn_cht::keep_freed_memory();
     if let Ok(which) = std::env::var(MEMORY_OF) {
+        burn_cht::keep_freed_memory();
         return report_memory(&which);
     }
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
     args.switches.apply();
     let mut found = json!({ "threads": args.threads });
     if args.switches.ablation {
@@ -116,10 +115,7 @@ fn main() {
     } else {
         found["steps"] = steps(&args);
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&found).expect("numbers and names");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
+    training::write_json(args.json.as_deref(), &found);
 }
 
 /// Times every cell of the table.

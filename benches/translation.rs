@@ -7,7 +7,6 @@
 
 mod training;
 
-use std::fs;
 use std::path::PathBuf;
 
 use burn::backend::flex::FlexDevice;
@@ -60,12 +59,12 @@ struct Args {
 }
 
 fn main() {
-    burn_cht::keep_freed_memory();
     if let Ok(sparsity) = std::env::var(MEMORY_OF) {
+        burn_cht::keep_freed_memory();
         return report_memory(sparsity.parse().expect("a percentage"));
     }
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
     args.switches.apply();
     let mut found = json!({ "threads": args.threads });
     if args.switches.ablation {
@@ -77,10 +76,7 @@ fn main() {
     } else {
         found["steps"] = steps(&args);
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&found).expect("numbers and names");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
+    training::write_json(args.json.as_deref(), &found);
 }
 
 /// The model with its optimizer.

@@ -11,7 +11,6 @@
 use std::fmt::Debug;
 
 use burn::prelude::*;
-use burn::tensor::TensorPrimitive;
 use burn::tensor::ops::FloatTensor;
 
 use super::profile::Part;
@@ -27,6 +26,7 @@ use {
     burn::backend::autodiff::ops::{Backward, Ops, OpsKind},
     burn::backend::flex::FlexDevice,
     burn::backend::{Autodiff, Flex},
+    burn::tensor::TensorPrimitive,
     burn::tensor::ops::BoolTensor,
     burn::tensor::{DType, TensorMetadata},
     std::any::{Any, TypeId},
