@@ -227,61 +227,10 @@ impl WithSimd for Backward<'_> {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use burn::backend::{Autodiff, Flex};
-    use burn::module::Param;
+    use burn::backend::Flex;
     use burn::nn::LinearConfig;
-    use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
-
-    type A = Autodiff<Flex>;
-
-    #[test]
-    fn the_layer_and_its_gradients_are_burns() {
-        let device = Default::default();
-        for (batch, inputs, outputs) in [
-            (1, 1, 1),
-            (1, 300, 10),
-            (3, 17, 2),
-            (32, 1568, 10),
-            (33, 129, 32),
-            (130, 500, 7),
-            (512, 700, 10),
-        ] {
-            let burns = LinearConfig::new(inputs, outputs).init::<A>(&device);
-            let (weight, bias) = (burns.weight.val(), burns.bias.as_ref().unwrap().val());
-            let input = Tensor::<A, 2>::random([batch, inputs], Distribution::Default, &device);
-            let input = input.detach().require_grad();
-            let factors = Tensor::<A, 2>::random([batch, outputs], Distribution::Default, &device);
-            let found = narrow(&burns, &input).expect("there is a kernel");
-            let expected = burns.forward(input.clone());
-            let close = |found: TensorData, expected: TensorData| {
-                let tolerance = Tolerance::default().set_relative(1e-4).set_absolute(1e-4);
-                found.assert_approx_eq::<f32>(&expected, tolerance);
-            };
-            close(found.clone().into_data(), expected.clone().into_data());
-            let [found, expected] =
-                [found, expected].map(|output| (output * factors.clone()).sum().backward());
-            let both = [&found, &expected];
-            let [found, expected] = both.map(|grads| input.grad(grads).unwrap().into_data());
-            close(found, expected);
-            let [found, expected] = both.map(|grads| weight.grad(grads).unwrap().into_data());
-            close(found, expected);
-            let [found, expected] = both.map(|grads| bias.grad(grads).unwrap().into_data());
-            close(found, expected);
-        }
-    }
-
-    #[test]
-    fn an_input_out_of_order_in_memory_is_put_in_order() {
-        let device = Default::default();
-        let input = Tensor::<Flex, 2>::random([40, 6], Distribution::Default, &device).transpose();
-        let weight = Tensor::<Flex, 2>::random([3, 40], Distribution::Default, &device).transpose();
-        let bias = Some(Param::from_tensor(Tensor::zeros([3], &device)));
-        let found = linear(&Linear { weight: Param::from_tensor(weight.clone()), bias }, input.clone());
-        let expected = input.matmul(weight);
-        found.into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-5));
-    }
 
     #[test]
     fn wide_layers_those_without_bias_and_empty_batches_are_left_to_burn() {

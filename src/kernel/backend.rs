@@ -366,3 +366,33 @@ impl<H: Host, O: Operation<N>, const N: usize> Backward<H, N> for Recorded<O> {
         }
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flex_is_on_the_host_whatever_decorates_it() {
+        assert!(is_on_host::<Flex>());
+        assert!(is_on_host::<Autodiff<Flex>>());
+        assert!(is_on_host::<Autodiff<Autodiff<Flex>>>());
+    }
+
+    #[test]
+    fn an_update_is_in_place_and_refuses_what_autodiff_would_have_to_know() {
+        let device = Default::default();
+        let tensor = Tensor::<Flex, 1>::from_floats([1.0, 2.0], &device);
+        let address = |tensor: &Tensor<Flex, 1>| primitive(tensor).as_slice::<f32>().unwrap().as_ptr();
+        let before = address(&tensor);
+        let ([tensor], sum) = update([tensor], |[values]| {
+            values.iter_mut().for_each(|value| *value += 1.0);
+            values.iter().sum::<f32>()
+        })
+        .expect("there is a kernel");
+        assert_eq!((address(&tensor), sum), (before, 5.0));
+        let tracked = Tensor::<Autodiff<Flex>, 1>::from_floats([1.0], &device);
+        assert!(update([tracked], |_| ()).is_err());
+        let wide = Tensor::<Flex, 1>::from_floats([1.0], &device).cast(DType::F64);
+        assert!(update([wide], |_| ()).is_err());
+    }
+}

@@ -200,20 +200,36 @@ fn causal_attention_is_its_definition_for_every_length_and_number_of_heads() {
     }
 }
 
-fn attended_with_mask<B: AutodiffBackend>(mask: &[bool], turned: bool) -> Outcome {
-    let shapes = [[3, 4, 14], [3, 5, 14], [3, 5, 14]];
-    let mask = Tensor::from_data(TensorData::new(mask.to_vec(), [3, 1, 4, 5]), &Default::default());
+fn attended_with_mask<B: AutodiffBackend>(
+    (mask, dims): (&[bool], [usize; 4]),
+    [heads, width]: [usize; 2],
+    turned: bool,
+) -> Outcome {
+    let shapes = [[3, 4, width], [3, 5, width], [3, 5, width]];
+    let mask = Tensor::from_data(TensorData::new(mask.to_vec(), dims), &Default::default());
     let none = DropoutConfig::new(0.0).init();
-    outcome::<B, 3, 3, 3>(shapes, turned, |inputs| masked_attention(inputs, 2, Some(mask), &none))
+    outcome::<B, 3, 3, 3>(shapes, turned, |inputs| masked_attention(inputs, heads, Some(mask), &none))
 }
 
 #[test]
 fn masked_attention_is_its_definition_also_where_a_position_or_all_see_nothing() {
+    // A sentence that sees nothing, and two with a mask by position.
     let some: Vec<bool> = (0..60).map(|at| at / 20 == 1 || at % 5 > at / 5 % 4).collect();
     for mask in [some, vec![true; 60], vec![false; 60]] {
-        agree!("mask", attended_with_mask(&mask, false));
-        agree!("mask, turned", attended_with_mask(&mask, true));
+        // Heads of 1, of fewer features than lanes, of more, of both.
+        for shape in [[6, 6], [2, 14], [1, 37], [2, 64]] {
+            let mask = (&mask[..], [3, 1, 4, 5]);
+            agree!(format!("{shape:?}"), attended_with_mask(mask, shape, false));
+            agree!(format!("{shape:?}, turned"), attended_with_mask(mask, shape, true));
+        }
     }
+}
+
+#[test]
+fn a_mask_for_all_sentences_or_all_positions_is_read_as_one() {
+    let mask: Vec<bool> = (0..20).map(|at| at % 5 > at / 5 % 4).collect();
+    agree!("by position", attended_with_mask((&mask, [1, 1, 4, 5]), [2, 14], false));
+    agree!("by sentence", attended_with_mask((&mask[..15], [3, 1, 1, 5]), [2, 14], false));
 }
 
 fn classified<B: AutodiffBackend>(shape: [usize; 2], turned: bool) -> Outcome {
@@ -228,7 +244,7 @@ fn classified<B: AutodiffBackend>(shape: [usize; 2], turned: bool) -> Outcome {
 
 #[test]
 fn the_classification_head_and_its_loss_are_burns() {
-    for shape in [[5, 1], [130, 10], [300, 33]] {
+    for shape in [[5, 1], [17, 2], [130, 10], [129, 32], [300, 33]] {
         agree!(format!("{shape:?}"), classified(shape, false));
         agree!(format!("{shape:?}, turned"), classified(shape, true));
     }
