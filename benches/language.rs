@@ -171,7 +171,8 @@ fn main() {
     let trained = table("training", &args, tokens, trainings.iter().map(|training| &training.times));
     let generated = args.generated as f64;
     let written = table("generation", &args, generated, trainings.iter().map(|training| &training.texts));
-    let found = json!({ "threads": args.threads, "size": args.size, "training": trained, "generation": written });
+    let found =
+        json!({ "threads": args.threads, "size": args.size, "training": trained, "generation": written });
     training::write_json(args.json.as_deref(), &found);
 }
 

@@ -218,7 +218,8 @@ mod tests {
         let clipping = Some(GradientClippingConfig::Norm(1e-3));
         let mut own = FusedSgdConfig::new().with_grad_clipping(clipping.clone()).init();
         let undampened = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-        let mut burns = SgdConfig::new().with_momentum(Some(undampened)).with_gradient_clipping(clipping).init();
+        let mut burns =
+            SgdConfig::new().with_momentum(Some(undampened)).with_gradient_clipping(clipping).init();
         let start = layer();
         bits(&start);
         let (mut one, mut other) = (start.clone(), start);

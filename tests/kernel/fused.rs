@@ -5,8 +5,8 @@ use burn::backend::{Autodiff, Flex};
 use burn::module::Param;
 use burn::nn::{DropoutConfig, LayerNormConfig, LinearConfig, RmsNorm};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::DType;
+use burn::tensor::backend::AutodiffBackend;
 use burn_cht::fused::{
     Heads, LayerNorm, add_dropout, causal_attention, cross_entropy, dropout, gate, linear, masked_attention,
     rms_norm, rotation, row_product,
@@ -118,9 +118,12 @@ fn gain_gradients<B: AutodiffBackend>() -> Outcome {
     let output = norm.forward(noise("x", [3, 70, 17]));
     let gradients = (output * noise("weights", [3, 70, 17])).sum().backward();
     let (gamma, beta) = (norm.gamma.val(), norm.beta.unwrap().val());
-    let mut all = vec![gamma, beta].into_iter().map(|gain| floats(gain.grad(&gradients).unwrap())).collect::<Vec<_>>();
-    let norm = RmsNorm { gamma: Param::from_tensor(noise::<B, 1>("gain", [17]).require_grad()), epsilon: 1e-5 };
-    let gradients = (rms_norm(&norm, noise("x", [3, 70, 17])) * noise("weights", [3, 70, 17])).sum().backward();
+    let mut all =
+        vec![gamma, beta].into_iter().map(|gain| floats(gain.grad(&gradients).unwrap())).collect::<Vec<_>>();
+    let norm =
+        RmsNorm { gamma: Param::from_tensor(noise::<B, 1>("gain", [17]).require_grad()), epsilon: 1e-5 };
+    let gradients =
+        (rms_norm(&norm, noise("x", [3, 70, 17])) * noise("weights", [3, 70, 17])).sum().backward();
     all.push(floats(norm.gamma.val().grad(&gradients).unwrap()));
     all
 }

@@ -14,7 +14,8 @@ pub(crate) fn threads(work: usize, limit: usize) -> usize {
     if worth <= 1 { 1 } else { worth.min(limit).min(rayon::current_num_threads()) }
 }
 
-/// Runs `task` for every number below `tasks`, each once, on this thread and up to `tasks - 1` of rayon's.
+/// Runs `task` for every number below `tasks`, each once, on this thread and others of rayon's, together as many as its pool
+/// has.
 ///
 /// Whoever is free claims the next number. This thread waits for claimed tasks alone, not for helpers to wake up: where
 /// they are late, or the machine is busy, it does the work itself. That and one wake-up fewer is what this has over
@@ -38,7 +39,7 @@ pub(crate) fn run<F: Fn(usize) + Sync>(tasks: usize, task: &F) {
         task: std::ptr::from_ref(task).cast(),
         call: call::<F>,
     });
-    for _ in 1..tasks.min(rayon::current_num_threads() + 1) {
+    for _ in 1..tasks.min(rayon::current_num_threads()) {
         let job = job.clone();
         rayon::spawn(move || job.work());
     }
