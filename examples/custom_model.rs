@@ -40,14 +40,11 @@ struct Net<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    fn new(width: usize, seed: u64, device: &B::Device) -> Self {
-        let sparse = |d_input, d_output, seed| {
-            SparseLinearConfig::new(d_input, d_output).with_density(0.05).with_seed(seed).init(device)
-        };
+    fn new(width: usize, topology: &TopologyConfig, device: &B::Device) -> Self {
         Self {
             norm: LayerNormConfig::new(width).init(device),
-            expand: sparse(width, 4 * width, 2 * seed),
-            contract: sparse(4 * width, width, 2 * seed + 1),
+            expand: topology.layer(width, 4 * width).init(device),
+            contract: topology.layer(4 * width, width).init(device),
         }
     }
 
@@ -58,10 +55,10 @@ impl<B: Backend> Block<B> {
 }
 
 impl<B: Backend> Net<B> {
-    fn new(device: &B::Device) -> Self {
+    fn new(topology: &TopologyConfig, device: &B::Device) -> Self {
         Self {
             embed: LinearConfig::new(784, 256).init(device),
-            blocks: (0..2).map(|seed| Block::new(256, seed, device)).collect(),
+            blocks: (0..2).map(|_| Block::new(256, topology, device)).collect(),
             classify: LinearConfig::new(256, 10).init(device),
         }
     }
@@ -104,13 +101,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let test = data.test_loader::<backend::Chosen>(250, &device)?;
     let epochs = 5;
     let total_steps = epochs * train.num_batches();
-    let model = Net::<backend::Training>::new(&device);
 
-    // These two lines make the sparse layers evolve. The declared chain, which is optional, lets links that lead
-    // nowhere be found: what `expand` makes feeds `contract`.
+    // The method, which makes the sparse layers of the model, and the optimizer that evolves them: nothing else. The
+    // declared chain is optional; by it links that lead nowhere are found: what `expand` makes feeds `contract`.
     let topology = TopologyConfig::new(Method::Chts, total_steps)
+        .with_sparsity(0.95)
         .with_update_interval(50)
-        .with_chain(Chain::feeds("blocks.*.expand", "blocks.*.contract"));
+        .with_chain(Chain::feeds("blocks.*.expand", "blocks.*.contract"))
+        .with_seed(1);
+    let model = Net::<backend::Training>::new(&topology, &device);
     let optim = SparseOptimizer::new(AdamConfig::new().init(), topology.try_init()?);
 
     let monitor = optim.monitor();

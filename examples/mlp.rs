@@ -19,15 +19,15 @@ use burn::train::SupervisedTraining;
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
+use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::prelude::*;
 use burn_cht::topology::init::FeatureCorrelation;
-use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerKnobs;
 use common::summary::{Score, Summary};
-use common::topology::{InitKind, Run, TopologyKnobs};
+use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend};
 use serde::Serialize;
@@ -47,7 +47,7 @@ struct Arguments {
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
 struct Settings {
-    /// Data set: mnist-5k (embedded), mnist, fashion-mnist, cifar10
+    /// Data set: mnist-5k (embedded), mnist, fashion-mnist, emnist, emnist-letters, cifar10
     #[arg(long, default_value_t = ImageSource::Mnist5k)]
     dataset: ImageSource,
     /// Folder of the data set's files [default: datasets/NAME]
@@ -84,7 +84,7 @@ struct Settings {
     optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    topology: TopologyKnobs,
+    topology: TopologyOptions,
 }
 
 /// What a run is judged by.
@@ -148,28 +148,20 @@ impl OneRun<'_> {
             total_steps: self.steps_per_epoch() * self.settings.epochs,
             steps_per_epoch: self.steps_per_epoch(),
             seed: self.job.seed,
+            features: Some(&|| self.features()),
         };
         Ok(self.settings.topology.config(&run)?.with_chains(chains))
     }
 
-    /// The paper's choices for MLPs: CHT and CHTs start from the correlation of the inputs.
-    fn first_links(&self) -> Result<TopologyInit> {
-        let knobs = &self.settings.topology;
-        let kind = knobs.init.unwrap_or(match self.job.method {
-            Method::Cht | Method::Chts => InitKind::Csti,
-            Method::Chtss => InitKind::Brf,
-            _ => InitKind::Er,
-        });
-        if let Some(topology) = knobs.topology(kind) {
-            return Ok(topology);
-        }
+    /// How the pixels of the training images correlate.
+    fn features(&self) -> Result<FeatureCorrelation> {
         let features = self.task.train.shape().features();
         let images = self
             .task
             .train
             .items()
             .map(|item| -> Vec<f32> { item.pixels().iter().map(|&pixel| f32::from(pixel)).collect() });
-        Ok(TopologyInit::Correlation(FeatureCorrelation::from_samples(features, images)?))
+        FeatureCorrelation::from_samples(features, images)
     }
 
     fn model(&self) -> Result<(MlpConfig, TopologyConfig)> {
@@ -181,16 +173,7 @@ impl OneRun<'_> {
         let hidden = vec![width; settings.layers];
         let model = MlpConfig::new(self.task.train.shape().features(), hidden, self.task.train.num_classes());
         let topology = self.topology(model.chains())?;
-        let density = match self.job.method {
-            Method::Dense => 1.0,
-            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
-        };
-        let model = model
-            .with_density(density)
-            .with_topology(self.first_links()?)
-            .with_weights(settings.topology.weights())
-            .with_layout(settings.topology.layout.layout())
-            .with_seed(self.job.seed);
+        let model = model.with_sparse(settings.topology.settings(&topology)?);
         Ok((model, topology))
     }
 

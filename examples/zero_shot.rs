@@ -52,7 +52,8 @@ struct Arguments {
     /// Tasks by their names, or task files ending in .toml
     #[arg(long, value_delimiter = ',', default_value = "blimp,copa,rte")]
     tasks: Vec<String>,
-    /// Folder of the tasks' data, with superglue/RTE.val.jsonl and what else src/eval/zero_shot/tasks names
+    /// Folder of the tasks' data, such as superglue/RTE.val.jsonl; datasets/README.md says which files each task takes
+    /// and where they are got
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Items of each data file that are used, the first ones [default: all]

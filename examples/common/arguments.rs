@@ -3,8 +3,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use burn_cht::data::Input;
 use burn_cht::{Error, Result};
 use clap::{Arg, Command, Parser};
+
+/// Maximum number of bytes of a file of options.
+const LARGEST_FILE: usize = 1 << 24;
 
 /// Parses the command line. With `--config FILE`, every `name = value` of the file stands for `--name value` before
 /// the arguments that were given. `defaults` are an example's own for arguments that examples share, by their names in
@@ -75,9 +79,9 @@ fn config_file(given: &[OsString]) -> Option<OsString> {
 
 /// The settings of a TOML file as arguments.
 fn read(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = Input::open(path)?.text(LARGEST_FILE)?;
     let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| Error::data(path, error.to_string()))?;
+        text.parse().map_err(|error: toml::de::Error| Error::data(path, error.to_string().trim_end()))?;
     let mut arguments = Vec::new();
     for (name, value) in table {
         arguments.push(format!("--{name}"));
@@ -160,8 +164,11 @@ mod tests {
     #[test]
     fn a_file_becomes_arguments_of_the_same_names() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "method = [\"set\", \"chts\"]\nsparsity = 0.99\npercolation = true\n")
-            .unwrap();
+        std::fs::write(
+            file.path(),
+            "\u{feff}method = [\"set\", \"chts\"]\r\nsparsity = 0.99\npercolation = true\n",
+        )
+        .unwrap();
         let arguments = read(file.path()).unwrap();
         assert_eq!(arguments, ["--method", "set,chts", "--percolation", "true", "--sparsity", "0.99"]);
     }

@@ -9,8 +9,8 @@ use burn::train::metric::store::Split;
 use burn_cht::Result;
 use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::topology::UpdateReport;
 use burn_cht::run::{Criterion, EpochHistory};
+use burn_cht::topology::UpdateReport;
 use serde::Serialize;
 
 use super::{backend, table};

@@ -1,8 +1,9 @@
-//! The knobs of the topology, as arguments that every example takes.
+//! The options of the topology, as arguments that every example takes.
 
-use burn_cht::nn::Layout;
+use burn_cht::nn::SparseSettings;
 use burn_cht::prelude::*;
-use burn_cht::topology::init::{Degrees, WeightInit};
+use burn_cht::topology::FirstLinks;
+use burn_cht::topology::init::{Degrees, FeatureCorrelation, WeightInit};
 use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 use burn_cht::topology::removal::{FractionSchedule, Removal, RemovalScore, TemperatureSchedule};
 use burn_cht::topology::sampling::Selection;
@@ -13,7 +14,7 @@ use serde::Serialize;
 /// Everything about the topology that a run can set. What is not given is as the method's preset has it.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Topology")]
-pub struct TopologyKnobs {
+pub struct TopologyOptions {
     /// Share of the positions of every sparse layer that hold no link, at the end of the run
     #[arg(long, default_value_t = 0.99)]
     pub sparsity: f64,
@@ -135,18 +136,20 @@ kinds! {
 }
 
 /// What the run itself decides about the topology.
-pub struct Run {
+pub struct Run<'a> {
     pub method: Method,
     pub total_steps: usize,
     pub steps_per_epoch: usize,
     pub seed: u64,
+    /// The correlation of the input's features, of data that has any.
+    pub features: Option<&'a dyn Fn() -> Result<FeatureCorrelation>>,
 }
 
-impl TopologyKnobs {
+impl TopologyOptions {
     /// The configuration of a manager.
-    pub fn config(&self, run: &Run) -> Result<TopologyConfig> {
+    pub fn config(&self, run: &Run<'_>) -> Result<TopologyConfig> {
         self.check()?;
-        let preset = run.method.composition(self.zeta);
+        let preset = Composition::from(run.method);
         let end_step = (run.total_steps as f64 * self.end).round() as usize;
         let mut config = TopologyConfig::new(run.method, run.total_steps)
             .with_update_interval(self.update_interval.unwrap_or(run.steps_per_epoch))
@@ -159,7 +162,8 @@ impl TopologyKnobs {
             })
             .with_drawn_weights(self.weights())
             .with_learning_rate_ramp(self.lr_ramp)
-            .with_final_sparsity(self.sparsity)
+            .with_sparsity(self.sparsity)
+            .with_first_links(self.first_links(preset.first_links))
             .with_seed(run.seed);
         if let Some(kind) = self.zeta_schedule {
             config = config.with_fraction_schedule(match kind {
@@ -185,7 +189,22 @@ impl TopologyKnobs {
         if let Some(overlap) = self.early_stop {
             config = config.with_early_stop(overlap);
         }
-        Ok(config)
+        if self.init == Some(InitKind::Csti) && run.features.is_none() {
+            let allowed = "er, bsw, brf or bsf: there are no input features";
+            return Err(Error::argument("init", "csti", allowed));
+        }
+        match run.features {
+            Some(features) if config.composition().first_links.uses_features() => {
+                Ok(config.with_features(features()?))
+            }
+            _ => Ok(config),
+        }
+    }
+
+    /// What the sparse layers of a model start with.
+    pub fn settings(&self, topology: &TopologyConfig) -> Result<SparseSettings> {
+        let settings = topology.try_settings()?;
+        Ok(settings.with_weights(self.weights()).with_layout(self.layout.into()))
     }
 
     /// Refuses values out of range, whether the method at hand looks at them or not.
@@ -227,7 +246,7 @@ impl TopologyKnobs {
             DensityKind::Cubic => DensitySchedule::cubic(start, end, 0, end_step),
             DensityKind::Sigmoid => DensitySchedule::sigmoid(start, end, 0, end_step),
         };
-        schedule.check()?;
+        schedule.validate()?;
         Ok(Some(schedule))
     }
 
@@ -274,7 +293,7 @@ impl TopologyKnobs {
             None => match preset {
                 Regrowth::CannistraciHebb { .. } => by_topology(predictor),
                 Regrowth::Gradient { .. } => Regrowth::Gradient { window: self.gradient_window },
-                Regrowth::Random => Regrowth::Random,
+                other => other,
             },
             Some(RegrowthKind::Ch2L3n) => by_topology(LinkPredictor::Ch2L3n),
             Some(RegrowthKind::Ch3L3n) => by_topology(LinkPredictor::Ch3L3n),
@@ -285,48 +304,43 @@ impl TopologyKnobs {
         })
     }
 
-    /// The first links, if they need nothing but the knobs; `None` stands for CSTI, which needs the data.
-    pub fn topology(&self, kind: InitKind) -> Option<TopologyInit> {
-        match kind {
-            InitKind::Er => Some(TopologyInit::ErdosRenyi),
-            InitKind::Bsw => Some(TopologyInit::SmallWorld { beta: self.beta }),
-            InitKind::Brf => Some(TopologyInit::ReceptiveField {
-                r: self.receptive_r,
-                degrees: match self.degrees {
+    /// The first links asked for, or the method's, with their settings.
+    fn first_links(&self, preset: FirstLinks) -> FirstLinks {
+        let mut first_links = match self.init {
+            None => preset,
+            Some(InitKind::Er) => TopologyInit::ErdosRenyi.into(),
+            Some(InitKind::Bsw) => TopologyInit::SmallWorld { beta: self.beta }.into(),
+            Some(InitKind::Brf) => TopologyInit::default().into(),
+            Some(InitKind::Bsf) => TopologyInit::ScaleFree.into(),
+            Some(InitKind::Csti) => FirstLinks::CorrelationOr(TopologyInit::default()),
+        };
+        let (FirstLinks::Of(init) | FirstLinks::CorrelationOr(init)) = &mut first_links;
+        match init {
+            TopologyInit::SmallWorld { beta } => *beta = self.beta,
+            TopologyInit::ReceptiveField { r, degrees } => {
+                *r = self.receptive_r;
+                *degrees = match self.degrees {
                     DegreeKind::Fixed => Degrees::Fixed,
                     DegreeKind::Uniform => Degrees::Uniform,
-                },
-            }),
-            InitKind::Bsf => Some(TopologyInit::ScaleFree),
-            InitKind::Csti => None,
+                };
+            }
+            _ => {}
         }
-    }
-
-    /// The paper's choice of first links for models of text, which have no input features to correlate.
-    #[allow(dead_code, reason = "the example of images has its own choice")]
-    pub fn first_links_of_text(&self, method: Method) -> Result<TopologyInit> {
-        let kind = self.init.unwrap_or(match method {
-            Method::Cht => InitKind::Bsw,
-            Method::Chts | Method::Chtss => InitKind::Brf,
-            _ => InitKind::Er,
-        });
-        let allowed = "er, bsw, brf or bsf: there are no input features";
-        self.topology(kind).ok_or_else(|| Error::argument("init", "csti", allowed))
+        first_links
     }
 
     /// How the first weights are drawn.
-    pub fn weights(&self) -> WeightInit {
+    fn weights(&self) -> WeightInit {
         self.weight_std.map_or(WeightInit::Swi { gain: self.gain }, |std| WeightInit::Normal { std })
     }
 }
 
-impl LayoutKind {
-    /// The library's layout.
-    pub fn layout(self) -> Layout {
-        match self {
-            Self::Auto => Layout::Auto,
-            Self::Masked => Layout::Masked,
-            Self::Compressed => Layout::Compressed,
+impl From<LayoutKind> for Layout {
+    fn from(kind: LayoutKind) -> Self {
+        match kind {
+            LayoutKind::Auto => Self::Auto,
+            LayoutKind::Masked => Self::Masked,
+            LayoutKind::Compressed => Self::Compressed,
         }
     }
 }

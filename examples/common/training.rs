@@ -13,9 +13,9 @@ use burn::train::metric::{Metric, Numeric};
 use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
-use burn_cht::prelude::*;
 use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
+use burn_cht::prelude::*;
 use burn_cht::run::{Patience, ProgressLines, Reseeded, RunFolder, SealedRecorder};
 use burn_cht::{Error, Result};
 use serde::Serialize;
@@ -148,6 +148,7 @@ where
         }
         if !resume {
             optimizer.bind(&self.model)?;
+            optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         }
         let (folder, loaders) = if resume {
             let folder = RunFolder::resume(&dir, config, &["backend"])?;

@@ -29,10 +29,10 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
 use burn_cht::data::language::{SequenceLoader, Sequences, Tokenizer};
-use burn_cht::model::llama::Llama;
-use burn_cht::prelude::*;
 use burn_cht::metrics::TokenQuantity;
+use burn_cht::model::llama::Llama;
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups};
+use burn_cht::prelude::*;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
@@ -137,21 +137,18 @@ struct OneRun<'a> {
 
 impl OneRun<'_> {
     fn model<B: Backend>(&self, device: &B::Device) -> Result<(Llama<B>, TopologyConfig)> {
-        let (settings, method) = (self.settings, self.job.method);
-        let layout = settings.topology.layout.layout();
+        let settings = self.settings;
         let run = Run {
-            method,
+            method: self.job.method,
             total_steps: settings.steps.steps,
             steps_per_epoch: settings.steps.evaluate_every,
             seed: self.job.seed,
+            features: None,
         };
         let topology = settings.topology.config(&run)?;
-        let density = match method {
-            Method::Dense => 1.0,
-            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
-        };
+        let sparse = settings.topology.settings(&topology)?;
         if let Some(path) = &settings.checkpoint {
-            let model = read_checkpoint::<B>(path, layout, device)?;
+            let model = read_checkpoint::<B>(path, sparse.layout, device)?;
             let config = model.config().clone();
             self.tokenizer.check_fits(config.vocabulary)?;
             if settings.length > config.context {
@@ -162,17 +159,10 @@ impl OneRun<'_> {
                 ));
             }
             let score = settings.prune.score();
-            let model = if density < 1.0 { model.pruned(density, score)? } else { model };
+            let model = if sparse.density < 1.0 { model.pruned(sparse.density, score)? } else { model };
             return Ok((model, settings.declare(topology, &config)));
         }
-        let first_links = settings.topology.first_links_of_text(method)?;
-        let config = settings
-            .shape(self.tokenizer.vocabulary_size())
-            .with_density(density)
-            .with_topology(first_links)
-            .with_weights(settings.topology.weights())
-            .with_layout(layout)
-            .with_seed(self.job.seed);
+        let config = settings.shape(self.tokenizer.vocabulary_size()).with_sparse(sparse);
         Ok((config.try_init(device)?, settings.declare(topology, &config)))
     }
 

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::common::optimizer::OptimizerKnobs;
-use crate::common::topology::TopologyKnobs;
+use crate::common::topology::TopologyOptions;
 use crate::rate::RateKnobs;
 use crate::tokens::StepKnobs;
 use crate::writer::hex;
@@ -26,7 +26,7 @@ pub struct Settings {
     /// Text: king-james (embedded), wikitext-2, tinyshakespeare, or files of your own (files)
     #[arg(long, default_value_t = LanguageSource::KingJames)]
     pub dataset: LanguageSource,
-    /// Folder of the text's files [default: datasets/NAME]
+    /// Folder of the text's files [default: datasets/NAME]; with files it may be a single file too
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub data: Option<PathBuf>,
@@ -104,7 +104,7 @@ pub struct Settings {
     pub optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    pub topology: TopologyKnobs,
+    pub topology: TopologyOptions,
 }
 
 /// What this example sets otherwise than the others.

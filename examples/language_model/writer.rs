@@ -1,9 +1,10 @@
 //! Generation with a saved run, or with a checkpoint.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::Path;
 
 use burn::prelude::*;
+use burn_cht::data::Input;
 use burn_cht::data::language::Tokenizer;
 use burn_cht::model::llama::generate::{Generation, Sampling};
 use burn_cht::model::llama::{Llama, LlamaConfig};
@@ -13,6 +14,9 @@ use serde::Deserialize;
 
 use crate::common::comparison::Comparison;
 use crate::settings::{Settings, read_checkpoint};
+
+/// Maximum number of bytes of a prompt on the standard input.
+const LONGEST_PROMPT: usize = 1 << 20;
 
 /// A checksum in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
@@ -77,7 +81,7 @@ impl<B: Backend> Writer<B> {
             (Some(checkpoint), _) => {
                 let learned = || Error::argument("tokenizer", "bpe", "bytes or a file, with --generate");
                 let tokenizer = settings.own_tokenizer()?.ok_or_else(learned)?;
-                let layout = settings.topology.layout.layout();
+                let layout = settings.topology.layout.into();
                 Self::new(read_checkpoint(checkpoint, layout, &B::Device::default())?, tokenizer)
             }
             (None, Some(run)) => Self::of_run(run),
@@ -110,8 +114,9 @@ impl<B: Backend> Writer<B> {
         if prompt != "-" {
             return self.write(prompt, generating);
         }
-        for line in std::io::stdin().lock().lines() {
-            self.write(&line.map_err(Error::io("standard input"))?, generating)?;
+        let mut prompts = Input::standard_input()?.lines(LONGEST_PROMPT);
+        while let Some(prompt) = prompts.next_line()? {
+            self.write(prompt, generating)?;
         }
         Ok(())
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use burn::backend::Flex;
 use burn::module::Module;
 use burn::record::Recorder;
-use burn_cht::data::ImageSource;
+use burn_cht::data::{ImageShape, ImageSource};
 use burn_cht::model::mlp::{Mlp, MlpConfig, MlpRecord};
 use burn_cht::prelude::*;
+use burn_cht::run::{Checkpoints, SealedRecorder};
 use burn_cht::topology::Links;
 use burn_cht::topology::init::FeatureCorrelation;
-use burn_cht::run::{Checkpoints, SealedRecorder};
 
 use super::runs::{ImageRun, Run};
 
@@ -32,7 +32,7 @@ impl FirstLinks {
     /// The first links of the first layer. What the run logged of them must agree.
     pub(crate) fn of(&mut self, run: &Run, images: &ImageRun) -> Result<Arc<Links>> {
         let mut config = only_first_layer(&images.model);
-        if let TopologyInit::Correlation(saved) = &images.model.topology {
+        if let TopologyInit::Correlation(saved) = &images.model.sparse.topology {
             let computed = self.correlation(images.dataset)?;
             if computed != saved {
                 return Err(Error::Mismatch {
@@ -107,6 +107,20 @@ fn only_first_layer(config: &MlpConfig) -> MlpConfig {
     MlpConfig { hidden: config.hidden[..1].to_vec(), ..config.clone() }
 }
 
+/// Links per input, in the order in which the pixels of upright images are read: row by row.
+pub(crate) fn upright_degrees(links: &Links, dataset: ImageSource, shape: ImageShape) -> Vec<usize> {
+    let degrees = links.row_degrees();
+    if !dataset.is_transposed() {
+        return degrees;
+    }
+    // The files hold columns as rows.
+    let stored = |at: usize| {
+        let (channel, pixel) = (at / shape.plane(), at % shape.plane());
+        channel * shape.plane() + pixel % shape.width * shape.height + pixel / shape.width
+    };
+    (0..degrees.len()).map(|at| degrees[stored(at)]).collect()
+}
+
 /// How many of `degrees` are not zero.
 pub(crate) fn linked(degrees: &[usize]) -> usize {
     degrees.iter().filter(|&&degree| degree > 0).count()
@@ -115,6 +129,19 @@ pub(crate) fn linked(degrees: &[usize]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_to_images_that_stand_transposed_are_turned() {
+        // Six inputs, a column of three pixels after the other, with 0 to 5 links each.
+        let positions = (0..6).flat_map(|input| (0..input).map(move |output| input * 5 + output));
+        let links = Links::try_from_positions([6, 5], positions.collect()).unwrap();
+        let shape = ImageShape::new(1, 3, 2);
+        let degrees = |dataset| upright_degrees(&links, dataset, shape);
+        assert_eq!(degrees(ImageSource::Mnist), [0, 1, 2, 3, 4, 5]);
+        for dataset in [ImageSource::Emnist, ImageSource::EmnistLetters] {
+            assert_eq!(degrees(dataset), [0, 3, 1, 4, 2, 5]);
+        }
+    }
 
     #[test]
     fn the_first_layer_alone_has_the_links_it_has_in_the_whole_model() {

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use burn_cht::prelude::Method;
 use burn_cht::run::write_atomically;
+use burn_cht::topology::Links;
 use burn_cht::{Error, Result};
 use canvas::Drawn;
 use chart::{Chart, PERCENT, Scale};
@@ -171,9 +172,10 @@ fn masks(groups: &[Group], data: Option<PathBuf>) -> Result<Vec<(String, String)
             println!("{}: no checkpoint yet, so no picture of its first layer", run.folder.display());
             continue;
         };
+        let degrees = |links: &Links| links::upright_degrees(links, images.dataset, shape);
         let moments = [
-            Moment { name: "at the start".into(), degrees: first_links.of(run, images)?.row_degrees() },
-            Moment { name: format!("after epoch {epoch}"), degrees: last.row_degrees() },
+            Moment { name: "at the start".into(), degrees: degrees(&*first_links.of(run, images)?) },
+            Moment { name: format!("after epoch {epoch}"), degrees: degrees(&last) },
         ];
         let title = format!("Links per pixel of the first layer: {}", group.label);
         let note = format!("{}; seed {}; white: no link", setting(groups), run.config.seed);
@@ -194,6 +196,8 @@ fn setting(groups: &[Group]) -> String {
         "mnist-5k" => "MNIST-5k",
         "mnist" => "MNIST",
         "fashion-mnist" => "Fashion-MNIST",
+        "emnist" => "EMNIST",
+        "emnist-letters" => "EMNIST letters",
         "cifar10" => "CIFAR-10",
         other => other,
     });

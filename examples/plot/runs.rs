@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use burn_cht::data::ImageSource;
 use burn_cht::model::mlp::MlpConfig;
 use burn_cht::prelude::*;
-use burn_cht::topology::LayerReport;
 use burn_cht::run::EpochMeans;
+use burn_cht::topology::LayerReport;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     fn config(method: Method, seed: u64) -> Value {
-        let topology = TopologyConfig::new(method, 40).with_final_sparsity(0.9).with_seed(seed);
+        let topology = TopologyConfig::new(method, 40).with_sparsity(0.9).with_seed(seed);
         json!({
             "example": "mlp", "method": method, "seed": seed, "dataset": "mnist-5k", "epochs": 4, "init": null,
             "sparsity": 0.9, "model": MlpConfig::new(4, vec![6, 2], 2).with_seed(seed), "topology": topology,

@@ -30,10 +30,10 @@ use burn_cht::data::translation::{
 };
 use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
-use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
-use burn_cht::prelude::*;
 use burn_cht::metrics::TokenQuantity;
+use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
+use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
 use clap::Parser;
 use common::comparison::{Comparison, Job};
@@ -190,27 +190,20 @@ impl OneRun<'_> {
                 TyingKind::Target => Tying::Target,
                 TyingKind::All => Tying::All,
             })
-            .with_label_smoothing(settings.label_smoothing)
-            .with_weights(settings.topology.weights())
-            .with_layout(settings.topology.layout.layout())
-            .with_seed(self.job.seed);
+            .with_label_smoothing(settings.label_smoothing);
         let run = Run {
             method,
             total_steps: settings.steps.steps,
             steps_per_epoch: settings.steps.evaluate_every,
             seed: self.job.seed,
+            features: None,
         };
         let topology = settings.topology.config(&run)?.with_chains(model.chains());
         let topology = match settings.per_head {
             true => topology.with_layers(model.per_head()),
             false => topology,
         };
-        let density = match method {
-            Method::Dense => 1.0,
-            _ => topology.initial_density(1.0 - settings.topology.sparsity)?,
-        };
-        let first_links = settings.topology.first_links_of_text(method)?;
-        Ok((model.with_density(density).with_topology(first_links), topology))
+        Ok((model.with_sparse(settings.topology.settings(&topology)?), topology))
     }
 
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::common::optimizer::OptimizerKnobs;
 use crate::common::summary::Score;
-use crate::common::topology::TopologyKnobs;
+use crate::common::topology::TopologyOptions;
 use crate::tokens::StepKnobs;
 
 /// Everything that makes two runs of one method and seed the same.
@@ -92,7 +92,7 @@ pub struct Settings {
     pub optimizer: OptimizerKnobs,
     #[command(flatten)]
     #[serde(flatten)]
-    pub topology: TopologyKnobs,
+    pub topology: TopologyOptions,
 }
 
 /// The metric that the best checkpoint is chosen by.

@@ -1,18 +1,21 @@
 //! Translating with a saved run.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use burn::prelude::*;
+use burn_cht::Result;
+use burn_cht::data::Input;
 use burn_cht::data::translation::Vocabularies;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::run::{Kept, SavedRun};
-use burn_cht::{Error, Result};
 use serde::Deserialize;
 
 /// The vocabularies of a run, beside its configuration.
 pub const VOCABULARY: &str = "vocabulary.json";
+
+/// Maximum number of bytes of a line to translate.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// What of `config.json` is needed to translate.
 #[derive(Deserialize)]
@@ -69,24 +72,16 @@ impl<B: Backend> Translator<B> {
     /// Translates the lines of a file, or of the standard input, to the standard output.
     pub fn lines(&self, file: &Path) -> Result<()> {
         let standard = file == Path::new("-");
-        let mut input: Box<dyn BufRead> = match standard {
-            true => Box::new(std::io::stdin().lock()),
-            false => Box::new(BufReader::new(File::open(file).map_err(Error::io(file))?)),
-        };
-        let file = if standard { Path::new("standard input") } else { file };
+        let input = if standard { Input::standard_input()? } else { Input::open(file)? };
+        let mut input = input.lines(LONGEST_LINE);
         // Whoever types wants an answer to every line.
         let together = if standard && std::io::stdin().is_terminal() { 1 } else { 16 * self.decode.batch };
         let mut first = 1;
         loop {
             let mut lines = Vec::new();
-            while lines.len() < together {
-                let mut bytes = Vec::new();
-                if input.read_until(b'\n', &mut bytes).map_err(Error::io(file))? == 0 {
-                    break;
-                }
-                let number = first + lines.len();
-                let line = String::from_utf8(bytes)
-                    .map_err(|_| Error::data(file, format!("line {number}: not UTF-8")))?;
+            while lines.len() < together
+                && let Some(line) = input.next_line()?
+            {
                 lines.push(line.trim().to_string());
             }
             if lines.is_empty() {

@@ -1,9 +1,9 @@
 //! CIFAR-10's binary format: six files of 10,000 records, each a label byte and a red, a green and a blue plane.
 
-use super::idx::open;
 use super::images::{ImageShape, Images};
 use crate::error::{Error, Result};
-use std::io::Read;
+use crate::file::{Input, plain_or_compressed};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// Size of CIFAR-10's images.
@@ -18,7 +18,8 @@ pub const TRAIN_FILES: [&str; 5] =
 /// The file that holds the test images.
 pub const TEST_FILE: &str = "test_batch.bin";
 
-/// Reads the 50,000 training and 10,000 test images from the six files of `folder`. All of them, or nothing.
+/// Reads the 50,000 training and 10,000 test images from the six files of `folder`, plain or compressed, perhaps with
+/// `.gz` or `.zst` behind their names. All of them, or nothing.
 ///
 /// # Errors
 /// [`Error::Io`] when a file cannot be opened or read; [`Error::Data`], which names the file, when it does not hold
@@ -31,31 +32,43 @@ pub fn read_images(folder: impl AsRef<Path>) -> Result<(Images, Images)> {
 fn read_files(folder: &Path, files: &[&str]) -> Result<Images> {
     let record = 1 + SHAPE.features();
     let size = (BATCH * record) as u64;
+    let refuse = |input: &Input, found: String| {
+        let reason = format!("{found}, expected {size}: {BATCH} records of {record}");
+        Err(Error::data(input.name(), reason))
+    };
     // All are opened and measured before the first is read, so that a bad one is found before time is spent.
-    let mut sources = Vec::with_capacity(files.len());
+    let mut inputs = Vec::with_capacity(files.len());
     for file in files {
-        let path = folder.join(file);
-        let (source, found) = open(&path)?;
-        if found != size {
-            let reason = format!("{found} bytes, expected {size}: {BATCH} records of {record}");
-            return Err(Error::data(path, reason));
+        let path = plain_or_compressed(folder, file).unwrap_or_else(|| folder.join(file));
+        let input = Input::open(path)?;
+        match input.length() {
+            Some(found) if found != size => return refuse(&input, format!("{found} bytes")),
+            _ => inputs.push(input),
         }
-        sources.push((path, source));
     }
 
     let mut pixels = Vec::with_capacity(files.len() * BATCH * SHAPE.features());
     let mut labels = Vec::with_capacity(files.len() * BATCH);
     let mut buffer = vec![0; record];
-    for (path, mut source) in sources {
+    for mut input in inputs {
         for at in 0..BATCH {
-            source.read_exact(&mut buffer).map_err(Error::io(&path))?;
+            match input.read_exact(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return refuse(&input, format!("cut off in record {at}"));
+                }
+                read => input.check(read)?,
+            }
             if usize::from(buffer[0]) >= NUM_CLASSES {
                 let reason =
                     format!("label {} of record {at} is not one of {NUM_CLASSES} classes", buffer[0]);
-                return Err(Error::data(&path, reason));
+                return Err(Error::data(input.name(), reason));
             }
             labels.push(buffer[0]);
             pixels.extend_from_slice(&buffer[1..]);
+        }
+        let rest = input.read(&mut [0]);
+        if input.check(rest)? > 0 {
+            return refuse(&input, format!("more than {size} bytes"));
         }
     }
     Images::new(SHAPE, pixels, labels, NUM_CLASSES)

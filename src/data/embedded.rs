@@ -1,9 +1,9 @@
 //! MNIST-5k: 5,000 digits of MNIST's training set, 500 of each class, compiled into the library.
 
-use super::idx::parse_images;
+use super::idx::assemble;
 use super::images::{ImageDataset, Images};
 use crate::error::Result;
-use std::path::Path;
+use crate::file::Input;
 
 const IMAGES: &[u8] = include_bytes!("../../datasets/mnist-5k/images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../datasets/mnist-5k/labels-idx1-ubyte.gz");
@@ -21,8 +21,7 @@ pub fn mnist_5k() -> Result<(ImageDataset, ImageDataset)> {
 }
 
 fn digits() -> Result<Images> {
-    let name = |file| Path::new(file);
-    parse_images((name("mnist-5k/images"), IMAGES), (name("mnist-5k/labels"), LABELS), 10)
+    assemble(Input::memory("mnist-5k/images", IMAGES)?, Input::memory("mnist-5k/labels", LABELS)?, 0, 10)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! An [`ImageSource`] names a data set and loads it as an [`ImageTask`]: an [`ImageDataset`] to train on, another to
 //! test on, and how their pixels are normalised and augmented. The readers below it ([`idx`], [`cifar`]) check a
 //! file against its own size before they believe it, and return all of it or an [`Error`](crate::Error) that names
-//! the file. [`ImageBatcher`] turns images into tensors; [`EpochLoader`] feeds any dataset to Burn's learner in an
-//! order that a resumed run repeats.
+//! the file. They read through [`Input`], as those of texts do, which decompresses. [`ImageBatcher`] turns images into
+//! tensors; [`EpochLoader`] feeds any dataset to Burn's learner in an order that a resumed run repeats.
 
 mod augment;
 mod batcher;
@@ -16,8 +16,6 @@ mod images;
 pub mod language;
 mod loader;
 mod normalisation;
-#[cfg(feature = "text")]
-pub(crate) mod open;
 mod source;
 mod split;
 #[cfg(feature = "text")]
@@ -30,3 +28,5 @@ pub use images::{ImageDataset, ImageItem, ImageShape, Images};
 pub use loader::{EpochBatcher, EpochLoader};
 pub use normalisation::Normalisation;
 pub use source::{ImageSource, ImageTask};
+
+pub use crate::file::{Input, Lines};

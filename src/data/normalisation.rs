@@ -44,7 +44,7 @@ impl Normalisation {
         Self { mean: vec![0.2860], std: vec![0.3530] }
     }
 
-    /// EMNIST, the balanced split of 47 classes (read with [`idx::read_images`](super::idx::read_images)).
+    /// EMNIST, the balanced split of 47 classes; its letters are normalised alike.
     #[must_use]
     pub fn emnist_balanced() -> Self {
         Self { mean: vec![0.1736], std: vec![0.3317] }

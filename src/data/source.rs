@@ -3,16 +3,17 @@
 use super::augment::Augment;
 use super::batcher::{ImageBatch, ImageBatcher};
 use super::embedded::mnist_5k;
-use super::images::{ImageDataset, ImageItem, Images};
+use super::images::{ImageDataset, ImageItem};
 use super::loader::EpochLoader;
 use super::normalisation::Normalisation;
 use super::{cifar, idx};
 use crate::error::{Error, Result};
+use crate::file::plain_or_compressed;
 use burn::prelude::Backend;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 /// A data set of labelled images, by name.
@@ -26,6 +27,10 @@ pub enum ImageSource {
     Mnist,
     /// `fashion-mnist`: 60,000 + 10,000 articles of clothing.
     FashionMnist,
+    /// `emnist`: 112,800 + 18,800 digits and letters in 47 classes, the balanced split of EMNIST.
+    Emnist,
+    /// `emnist-letters`: 124,800 + 20,800 letters in 26 classes.
+    EmnistLetters,
     /// `cifar10`: 50,000 + 10,000 photographs.
     Cifar10,
 }
@@ -79,7 +84,8 @@ impl ImageTask {
 
 impl ImageSource {
     /// Every data set.
-    pub const ALL: [Self; 4] = [Self::Mnist5k, Self::Mnist, Self::FashionMnist, Self::Cifar10];
+    pub const ALL: [Self; 6] =
+        [Self::Mnist5k, Self::Mnist, Self::FashionMnist, Self::Emnist, Self::EmnistLetters, Self::Cifar10];
 
     /// The name on command lines and in configurations.
     #[must_use]
@@ -88,27 +94,39 @@ impl ImageSource {
             Self::Mnist5k => "mnist-5k",
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
+            Self::Emnist => "emnist",
+            Self::EmnistLetters => "emnist-letters",
             Self::Cifar10 => "cifar10",
         }
+    }
+
+    /// Whether images stand transposed in the files, rows as columns, as EMNIST's do. They are used as they stand, which
+    /// changes nothing for a network without convolutions; whoever shows them turns them.
+    #[must_use]
+    pub const fn is_transposed(self) -> bool {
+        matches!(self, Self::Emnist | Self::EmnistLetters)
     }
 
     /// Loads the data set from `folder`, by default `datasets/NAME` under the working directory. `mnist-5k` needs none
     /// and ignores it.
     ///
-    /// MNIST and Fashion-MNIST are four IDX files under their original names, with or without `.gz`; CIFAR-10 is its
-    /// six binary batches.
+    /// MNIST, Fashion-MNIST and EMNIST are four IDX files under their original names, CIFAR-10 is its six binary batches;
+    /// each file plain or compressed, perhaps with `.gz` or `.zst` behind its name.
     ///
     /// # Errors
     /// [`Error::Data`] that names the folder and how to fill it when a file is missing; otherwise as
-    /// [`idx::read_images`] and [`cifar::read_images`].
+    /// [`idx::read_images_from`] and [`cifar::read_images`].
     pub fn load(self, folder: Option<&Path>) -> Result<ImageTask> {
         let folder = folder.map_or_else(|| Path::new("datasets").join(self.name()), Path::to_path_buf);
         let (train, test) = match self {
             Self::Mnist5k => mnist_5k()?,
-            Self::Mnist | Self::FashionMnist => (
-                ImageDataset::new(self.idx_part(&folder, "train")?),
-                ImageDataset::new(self.idx_part(&folder, "t10k")?),
-            ),
+            Self::Mnist | Self::FashionMnist => self.idx_parts(&folder, ["train", "t10k"], 0, 10)?,
+            Self::Emnist => {
+                self.idx_parts(&folder, ["emnist-balanced-train", "emnist-balanced-test"], 0, 47)?
+            }
+            Self::EmnistLetters => {
+                self.idx_parts(&folder, ["emnist-letters-train", "emnist-letters-test"], 1, 26)?
+            }
             Self::Cifar10 => {
                 let (train, test) =
                     cifar::read_images(&folder).map_err(|error| self.explain(&folder, error))?;
@@ -118,15 +136,29 @@ impl ImageSource {
         let (normalisation, augment) = match self {
             Self::Mnist5k | Self::Mnist => (Normalisation::mnist(), Augment::default()),
             Self::FashionMnist => (Normalisation::fashion_mnist(), Augment::default()),
+            Self::Emnist | Self::EmnistLetters => (Normalisation::emnist_balanced(), Augment::default()),
             Self::Cifar10 => (Normalisation::cifar10(), Augment::cifar10()),
         };
         Ok(ImageTask { source: self, train, test, normalisation, augment })
     }
 
-    fn idx_part(self, folder: &Path, part: &str) -> Result<Images> {
-        let images = plain_or_gzipped(folder, &format!("{part}-images-idx3-ubyte"));
-        let labels = plain_or_gzipped(folder, &format!("{part}-labels-idx1-ubyte"));
-        idx::read_images(images, labels, 10).map_err(|error| self.explain(folder, error))
+    /// Training and test images, by the beginnings of their files' names.
+    fn idx_parts(
+        self,
+        folder: &Path,
+        parts: [&str; 2],
+        first_label: u8,
+        num_classes: usize,
+    ) -> Result<(ImageDataset, ImageDataset)> {
+        let find = |name: String| plain_or_compressed(folder, &name).unwrap_or_else(|| folder.join(name));
+        let read = |part: &str| {
+            let (images, labels) =
+                (find(format!("{part}-images-idx3-ubyte")), find(format!("{part}-labels-idx1-ubyte")));
+            idx::read_images_from(images, labels, first_label, num_classes)
+                .map(ImageDataset::new)
+                .map_err(|error| self.explain(folder, error))
+        };
+        Ok((read(parts[0])?, read(parts[1])?))
     }
 
     /// Says of a missing file what would bring it.
@@ -138,6 +170,9 @@ impl ImageSource {
                     Self::Cifar10 => {
                         "unpack CIFAR-10's binary version there, or run `datasets/cifar10/from_jpeg.py`"
                     }
+                    Self::Emnist | Self::EmnistLetters => {
+                        "put the files of EMNIST's `gzip.zip` there, as datasets/README.md says"
+                    }
                     Self::Mnist => "fetch it with `datasets/fetch.sh mnist`",
                     _ => "fetch it with `datasets/fetch.sh fashion-mnist`",
                 };
@@ -146,12 +181,6 @@ impl ImageSource {
             other => other,
         }
     }
-}
-
-/// The file, or the gzipped file if only that is there.
-fn plain_or_gzipped(folder: &Path, file: &str) -> PathBuf {
-    let (plain, gzipped) = (folder.join(file), folder.join(format!("{file}.gz")));
-    if !plain.exists() && gzipped.exists() { gzipped } else { plain }
 }
 
 impl fmt::Display for ImageSource {
@@ -200,7 +229,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_those_there_are() {
-        let expected = "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, cifar10";
+        let expected =
+            "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, emnist, emnist-letters, cifar10";
         assert_eq!("mnits".parse::<ImageSource>().unwrap_err().to_string(), expected);
         assert!(serde_json::from_str::<ImageSource>("\"mnits\"").unwrap_err().to_string().contains(expected));
     }
@@ -212,6 +242,8 @@ mod tests {
         for (source, file, command) in [
             (ImageSource::Mnist, "train-images-idx3-ubyte", "datasets/fetch.sh mnist"),
             (ImageSource::FashionMnist, "train-images-idx3-ubyte", "datasets/fetch.sh fashion-mnist"),
+            (ImageSource::Emnist, "emnist-balanced-train-images-idx3-ubyte", "datasets/README.md"),
+            (ImageSource::EmnistLetters, "emnist-letters-train-images-idx3-ubyte", "datasets/README.md"),
             (ImageSource::Cifar10, "data_batch_1.bin", "datasets/cifar10/from_jpeg.py"),
         ] {
             let message = source.load(Some(&path)).unwrap_err().to_string();

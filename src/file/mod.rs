@@ -1,6 +1,19 @@
-//! Files as every part of the crate writes them.
+//! Files as every part of the crate reads and writes them.
+//!
+//! An [`Input`] is the bytes of a file or of the standard input, decompressed; [`Lines`] are those bytes as text.
 
 mod atomic;
+mod compression;
+mod find;
+mod gzip;
+mod input;
+mod text;
 
 pub(crate) use atomic::replace;
 pub use atomic::write_atomically;
+pub(crate) use find::{plain_name, plain_or_compressed};
+pub use input::Input;
+pub(crate) use input::fault;
+#[cfg(feature = "text")]
+pub(crate) use text::Chunks;
+pub use text::Lines;

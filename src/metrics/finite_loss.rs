@@ -7,7 +7,8 @@ use burn::train::metric::{
 
 use crate::error::Error;
 
-/// A loss metric that also stops the run when a loss is NaN or infinite, and says at which step.
+/// A loss metric that also stops the run when a loss is NaN or infinite, and says at which step. A step that counts
+/// nothing, such as one without a token to predict, has no loss and stops nothing.
 ///
 /// Losses are looked at where the learner evaluates its metrics, so that training never waits for the device.
 #[derive(Clone)]
@@ -44,8 +45,9 @@ impl<M: Metric + Numeric> Metric for FiniteLossMetric<M> {
     fn update(&mut self, loss: &Self::Input, metadata: &MetricMetadata) -> SerializedEntry {
         self.step += 1;
         let entry = self.loss.update(loss, metadata);
+        let counts = !matches!(self.loss.value(), NumericEntry::Aggregated { count: 0, .. });
         let value = self.loss.value().current();
-        if !value.is_finite() && !self.interrupter.should_stop() {
+        if counts && !value.is_finite() && !self.interrupter.should_stop() {
             let error = Error::NotFinite { what: "the training loss".into(), step: self.step, value };
             self.interrupter.stop(Some(&error.to_string()));
         }
@@ -64,5 +66,33 @@ impl<M: Metric + Numeric> Numeric for FiniteLossMetric<M> {
 
     fn running_value(&self) -> NumericEntry {
         self.loss.running_value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::data::dataloader::Progress;
+
+    use super::*;
+    use crate::metrics::{TokenFigures, TokenMetric, TokenQuantity};
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_the_run_and_a_step_without_tokens_does_not() {
+        let metadata = MetricMetadata {
+            progress: Progress::new(1, 1),
+            global_progress: Progress::new(1, 1),
+            iteration: Some(1),
+            lr: None,
+        };
+        let interrupter = Interrupter::new();
+        let loss = TokenMetric::new(TokenQuantity::Loss);
+        let mut metric = FiniteLossMetric::new(loss, interrupter.clone(), 0);
+        let figures = |loss, tokens| TokenFigures { loss, nll: loss, tokens, words: 0, correct: None };
+        metric.update(&figures(2.0, 3), &metadata);
+        metric.update(&figures(0.0, 0), &metadata);
+        assert!(!interrupter.should_stop());
+        assert_eq!(metric.running_value().current(), 2.0);
+        metric.update(&figures(f64::NAN, 3), &metadata);
+        assert!(interrupter.get_message().unwrap().contains("step 3"));
     }
 }

@@ -6,13 +6,12 @@ use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
 use crate::data::ImageBatch;
 use crate::error::{Error, Result};
 use crate::fused;
-use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
-use crate::topology::init::{TopologyInit, WeightInit};
+use crate::nn::{SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::topology::{Chain, stream};
 
 /// Configuration of an [`Mlp`].
@@ -24,22 +23,13 @@ pub struct MlpConfig {
     pub hidden: Vec<usize>,
     /// Number of classes.
     pub classes: usize,
-    /// Links per position of every hidden layer. 1 makes the dense reference.
-    #[config(default = 0.01)]
-    pub density: f64,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights of hidden layers are drawn.
-    #[config(default = "WeightInit::default()")]
-    pub weights: WeightInit,
-    /// How hidden weights are stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights of the hidden layers, at 1 % density if nothing else is said; the seed is the output
+    /// layer's too.
+    #[config(default = "SparseSettings::new().with_density(0.01)")]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(MlpConfig);
 
 /// `inputs – hidden – … – hidden – classes` with ReLU between; every layer but the last is sparse.
 #[derive(Module, Debug)]
@@ -75,13 +65,8 @@ impl MlpConfig {
         }
         let widths: Vec<usize> = std::iter::once(self.inputs).chain(self.hidden.iter().copied()).collect();
         let hidden = widths.windows(2).enumerate().map(|(index, pair)| {
-            SparseLinearConfig::new(pair[0], pair[1])
-                .with_density(self.density)
-                .with_topology(self.topology.clone())
-                .with_weights(self.weights)
-                .with_layout(self.layout)
-                .with_seed(stream(self.seed, &format!("hidden.{index}"), 0).next_u64())
-                .try_init(device)
+            let settings = self.sparse.of_layer(&format!("hidden.{index}"));
+            SparseLinearConfig::new(pair[0], pair[1]).with_sparse(settings).try_init(device)
         });
         let hidden = hidden.collect::<Result<_>>()?;
         Ok(Mlp { hidden, output: self.output_layer(last, device) })
@@ -90,7 +75,7 @@ impl MlpConfig {
     /// Uniform in ±1/√fan_in, weights and biases, drawn from the model's seed and not from the backend's.
     fn output_layer<B: Backend>(&self, width: usize, device: &B::Device) -> Linear<B> {
         let bound = 1.0 / (width as f32).sqrt();
-        let mut rng = stream(self.seed, "output", 0);
+        let mut rng = stream(self.sparse.seed, "output", 0);
         let mut draw =
             |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
         let weight = TensorData::new(draw(width * self.classes), [width, self.classes]);

@@ -5,14 +5,12 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
 use burn::nn::Dropout;
 use burn::nn::activation::{Activation, ActivationConfig};
 use burn::prelude::*;
-use rand::Rng;
 
 use super::dropout::dropout;
-use super::{Layout, SparseLinear, SparseLinearConfig};
+use super::{SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::error::{Error, Result};
 use crate::fused;
-use crate::topology::init::{TopologyInit, WeightInit};
-use crate::topology::stream;
+use crate::topology::init::WeightInit;
 
 /// Configuration of a [`SparseFeedForward`], in the manner of `burn::nn::PositionWiseFeedForwardConfig`.
 ///
@@ -20,11 +18,8 @@ use crate::topology::stream;
 /// |---|---|---|
 /// | `dropout` | 0.1 | [0, 1) |
 /// | `activation` | ReLU | any that keeps the width |
-/// | `density` | 0.1 | (0, 1] and at least one link a layer |
-/// | `topology` | receptive field, r = 0.25 | see [`TopologyInit`] |
 /// | `weights` | SWI, gain 1 | see [`WeightInit`] |
-/// | `layout` | `Auto` | see [`Layout`] |
-/// | `seed` | 0 | any; the two layers draw from streams of their own |
+/// | `density`, `topology`, `layout`, `seed` | those of [`SparseSettings`] | |
 #[derive(Config, Debug)]
 pub struct SparseFeedForwardConfig {
     /// The size of the input and output features.
@@ -37,22 +32,12 @@ pub struct SparseFeedForwardConfig {
     /// What is applied to the features between.
     #[config(default = "ActivationConfig::Relu")]
     pub activation: ActivationConfig,
-    /// Links per position of both layers.
-    #[config(default = 0.1)]
-    pub density: f64,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights are drawn.
-    #[config(default = "WeightInit::Swi { gain: 1.0 }")]
-    pub weights: WeightInit,
-    /// How the weights are stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights of both layers.
+    #[config(default = "SparseSettings::new().with_weights(WeightInit::Swi { gain: 1.0 })")]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(SparseFeedForwardConfig);
 
 /// Two sparse layers applied to every position: `activation(x·W₁ + b₁)·W₂ + b₂` ("Attention Is All You Need", §3.3).
 ///
@@ -103,11 +88,7 @@ impl SparseFeedForwardConfig {
         }
         let layer = |name: &str, [d_input, d_output]: [usize; 2]| {
             SparseLinearConfig::new(d_input, d_output)
-                .with_density(self.density)
-                .with_topology(self.topology.clone())
-                .with_weights(self.weights)
-                .with_layout(self.layout)
-                .with_seed(stream(self.seed, name, 0).next_u64())
+                .with_sparse(self.sparse.of_layer(name))
                 .try_init(device)
         };
         Ok(SparseFeedForward {

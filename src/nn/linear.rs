@@ -6,46 +6,34 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::prelude::*;
 
-use super::{Layout, SparseWeight};
+use super::{SparseSettings, SparseWeight, forward_settings};
 use crate::error::Result;
-use crate::topology::init::{TopologyInit, WeightInit, nnz_at};
+use crate::topology::init::nnz_at;
 use crate::topology::stream;
 
 /// Configuration of a [`SparseLinear`] layer, in the manner of `burn::nn::LinearConfig`.
 ///
 /// | setting | default | range |
 /// |---|---|---|
-/// | `density` | 0.1 | (0, 1] and at least one link |
 /// | `bias` | true | |
-/// | `topology` | receptive field, r = 0.25 | see [`TopologyInit`] |
-/// | `weights` | SWI, gain √2 | see [`WeightInit`] |
-/// | `layout` | `Auto` | see [`Layout`] |
-/// | `seed` | 0 | any; layers of one shape and seed start out alike |
+/// | `density`, `topology`, `weights`, `layout`, `seed` | those of [`SparseSettings`] | layers of one shape and seed start out alike |
+///
+/// [`TopologyConfig::layer`](crate::topology::TopologyConfig::layer) makes one as a method starts with it.
 #[derive(Config, Debug)]
 pub struct SparseLinearConfig {
     /// The size of the input features.
     pub d_input: usize,
     /// The size of the output features.
     pub d_output: usize,
-    /// Links per position. Exactly `round(d_input * d_output * density)` links are made.
-    #[config(default = 0.1)]
-    pub density: f64,
     /// Whether a bias is added. It starts at zero.
     #[config(default = true)]
     pub bias: bool,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights are drawn.
-    #[config(default = "WeightInit::default()")]
-    pub weights: WeightInit,
-    /// How the weight is stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights. Exactly `round(d_input * d_output * density)` links are made.
+    #[config(default = "SparseSettings::new()")]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(SparseLinearConfig);
 
 /// A linear layer, `O = I·W + b`, whose weight exists only where the layer has links.
 ///
@@ -90,12 +78,13 @@ impl SparseLinearConfig {
     /// A density outside of (0, 1], one that leaves the layer without a link, or settings of the initial topology or
     /// weights out of their range.
     pub fn try_init<B: Backend>(&self, device: &B::Device) -> Result<SparseLinear<B>> {
-        self.weights.validate()?;
+        let SparseSettings { density, topology, weights, layout, seed } = &self.sparse;
+        weights.validate()?;
         let shape = [self.d_input, self.d_output];
-        let nnz = nnz_at(shape, self.density)?;
-        let links = self.topology.links(shape, nnz, &mut stream(self.seed, "links", 0))?;
-        let values = self.weights.draw(&links, &mut stream(self.seed, "weights", 0));
-        let weight = SparseWeight::try_new(Arc::new(links), values, self.layout, device)?;
+        let nnz = nnz_at(shape, *density)?;
+        let links = topology.links(shape, nnz, &mut stream(*seed, "links", 0))?;
+        let values = weights.draw(&links, &mut stream(*seed, "weights", 0));
+        let weight = SparseWeight::try_new(Arc::new(links), values, *layout, device)?;
         let bias = self.bias.then(|| Param::from_tensor(Tensor::zeros([self.d_output], device)));
         Ok(SparseLinear { weight, bias })
     }

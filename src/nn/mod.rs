@@ -10,11 +10,14 @@ pub(crate) mod dropout;
 mod feed_forward;
 pub mod hook;
 mod linear;
+mod settings;
 pub(crate) mod weight;
 
 pub use attention::{AttentionInput, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig};
 pub use cache::KeyValueCache;
 pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};
 pub use linear::{SparseLinear, SparseLinearConfig};
+pub use settings::SparseSettings;
+pub(crate) use settings::forward_settings;
 pub(crate) use weight::Transport;
 pub use weight::{Layout, SparseWeight, SparseWeightRecord};

@@ -113,6 +113,10 @@ impl<B: Backend> CarriesMoments<B> for FusedAdam {
     ) -> Self::State<E> {
         <Adam as CarriesMoments<B>>::map_moments(state, device, f)
     }
+
+    fn first_moment<const D: usize>(state: &Self::State<D>, device: &B::Device) -> Option<Tensor<B, D>> {
+        <Adam as CarriesMoments<B>>::first_moment(state, device)
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]

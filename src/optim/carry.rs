@@ -78,6 +78,27 @@ where
     }
 }
 
+/// First moments at the links, if the optimizer keeps any.
+pub(super) fn first_moments<O, B>(
+    record: &AdaptorRecord<O, B>,
+    links: &Links,
+    device: &B::Device,
+) -> Option<Vec<f32>>
+where
+    B: AutodiffBackend,
+    O: CarriesMoments<B::InnerBackend>,
+{
+    match record {
+        AdaptorRecord::V1(AdaptorRecordV1::Rank2(state)) => {
+            O::first_moment(state, device).map(|moment| weight::gather(links, &weight::read_f32(moment)))
+        }
+        AdaptorRecord::V1(AdaptorRecordV1::Rank1(state)) => {
+            O::first_moment(state, device).map(weight::read_f32)
+        }
+        _ => None,
+    }
+}
+
 /// Saved moments in the form that the layout of `weight` needs.
 pub(super) fn expand<O, B>(
     record: AdaptorRecord<O, B>,

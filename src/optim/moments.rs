@@ -39,6 +39,12 @@ pub trait CarriesMoments<B: Backend>: SimpleOptimizer<B> {
         device: &B::Device,
         f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
     ) -> Self::State<E>;
+
+    /// The first moment (momentum), for scores that look at it; `None` if there is none. `device` is where it is.
+    fn first_moment<const D: usize>(state: &Self::State<D>, device: &B::Device) -> Option<Tensor<B, D>> {
+        let _ = (state, device);
+        None
+    }
 }
 
 impl<B: Backend> CarriesMoments<B> for Sgd<B> {
@@ -48,6 +54,10 @@ impl<B: Backend> CarriesMoments<B> for Sgd<B> {
         f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
     ) -> Self::State<E> {
         SgdState::new(state.momentum.map(|momentum| MomentumState::new(f(velocity(momentum, device)))))
+    }
+
+    fn first_moment<const D: usize>(state: &Self::State<D>, device: &B::Device) -> Option<Tensor<B, D>> {
+        state.momentum.clone().map(|momentum| velocity(momentum, device))
     }
 }
 
@@ -59,6 +69,10 @@ impl<B: Backend> CarriesMoments<B> for Adam {
     ) -> Self::State<E> {
         AdamState::new(map_adaptive(state.momentum, f))
     }
+
+    fn first_moment<const D: usize>(state: &Self::State<D>, _device: &B::Device) -> Option<Tensor<B, D>> {
+        Some(state.momentum.moment_1.clone())
+    }
 }
 
 impl<B: Backend> CarriesMoments<B> for AdamW {
@@ -68,6 +82,10 @@ impl<B: Backend> CarriesMoments<B> for AdamW {
         f: impl Fn(Tensor<B, D>) -> Tensor<B, E>,
     ) -> Self::State<E> {
         AdamWState::new(map_adaptive(state.momentum, f))
+    }
+
+    fn first_moment<const D: usize>(state: &Self::State<D>, _device: &B::Device) -> Option<Tensor<B, D>> {
+        Some(state.momentum.moment_1.clone())
     }
 }
 

@@ -17,6 +17,7 @@ use super::record::TopologyRecord;
 use crate::error::{Error, Result};
 use crate::kernel::{is_on_host, zeroed};
 use crate::nn::{SparseWeight, Transport, hook, weight};
+use crate::topology::scores::DenseGradient;
 use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
 
 type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
@@ -57,7 +58,7 @@ where
 {
     inner: OptimizerAdaptor<O, M, B>,
     manager: TopologyManager,
-    /// Sums of dense gradients for the next update, by the path of the layer.
+    /// Dense gradients for the next update, put together as it wants them, by the path of the layer.
     gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
     links: HashMap<ParamId, Place<B::Device>>,
@@ -128,6 +129,13 @@ where
     #[must_use]
     pub fn monitor(&self) -> TopologyMonitor {
         self.manager.monitor()
+    }
+
+    /// What is not as the method would have it in the model that the run started with; see
+    /// [`TopologyManager::warnings`].
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.manager.warnings()
     }
 
     /// Checks that the manager's configuration fits `model`, before any training: every pattern matches, densities
@@ -218,8 +226,7 @@ where
 
     /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
     fn ask_for_gradients(&mut self, model: M) -> M {
-        let window = self.manager.gradient_window();
-        let dense = self.manager.steps_to_update().is_some_and(|steps| steps <= window);
+        let dense = self.manager.wants_dense_gradient();
         if self.asks_for_zeroed && !dense {
             return model;
         }
@@ -234,8 +241,15 @@ where
     /// if that update follows this step and wants them.
     fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
         let steps_left = self.manager.steps_to_update();
-        let wants_dense = steps_left.is_some_and(|steps| steps <= self.manager.gradient_window());
-        let wants_links = steps_left == Some(1) && self.manager.wants_link_gradients();
+        let wants_dense = self.manager.wants_dense_gradient();
+        let wants_links = steps_left == Some(1) && self.manager.wants().link_gradients;
+        let average = match self.manager.wants().dense_gradient {
+            Some(DenseGradient::Average { decay }) if wants_dense => Some(decay),
+            _ => None,
+        };
+        if let Some(decay) = average {
+            self.gradients.values_mut().for_each(|kept| *kept = kept.clone().mul_scalar(decay));
+        }
         let mut link_gradients = HashMap::new();
         let parts: Vec<&mut GradientsParams> = match grads {
             GradAdaptor::Single(grads) => vec![grads],
@@ -268,6 +282,10 @@ where
                 };
                 if let Some(dense) = dense {
                     let dense = dense.to_device(&weight.device());
+                    let dense = match average {
+                        Some(decay) => dense.mul_scalar(1.0 - decay),
+                        None => dense,
+                    };
                     let sum = match self.gradients.remove(path) {
                         Some(sum) => sum + dense,
                         None => dense,
@@ -292,13 +310,24 @@ where
         mut link_gradients: HashMap<String, Vec<f32>>,
     ) -> Result<Vec<SparseWeight<B>>> {
         let found = hook::collect(model);
+        let mut moments = self.inner.to_record();
+        let wants = self.manager.wants();
+        let gradients = match wants.dense_gradient {
+            Some(DenseGradient::Average { .. }) => self.gradients.clone(),
+            // Those of the next update are summed anew.
+            _ => std::mem::take(&mut self.gradients),
+        };
         let views: Vec<LayerView<_>> = found
             .iter()
             .map(|(path, weight)| LayerView {
                 links: weight.links().clone(),
                 weights: weight.link_values(),
                 link_gradients: link_gradients.remove(path),
-                dense_gradients: self.gradients.remove(path).map(weight::read_f32),
+                first_moments: moments
+                    .get(&weight.id())
+                    .filter(|_| wants.first_moments)
+                    .and_then(|record| carry::first_moments(record, weight.links(), &weight.device())),
+                dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
                 device: weight.device(),
                 on_host: is_on_host::<B>(),
             })
@@ -311,7 +340,6 @@ where
         }
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
 
-        let mut moments = self.inner.to_record();
         let mut rewired = Vec::with_capacity(found.len());
         for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
             let (id, old) = (weight.id(), weight.links().clone());

@@ -130,6 +130,10 @@ impl<B: Backend> CarriesMoments<B> for FusedSgd {
     ) -> Self::State<E> {
         FusedSgdState { momentum: state.momentum.map(|state| VelocityState { velocity: f(state.velocity) }) }
     }
+
+    fn first_moment<const D: usize>(state: &Self::State<D>, _: &B::Device) -> Option<Tensor<B, D>> {
+        state.momentum.as_ref().map(|momentum| momentum.velocity.clone())
+    }
 }
 
 #[cfg(all(test, feature = "flex"))]

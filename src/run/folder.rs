@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use burn::train::Interrupter;
 use serde::Serialize;
 
-use crate::file::write_atomically;
 use super::checkpoints::{Checkpoints, KeepResumable};
 use super::criterion::Criterion;
 use super::history::EpochHistory;
 use super::metric_files::MetricFiles;
 use super::{config_difference, topology_log};
 use crate::error::{Error, Result};
+use crate::file::write_atomically;
 use crate::topology::TopologyMonitor;
 
 pub(super) const CONFIG: &str = "config.json";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::file::write_atomically;
 use crate::error::{Error, Result};
+use crate::file::write_atomically;
 
 /// A file with one JSON value a line, open for appending.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::file::replace;
 use crate::error::{Error, Result};
+use crate::file::replace;
 
 const MAGIC: &[u8; 8] = b"BCHTSEAL";
 const VERSION: u32 = 1;

@@ -1,26 +1,31 @@
 //! What a user decides about the evolution of the topology.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde::{Deserialize, Serialize};
 
+use super::composition::{Composition, DensityDecay, FirstLinks};
 use super::density::DensitySchedule;
-use super::init::WeightInit;
+use super::init::{FeatureCorrelation, TopologyInit, WeightInit};
 use super::manager::TopologyManager;
-use super::method::{Composition, Method};
 use super::percolation::Chain;
 use super::regrowth::{InitialWeight, Regrowth};
-use super::removal::{FractionSchedule, Removal};
+use super::removal::{FractionSchedule, Removal, RemovalScore};
+use super::scores::{DenseGradient, Redistribution, Wants};
 use crate::error::{Error, Result};
 
-/// Configuration of a [`TopologyManager`]. Everything but the method and the length of the run has a default.
+/// A method, with the settings of a run: what a [`TopologyManager`] is made of, and layers to start with. Everything
+/// but the method and the length of the run has a default.
 ///
 /// | setting | default | range |
 /// |---|---|---|
+/// | `sparsity` | none; methods whose density decays need it | [0, 1) |
 /// | `update_interval` ΔT | 100 | 1.. |
 /// | `end_step` T_end | 0.75 · `total_steps` | 1..=`total_steps` |
-/// | `fraction` ζ | 0.3 | [0, 1) |
-/// | `final_sparsity` | none; decaying methods need it | [0, 1) |
-/// | `initial_sparsity` | the method's | [0, `final_sparsity`] |
-/// | `removal`, `regrowth`, `fraction_schedule`, `density`, `percolation`, `early_stop` | the method's | |
+/// | `fraction` ζ | the method's, 0.3 | [0, 1) |
+/// | `initial_sparsity` | the method's | [0, `sparsity`] |
+/// | `first_links`, `density_schedule`, `pruning`, `removal`, `regrowth`, `redistribution`, `fraction_schedule`, `percolation`, `early_stop` | the method's | |
+/// | `features` | none | see [`FirstLinks`] |
 /// | `initial_weight` | zero | |
 /// | `learning_rate_ramp` | 0 steps | |
 /// | `seed` | 0 | |
@@ -28,31 +33,43 @@ use crate::error::{Error, Result};
 /// ```
 /// use burn_cht::topology::{Method, TopologyConfig};
 ///
-/// let manager = TopologyConfig::new(Method::Chts, 12_500).with_update_interval(125).with_seed(7).init();
-/// assert_eq!(manager.config().end_step(), 9_375);
-/// assert!(TopologyConfig::new(Method::Chts, 12_500).with_fraction(1.0).try_init().is_err());
+/// let topology = TopologyConfig::new(Method::Chts, 12_500).with_update_interval(125).with_sparsity(0.99).with_seed(7);
+/// assert_eq!(topology.init().config().end_step(), 9_375);
+/// assert!(topology.with_fraction(1.0).try_init().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopologyConfig {
-    method: Method,
+    composition: Composition,
     total_steps: usize,
     update_interval: usize,
     end_step: Option<usize>,
-    fraction: f64,
-    fraction_schedule: Option<FractionSchedule>,
-    initial_sparsity: Option<f64>,
-    final_sparsity: Option<f64>,
+    sparsity: Option<f64>,
     density: Option<DensitySchedule>,
-    removal: Option<Removal>,
-    regrowth: Option<Regrowth>,
-    percolation: Option<bool>,
-    early_stop: Option<f64>,
+    features: Option<FeatureCorrelation>,
     initial_weight: InitialWeight,
     drawn_weights: WeightInit,
     learning_rate_ramp: usize,
     chains: Vec<Chain>,
     layers: Vec<(String, LayerSettings)>,
     seed: u64,
+    #[serde(skip)]
+    layers_made: Count,
+}
+
+/// How many layers a configuration has made: no setting, so that it is neither compared nor saved.
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Clone for Count {
+    fn clone(&self) -> Self {
+        Self(self.0.load(Ordering::Relaxed).into())
+    }
+}
+
+impl PartialEq for Count {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What a single layer does differently; see [`TopologyConfig::with_layer`].
@@ -72,29 +89,25 @@ pub struct LayerSettings {
 }
 
 impl TopologyConfig {
-    /// The preset of `method` for a run of `total_steps` optimizer steps.
+    /// `method`, a published [`Method`](super::Method) or any [`Composition`], for a run of `total_steps` optimizer
+    /// steps.
     #[must_use]
-    pub fn new(method: Method, total_steps: usize) -> Self {
+    pub fn new(method: impl Into<Composition>, total_steps: usize) -> Self {
         Self {
-            method,
+            composition: method.into(),
             total_steps,
             update_interval: 100,
             end_step: None,
-            fraction: 0.3,
-            fraction_schedule: None,
-            initial_sparsity: None,
-            final_sparsity: None,
+            sparsity: None,
             density: None,
-            removal: None,
-            regrowth: None,
-            percolation: None,
-            early_stop: None,
+            features: None,
             initial_weight: InitialWeight::Zero,
             drawn_weights: WeightInit::default(),
             learning_rate_ramp: 0,
             chains: Vec::new(),
             layers: Vec::new(),
             seed: 0,
+            layers_made: Count::default(),
         }
     }
 
@@ -112,67 +125,104 @@ impl TopologyConfig {
         self
     }
 
-    /// ζ: the share of a layer's links that an update removes and regrows (at the start, where it falls with time).
+    /// The sparsity that the run ends with, a share of the positions: for methods whose density decays where it decays
+    /// to, for the others what layers start with and keep. [`DensityDecay::Full`] ignores it.
     #[must_use]
-    pub fn with_fraction(mut self, fraction: f64) -> Self {
-        self.fraction = fraction;
+    pub fn with_sparsity(mut self, sparsity: f64) -> Self {
+        self.sparsity = Some(sparsity);
         self
     }
 
-    /// Another course of ζ than the method's. Takes precedence over [`with_fraction`](Self::with_fraction).
+    #[doc(hidden)]
+    #[deprecated(note = "with_sparsity is the sparsity a run ends with, for every method")]
     #[must_use]
-    pub fn with_fraction_schedule(mut self, schedule: FractionSchedule) -> Self {
-        self.fraction_schedule = Some(schedule);
-        self
+    pub fn with_final_sparsity(self, sparsity: f64) -> Self {
+        self.with_sparsity(sparsity)
     }
 
     /// Where the density of a decaying method starts.
     #[must_use]
     pub fn with_initial_sparsity(mut self, sparsity: f64) -> Self {
-        self.initial_sparsity = Some(sparsity);
+        self.composition.density = self.composition.density.starting_at(sparsity);
         self
     }
 
-    /// Where the density of a decaying method ends (GMP, GraNet, CHTss; MEST's surplus ends there too).
+    /// A density schedule of one's own in place of the method's, or the method's again.
     #[must_use]
-    pub fn with_final_sparsity(mut self, sparsity: f64) -> Self {
-        self.final_sparsity = Some(sparsity);
+    pub fn with_density_schedule(mut self, schedule: impl Into<Option<DensitySchedule>>) -> Self {
+        self.density = schedule.into();
         self
     }
 
-    /// A density schedule of one's own, in place of the method's.
+    /// Other first links than the method's.
     #[must_use]
-    pub fn with_density_schedule(mut self, schedule: DensitySchedule) -> Self {
-        self.density = Some(schedule);
+    pub fn with_first_links(mut self, first_links: impl Into<FirstLinks>) -> Self {
+        self.composition = self.composition.with_first_links(first_links);
         self
     }
 
-    /// Another removal than the method's.
+    /// The correlation of the input's features, for methods that choose first links by it where it is known
+    /// ([`FirstLinks::CorrelationOr`]). The others leave it aside.
     #[must_use]
-    pub fn with_removal(mut self, removal: Removal) -> Self {
-        self.removal = Some(removal);
+    pub fn with_features(mut self, features: FeatureCorrelation) -> Self {
+        self.features = Some(features);
         self
     }
 
-    /// Another regrowth than the method's.
+    /// ζ: the share of a layer's links that an update removes and regrows (at the start, where it falls with time).
     #[must_use]
-    pub fn with_regrowth(mut self, regrowth: Regrowth) -> Self {
-        self.regrowth = Some(regrowth);
+    pub fn with_fraction(mut self, fraction: f64) -> Self {
+        self.composition.fraction = self.composition.fraction.starting_at(fraction);
+        self
+    }
+
+    /// Another course of ζ than the method's.
+    #[must_use]
+    pub fn with_fraction_schedule(mut self, schedule: FractionSchedule) -> Self {
+        self.composition.fraction = schedule;
+        self
+    }
+
+    /// Another score than the method's to prune by when the density falls.
+    #[must_use]
+    pub fn with_pruning(mut self, score: impl Into<RemovalScore>) -> Self {
+        self.composition = self.composition.with_pruning(score);
+        self
+    }
+
+    /// Another removal than the method's, or none.
+    #[must_use]
+    pub fn with_removal(mut self, removal: impl Into<Option<Removal>>) -> Self {
+        self.composition = self.composition.with_removal(removal);
+        self
+    }
+
+    /// Another regrowth than the method's, or none.
+    #[must_use]
+    pub fn with_regrowth(mut self, regrowth: impl Into<Option<Regrowth>>) -> Self {
+        self.composition = self.composition.with_regrowth(regrowth);
+        self
+    }
+
+    /// Another redistribution of regrown links among layers than the method's, or none.
+    #[must_use]
+    pub fn with_redistribution(mut self, redistribution: impl Into<Option<Redistribution>>) -> Self {
+        self.composition = self.composition.with_redistribution(redistribution);
         self
     }
 
     /// Percolation along the declared chains on or off, whatever the method says.
     #[must_use]
     pub fn with_percolation(mut self, percolation: bool) -> Self {
-        self.percolation = Some(percolation);
+        self.composition.percolation = percolation;
         self
     }
 
     /// Overlap of removed and regrown links above which a layer is flagged for good; evolution ends once all layers
-    /// are. Above 1 never.
+    /// are. Above 1, or `None`: never.
     #[must_use]
-    pub fn with_early_stop(mut self, overlap: f64) -> Self {
-        self.early_stop = Some(overlap);
+    pub fn with_early_stop(mut self, overlap: impl Into<Option<f64>>) -> Self {
+        self.composition = self.composition.with_early_stop(overlap);
         self
     }
 
@@ -232,10 +282,10 @@ impl TopologyConfig {
         self
     }
 
-    /// The method.
+    /// The method, with this configuration's changes.
     #[must_use]
-    pub fn method(&self) -> Method {
-        self.method
+    pub fn composition(&self) -> &Composition {
+        &self.composition
     }
 
     /// The seed.
@@ -284,55 +334,37 @@ impl TopologyConfig {
         self.initial_weight
     }
 
-    /// The method's composition with this configuration's changes.
+    /// The initialiser of the layers' first links.
     #[must_use]
-    pub fn composition(&self) -> Composition {
-        let mut composition = self.method.composition(self.fraction);
-        if let Some(removal) = self.removal {
-            composition.removal = Some(removal);
-        }
-        if let Some(regrowth) = self.regrowth {
-            composition.regrowth = Some(regrowth);
-        }
-        if let Some(schedule) = self.fraction_schedule {
-            composition.fraction = schedule;
-        }
-        if let Some(percolation) = self.percolation {
-            composition.percolation = percolation;
-        }
-        if self.early_stop.is_some() {
-            composition.early_stop = self.early_stop;
-        }
-        if let Some(sparsity) = self.initial_sparsity {
-            composition.density = composition.density.starting_at(sparsity);
-        }
-        composition
+    pub fn first_links(&self) -> TopologyInit {
+        self.composition.first_links.init(self.features.as_ref())
+    }
+
+    /// How many layers have been made of this configuration before; this call counts as one.
+    pub(crate) fn count_layer(&self) -> u64 {
+        self.layers_made.0.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The density schedule of the run; `None` if layers keep their number of links.
     ///
     /// # Errors
     ///
-    /// A method whose density decays without a final sparsity, and schedules out of range.
+    /// A method whose density decays without a sparsity to decay to, and schedules out of range.
     pub fn density_schedule(&self) -> Result<Option<DensitySchedule>> {
-        let schedule = match (&self.density, self.final_sparsity) {
+        let decay = self.composition.density;
+        let schedule = match (&self.density, self.sparsity) {
             (Some(schedule), _) => Some(schedule.clone()),
-            (None, Some(sparsity)) => self.composition().density.schedule(sparsity, self.end_step()),
-            (None, None) => match self.composition().density {
-                super::method::DensityDecay::Constant => None,
-                _ => {
-                    return Err(Error::argument(
-                        "final_sparsity",
-                        "not given",
-                        format!("[0, 1): the density of `{}` decays to it", self.method),
-                    ));
-                }
-            },
+            (None, Some(sparsity)) => decay.schedule(sparsity, self.end_step()),
+            (None, None) if matches!(decay, DensityDecay::Full | DensityDecay::Constant) => None,
+            (None, None) => {
+                let allowed = format!("[0, 1): the density of `{}` decays to it", self.composition.name);
+                return Err(Error::argument("sparsity", "not given", allowed));
+            }
         };
         if let Some(schedule) = &schedule {
-            schedule.check()?;
+            schedule.validate()?;
             let (initial, last) = (schedule.initial_sparsity(), schedule.final_sparsity());
-            if initial > last && (self.density.is_none() || self.composition().regrowth.is_none()) {
+            if initial > last && (self.density.is_none() || self.composition.regrowth.is_none()) {
                 return Err(Error::argument(
                     "initial_sparsity",
                     initial,
@@ -350,14 +382,19 @@ impl TopologyConfig {
         Ok(schedule)
     }
 
-    /// The density that layers must start with, for a model that ends at `density`: the density schedule's start, or
-    /// `density` itself for methods that keep the number of links.
+    /// The density that layers must start with: where the density schedule does; for methods that keep the number of
+    /// links what the run's sparsity leaves, 1 for the dense reference. `None` if no sparsity was given.
     ///
     /// # Errors
     ///
-    /// As [`density_schedule`](Self::density_schedule).
-    pub fn initial_density(&self, density: f64) -> Result<f64> {
-        Ok(self.density_schedule()?.map_or(density, |schedule| 1.0 - schedule.sparsity_at(0)))
+    /// As [`density_schedule`](Self::density_schedule), and for a sparsity outside of [0, 1).
+    pub fn initial_density(&self) -> Result<Option<f64>> {
+        self.check_sparsity()?;
+        Ok(match (self.density_schedule()?, self.composition.density) {
+            (Some(schedule), _) => Some(1.0 - schedule.sparsity_at(0)),
+            (None, DensityDecay::Full) => Some(1.0),
+            (None, _) => self.sparsity.map(|sparsity| 1.0 - sparsity),
+        })
     }
 
     /// Makes the manager.
@@ -380,6 +417,15 @@ impl TopologyConfig {
         Ok(TopologyManager::new(self.clone(), self.density_schedule()?))
     }
 
+    fn check_sparsity(&self) -> Result<()> {
+        match self.sparsity {
+            Some(sparsity) if !(0.0..1.0).contains(&sparsity) => {
+                Err(Error::argument("sparsity", sparsity, "at least 0 and below 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn validate(&self) -> Result<()> {
         if self.total_steps == 0 {
             return Err(Error::argument("total_steps", 0, "at least 1"));
@@ -394,69 +440,49 @@ impl TopologyConfig {
                 format!("at least 1, at most the length of the run, {}", self.total_steps),
             ));
         }
-        if self.early_stop.is_some_and(|overlap| overlap.is_nan() || overlap <= 0.0) {
-            return Err(Error::argument(
-                "early_stop",
-                self.early_stop.unwrap_or_default(),
-                "above 0; above 1 never stops",
-            ));
-        }
-        let composition = self.composition();
+        self.check_sparsity()?;
+        let composition = &self.composition;
         composition.validate()?;
         self.drawn_weights.validate()?;
-        self.check_window(composition.regrowth)?;
-        if composition.percolation && composition.regrowth.is_none() {
-            return Err(Error::argument(
-                "percolation",
-                true,
-                format!("false: `{}` regrows nothing, so what percolation took would be gone", self.method),
-            ));
-        }
-        self.check_regrows("removal", composition.removal.as_ref(), composition.regrowth)?;
         for (pattern, settings) in &self.layers {
-            self.check_regrows(
-                &format!("removal of `{pattern}`"),
-                settings.removal.as_ref().or(composition.removal.as_ref()),
-                settings.regrowth.or(composition.regrowth),
-            )?;
             if settings.parts == Some(0) {
                 return Err(Error::argument(format!("parts of `{pattern}`"), 0, "at least 1"));
             }
-            if let Some(removal) = &settings.removal {
-                removal.check()?;
-            }
-            if let Some(fraction) = settings.fraction {
-                fraction.check()?;
-            }
-            if let Some(regrowth) = settings.regrowth {
-                regrowth.check()?;
-                self.check_window(Some(regrowth))?;
-            }
+            settings.removal.as_ref().map_or(Ok(()), Removal::validate)?;
+            settings.regrowth.as_ref().map_or(Ok(()), Regrowth::validate)?;
+            settings.fraction.as_ref().map_or(Ok(()), FractionSchedule::validate)?;
+            composition.check_regrows(
+                &format!("removal of `{pattern}`"),
+                settings.removal.as_ref().or(composition.removal.as_ref()),
+                settings.regrowth.as_ref().or(composition.regrowth.as_ref()),
+            )?;
         }
-        Ok(())
-    }
-
-    /// Links that are removed must come back, or the number of links would fall below its target.
-    fn check_regrows(&self, name: &str, removal: Option<&Removal>, regrowth: Option<Regrowth>) -> Result<()> {
-        match (removal, regrowth) {
-            (Some(removal), None) => Err(Error::argument(
-                name,
-                format!("{removal:?}"),
-                format!("only together with a regrowth, which `{}` has none of", self.method),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gradients are collected from one update to the next.
-    fn check_window(&self, regrowth: Option<Regrowth>) -> Result<()> {
-        match regrowth {
-            Some(Regrowth::Gradient { window }) if window >= self.update_interval => Err(Error::argument(
+        // Gradients are summed from one update to the next.
+        let wants = self.wants(self.layers.iter().map(|(_, settings)| settings))?;
+        match wants.dense_gradient {
+            Some(DenseGradient::Sum { window }) if window >= self.update_interval => Err(Error::argument(
                 "gradient window",
                 window,
                 format!("fewer steps than the update interval, {}", self.update_interval),
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What the next update wants to see, where layers have these settings of their own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Wants::and`], and of [`density_schedule`](Self::density_schedule).
+    pub(super) fn wants<'a>(&self, layers: impl Iterator<Item = &'a LayerSettings>) -> Result<Wants> {
+        let method = self.composition.wants(self.density_schedule()?.is_some())?;
+        layers.flat_map(LayerSettings::wants).try_fold(method, Wants::and)
+    }
+}
+
+impl LayerSettings {
+    fn wants(&self) -> impl Iterator<Item = Wants> {
+        let removal = self.removal.as_ref().map(|removal| removal.score.wants());
+        removal.into_iter().chain(self.regrowth.as_ref().map(Regrowth::wants))
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Steepness of the sigmoid ramp (P eq. 4).
+/// Steepness of the sigmoid ramp (arXiv 2501.19107, eq. 4).
 const STEEPNESS: f64 = 6.0;
 
 /// The sparsity (1 − density) that a layer is held at over the course of a run.
@@ -15,10 +15,10 @@ const STEEPNESS: f64 = 6.0;
 /// |---|---|
 /// | linear | `s_i + (s_f − s_i)·x` |
 /// | cubic (GMP, GraNet) | `s_f + (s_i − s_f)·(1 − x)³` |
-/// | sigmoid (CHTss; P eq. 4, sign corrected) | `s_i + (s_f − s_i)·((σ(k(2x−1)) − ½)/(σ(k) − σ(−k)) + ½)`, k = 6 |
+/// | sigmoid (CHTss; arXiv 2501.19107, eq. 4, sign corrected) | `s_i + (s_f − s_i)·((σ(k(2x−1)) − ½)/(σ(k) − σ(−k)) + ½)`, k = 6 |
 ///
 /// Up to the start it is exactly the initial sparsity, from the end on exactly the final one. Constructors take any
-/// numbers; [`Self::check`] says whether they make sense.
+/// numbers; [`Self::validate`] says whether they make sense.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DensitySchedule {
@@ -177,7 +177,7 @@ impl DensitySchedule {
     /// # Errors
     ///
     /// [`Error::Argument`] for a sparsity outside [0, 1) (NaN included) and a ramp that does not start before it ends.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let sparsity = |name: &str, value: f64| {
             let fits = (0.0..1.0).contains(&value);
             fits.then_some(()).ok_or_else(|| Error::argument(name, value, "at least 0 and below 1"))
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn numbers_that_make_no_sense_are_refused_by_name() {
-        let refused = |schedule: DensitySchedule| match schedule.check() {
+        let refused = |schedule: DensitySchedule| match schedule.validate() {
             Err(Error::Argument { name, .. }) => name,
             other => panic!("{schedule:?}: {other:?}"),
         };
@@ -292,8 +292,8 @@ mod tests {
         assert_eq!(refused(DensitySchedule::sigmoid(0.5, 0.9, 11, 10)), "start_step");
         assert_eq!(refused(DensitySchedule::mutate_and_shrink(0.04, 10)), "final_sparsity");
         assert_eq!(refused(DensitySchedule::mutate_and_shrink(0.5, 0)), "end_step");
-        DensitySchedule::constant(0.0).check().unwrap();
-        DensitySchedule::sigmoid(0.0, 0.99, 0, 1).check().unwrap();
+        DensitySchedule::constant(0.0).validate().unwrap();
+        DensitySchedule::sigmoid(0.0, 0.99, 0, 1).validate().unwrap();
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
                 DensitySchedule::cubic(initial, last, start, end),
                 DensitySchedule::sigmoid(initial, last, start, end),
             ] {
-                ramp.check().unwrap();
+                ramp.validate().unwrap();
                 prop_assert_eq!(ramp.initial_sparsity().to_bits(), initial.to_bits());
                 prop_assert_eq!(ramp.sparsity_at(start).to_bits(), initial.to_bits());
                 for after in [end, end + 1, usize::MAX] {

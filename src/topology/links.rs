@@ -1,5 +1,8 @@
 //! The one currency for connectivity: which of the `rows × columns` positions hold a link.
 
+use std::sync::Arc;
+
+use super::init::TopologyInit;
 use crate::error::{Error, Result};
 
 /// The links of a bipartite layer, host-side, in compressed-row form.
@@ -10,28 +13,55 @@ use crate::error::{Error, Result};
 /// Invariants, checked by [`Links::try_from_csr`] and kept by every method: `offsets` has `rows + 1` entries, starts
 /// at 0, never decreases and ends at the number of links; the columns of a row are strictly increasing and smaller
 /// than the number of columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Equality is that of the links alone, wherever they come from.
+#[derive(Debug, Clone)]
 pub struct Links {
     shape: [usize; 2],
     offsets: Vec<usize>,
     columns: Vec<u32>,
+    initialiser: Option<Arc<TopologyInit>>,
 }
+
+impl PartialEq for Links {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.offsets == other.offsets && self.columns == other.columns
+    }
+}
+
+impl Eq for Links {}
 
 impl Links {
     /// No links at all.
     #[must_use]
     pub fn empty(shape: [usize; 2]) -> Self {
-        Self { shape, offsets: vec![0; shape[0] + 1], columns: Vec::new() }
+        Self::from_checked(shape, vec![0; shape[0] + 1], Vec::new())
     }
 
     /// Every position a link.
     #[must_use]
     pub fn full(shape: [usize; 2]) -> Self {
-        Self {
+        Self::from_checked(
             shape,
-            offsets: (0..=shape[0]).map(|row| row * shape[1]).collect(),
-            columns: (0..shape[0]).flat_map(|_| 0..shape[1] as u32).collect(),
-        }
+            (0..=shape[0]).map(|row| row * shape[1]).collect(),
+            (0..shape[0]).flat_map(|_| 0..shape[1] as u32).collect(),
+        )
+    }
+
+    fn from_checked(shape: [usize; 2], offsets: Vec<usize>, columns: Vec<u32>) -> Self {
+        Self { shape, offsets, columns, initialiser: None }
+    }
+
+    /// The initialiser that chose these links; `None` once they have been pruned, rewired, saved or otherwise derived
+    /// from others, and where there was nothing to choose.
+    #[must_use]
+    pub fn initialiser(&self) -> Option<&TopologyInit> {
+        self.initialiser.as_deref()
+    }
+
+    /// The same links, known to have been chosen by `initialiser`.
+    pub(super) fn chosen_by(self, initialiser: &TopologyInit) -> Self {
+        Self { initialiser: Some(Arc::new(initialiser.clone())), ..self }
     }
 
     /// Links from compressed rows, every invariant checked.
@@ -74,7 +104,7 @@ impl Links {
                 previous = Some(column);
             }
         }
-        Ok(Self { shape, offsets, columns })
+        Ok(Self::from_checked(shape, offsets, columns))
     }
 
     /// Links from the row-major positions `row * columns + column`, in any order.
@@ -108,7 +138,7 @@ impl Links {
         for row in 0..shape[0] {
             offsets[row + 1] += offsets[row];
         }
-        Self { shape, offsets, columns }
+        Self::from_checked(shape, offsets, columns)
     }
 
     /// Links where a row-major mask is true.
@@ -249,7 +279,7 @@ impl Links {
             order[*slot] = link as u32;
             *slot += 1;
         }
-        let transposed = Self { shape: [self.shape[1], self.shape[0]], offsets, columns };
+        let transposed = Self::from_checked([self.shape[1], self.shape[0]], offsets, columns);
         (transposed, order)
     }
 

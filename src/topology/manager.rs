@@ -1,18 +1,15 @@
 //! When the topology is updated, and what is remembered from one update to the next.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
 use super::Links;
+use super::apportion::apportion;
 use super::config::{LayerSettings, TopologyConfig};
 use super::density::DensitySchedule;
-use super::method::Composition;
 use super::parts::Parts;
-use super::percolation::{EverActive, ResolvedChain, active_units, matches, resolve};
-use super::regrowth::{InitialWeight, Regrowth};
-use super::removal::RemovalScore;
-use super::report::{LayerReport, TopologyMonitor, UpdateReport};
+use super::percolation::{EverActive, ResolvedChain, matches, resolve};
+use super::regrowth::InitialWeight;
+use super::report::TopologyMonitor;
+use super::scores::{DenseGradient, Wants};
+use super::state::TopologyState;
 use crate::error::{Error, Result};
 
 /// Evolves the connectivity of a model's sparse layers: knows when an update is due, runs it end to end over all
@@ -26,15 +23,16 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct TopologyManager {
     pub(super) config: TopologyConfig,
-    pub(super) composition: Composition,
     pub(super) density: Option<DensitySchedule>,
     pub(super) layers: Vec<LayerState>,
     pub(super) chains: Vec<ResolvedChain>,
     pub(super) updates: u64,
-    step: usize,
-    last_update: Option<usize>,
-    restored: Option<TopologyState>,
-    monitor: TopologyMonitor,
+    pub(super) step: usize,
+    pub(super) last_update: Option<usize>,
+    pub(super) restored: Option<TopologyState>,
+    pub(super) warnings: Vec<String>,
+    pub(super) monitor: TopologyMonitor,
+    wants: Wants,
 }
 
 /// What the manager remembers of one layer.
@@ -43,6 +41,8 @@ pub(super) struct LayerState {
     pub(super) path: String,
     pub(super) shape: [usize; 2],
     pub(super) initial_nnz: usize,
+    /// The links it was left with when links last moved between layers.
+    pub(super) redistributed: Option<usize>,
     pub(super) settings: LayerSettings,
     pub(super) parts: Parts,
     pub(super) stopped: bool,
@@ -51,30 +51,9 @@ pub(super) struct LayerState {
     pub(super) history: Option<Vec<f32>>,
 }
 
-/// Everything of a [`TopologyManager`] that a checkpoint must hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TopologyState {
-    config: TopologyConfig,
-    step: usize,
-    updates: u64,
-    last_update: Option<usize>,
-    layers: Vec<SavedLayer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct SavedLayer {
-    path: String,
-    shape: [usize; 2],
-    initial_nnz: usize,
-    stopped: bool,
-    ever_active: EverActive,
-    history: Option<Vec<f32>>,
-}
-
 impl TopologyManager {
     pub(super) fn new(config: TopologyConfig, density: Option<DensitySchedule>) -> Self {
         Self {
-            composition: config.composition(),
             config,
             density,
             layers: Vec::new(),
@@ -83,7 +62,9 @@ impl TopologyManager {
             step: 0,
             last_update: None,
             restored: None,
+            warnings: Vec::new(),
             monitor: TopologyMonitor::default(),
+            wants: Wants::default(),
         }
     }
 
@@ -91,12 +72,6 @@ impl TopologyManager {
     #[must_use]
     pub fn config(&self) -> &TopologyConfig {
         &self.config
-    }
-
-    /// What the method does at an update.
-    #[must_use]
-    pub fn composition(&self) -> &Composition {
-        &self.composition
     }
 
     /// Optimizer steps done.
@@ -117,13 +92,20 @@ impl TopologyManager {
         self.monitor.clone()
     }
 
+    /// What is not as the method would have it in the model that the run started with, and may be meant: layers whose
+    /// first links were chosen in another way. Empty before [`bind`](Self::bind), and in a resumed run.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Takes in the model's sparse layers: paths are resolved, settings and a restored state checked against them,
     /// and the first links reported. Later calls only check that the layers are still the same.
     ///
     /// # Errors
     ///
     /// [`Error::NoSparseLayers`]; [`Error::Pattern`] for a pattern that matches no layer; [`Error::Mismatch`] for a
-    /// model whose density is not the one at which the schedule starts, for a restored state of another run, and
+    /// model whose density is not the one at which the method starts, for a restored state of another run, and
     /// for layers that have changed since the first call; [`Error::Capacity`] for a layer that the schedule leaves
     /// without a link.
     pub fn bind(&mut self, layers: &[(&str, &Links)]) -> Result<()> {
@@ -167,6 +149,7 @@ impl TopologyManager {
                     path: (*path).to_string(),
                     shape: links.shape(),
                     initial_nnz: links.nnz(),
+                    redistributed: None,
                     parts: Parts::new(links.num_columns(), parts),
                     settings,
                     stopped: false,
@@ -175,10 +158,15 @@ impl TopologyManager {
                 })
             })
             .collect::<Result<_>>()?;
-        match self.restored.clone() {
-            Some(state) => self.resume(state, &mut states)?,
-            None => self.check_densities(&states)?,
+        let resumed = match self.restored.clone() {
+            Some(state) => Self::resume(state, &mut states)?,
+            None => false,
+        };
+        if !resumed {
+            self.check_densities(&states)?;
+            self.check_first_links(layers);
         }
+        self.wants = self.config.wants(states.iter().map(|layer| &layer.settings))?;
         (self.layers, self.chains) = (states, chains);
         for index in 0..self.layers.len() {
             if self.target_nnz(index, self.config.end_step()) == 0 {
@@ -220,7 +208,7 @@ impl TopologyManager {
 
     fn is_due_at(&self, step: usize) -> bool {
         let own_removal = self.layers.iter().any(|layer| layer.settings.removal.is_some());
-        let acts = self.density.is_some() || self.composition.removal.is_some() || own_removal;
+        let acts = self.density.is_some() || self.config.composition().removal.is_some() || own_removal;
         let regular = step > 0 && step.is_multiple_of(self.config.update_interval());
         let ends = self.density.as_ref().and_then(DensitySchedule::last_change) == Some(step) && step > 0;
         acts && step <= self.config.end_step() && (regular || ends) && !self.is_finished()
@@ -238,28 +226,20 @@ impl TopologyManager {
         !self.layers.is_empty() && self.layers.iter().all(|layer| layer.settings.frozen || layer.stopped)
     }
 
-    /// How many of the last steps' gradients the next update wants, summed, as dense matrices; 0 if it wants none.
-    /// The step at hand counts as one of them.
+    /// What the next update wants to see of layers beside links and weights.
     #[must_use]
-    pub fn gradient_window(&self) -> usize {
-        let regrowths = self.layers.iter().map(|layer| layer.settings.regrowth);
-        std::iter::once(self.composition.regrowth)
-            .chain(regrowths)
-            .filter_map(|regrowth| match regrowth {
-                Some(Regrowth::Gradient { window }) => Some(window),
-                _ => None,
-            })
-            .max()
-            .unwrap_or(0)
+    pub fn wants(&self) -> Wants {
+        self.wants
     }
 
-    /// Whether the next update wants the gradient at the links.
+    /// Whether the dense gradient of the step to come is wanted.
     #[must_use]
-    pub fn wants_link_gradients(&self) -> bool {
-        let scored = |score: &RemovalScore| matches!(score, RemovalScore::MagnitudeAndGradient { .. });
-        let removals = self.layers.iter().filter_map(|layer| layer.settings.removal.as_ref());
-        self.composition.removal.iter().chain(removals).any(|removal| scored(&removal.score))
-            || (self.density.is_some() && scored(&self.config.method().pruning_score()))
+    pub fn wants_dense_gradient(&self) -> bool {
+        match (self.wants.dense_gradient, self.steps_to_update()) {
+            (Some(DenseGradient::Sum { window }), Some(steps)) => steps <= window,
+            (Some(DenseGradient::Average { .. }), Some(_)) => self.step > 0,
+            _ => false,
+        }
     }
 
     /// What the scheduled learning rate is multiplied with at the step to come: 1, but for the linear ramp after an
@@ -273,8 +253,24 @@ impl TopologyManager {
         }
     }
 
-    /// The number of links layer `index` must have at `step`.
+    /// The number of links layer `index` must have at `step`: its own share of them, or what redistribution left of it.
     pub(super) fn target_nnz(&self, index: usize, step: usize) -> usize {
+        let layer = &self.layers[index];
+        if layer.redistributed.is_none() || layer.settings.frozen {
+            return self.undistributed_nnz(index, step);
+        }
+        let evolving: Vec<usize> =
+            (0..self.layers.len()).filter(|&other| !self.layers[other].settings.frozen).collect();
+        let total = evolving.iter().map(|&other| self.undistributed_nnz(other, step)).sum();
+        let layers = || evolving.iter().map(|&other| &self.layers[other]);
+        let shares: Vec<u64> = layers().map(|layer| layer.redistributed.unwrap_or_default() as u64).collect();
+        let room: Vec<usize> = layers().map(|layer| layer.shape[0] * layer.shape[1]).collect();
+        let targets = apportion(total, &shares, &room);
+        evolving.iter().position(|&other| other == index).map_or(0, |place| targets[place])
+    }
+
+    /// The same if no link ever moves to another layer.
+    fn undistributed_nnz(&self, index: usize, step: usize) -> usize {
         let layer = &self.layers[index];
         let schedule = match &self.density {
             Some(schedule) if !layer.settings.frozen => schedule,
@@ -289,55 +285,6 @@ impl TopologyManager {
             // A layer with a density of its own (ERK, say) keeps its share.
             (layer.initial_nnz as f64 * now / start).round() as usize
         }
-    }
-
-    /// Everything a checkpoint must hold to go on from here.
-    #[must_use]
-    pub fn state(&self) -> TopologyState {
-        match (&self.restored, self.layers.is_empty()) {
-            (Some(state), true) => state.clone(),
-            _ => TopologyState {
-                config: self.config.clone(),
-                step: self.step,
-                updates: self.updates,
-                last_update: self.last_update,
-                layers: self.layers.iter().map(SavedLayer::of).collect(),
-            },
-        }
-    }
-
-    /// Goes on from `state`; it is checked against the model when the model is first seen.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Mismatch`] if the state belongs to a run of another configuration.
-    pub fn restore(&mut self, state: TopologyState) -> Result<()> {
-        let differs = |what: &str, found: String, expected: String| {
-            Err(Error::Mismatch { what: what.into(), found, expected })
-        };
-        let (saved, own) = (&state.config, &self.config);
-        if saved.method() != own.method() {
-            return differs("method", saved.method().to_string(), own.method().to_string());
-        }
-        if saved.seed() != own.seed() {
-            return differs("topology seed", saved.seed().to_string(), own.seed().to_string());
-        }
-        if saved.total_steps() != own.total_steps() {
-            let steps = |config: &TopologyConfig| config.total_steps().to_string();
-            return differs("length of the run in steps", steps(saved), steps(own));
-        }
-        if saved != own {
-            return differs("topology configuration", format!("{saved:?}"), format!("{own:?}"));
-        }
-        (self.step, self.updates, self.last_update) = (state.step, state.updates, state.last_update);
-        self.layers.clear();
-        self.restored = Some(state);
-        Ok(())
-    }
-
-    pub(super) fn finish_update(&mut self, report: UpdateReport) {
-        self.last_update = Some(self.step);
-        self.monitor.publish(report);
     }
 
     fn settings_of(&self, path: &str) -> Result<LayerSettings> {
@@ -369,154 +316,11 @@ impl TopologyManager {
             ),
         })
     }
-
-    fn check_densities(&self, states: &[LayerState]) -> Result<()> {
-        let Some(schedule) = &self.density else { return Ok(()) };
-        let states: Vec<_> = states.iter().filter(|layer| !layer.settings.frozen).collect();
-        let capacity: usize = states.iter().map(|layer| layer.shape[0] * layer.shape[1]).sum();
-        let links: usize = states.iter().map(|layer| layer.initial_nnz).sum();
-        let expected = (1.0 - schedule.sparsity_at(0)) * capacity as f64;
-        // Rounding moves each layer by less than a link.
-        if (links as f64 - expected).abs() > states.len() as f64 {
-            return Err(Error::Mismatch {
-                what: "density of the model's sparse layers".into(),
-                found: format!("{:.6}", links as f64 / capacity as f64),
-                expected: format!(
-                    "{:.6}, where the density schedule of `{}` starts",
-                    1.0 - schedule.sparsity_at(0),
-                    self.config.method()
-                ),
-            });
-        }
-        Ok(())
-    }
-
-    fn resume(&self, state: TopologyState, layers: &mut [LayerState]) -> Result<()> {
-        let saved: Vec<_> = state.layers.iter().map(|layer| (layer.path.as_str(), layer.shape)).collect();
-        let own: Vec<_> = layers.iter().map(|layer| (layer.path.as_str(), layer.shape)).collect();
-        if saved.is_empty() {
-            // Saved before the first step: nothing had been seen of the model yet.
-            return self.check_densities(layers);
-        }
-        if saved != own {
-            return Err(Error::Mismatch {
-                what: "list of sparse layers in the saved topology".into(),
-                found: list_layers(&saved),
-                expected: list_layers(&own),
-            });
-        }
-        for (layer, saved) in layers.iter_mut().zip(state.layers) {
-            let capacity = layer.shape[0] * layer.shape[1];
-            if !saved.ever_active.fits(layer.shape)
-                || saved.history.as_ref().is_some_and(|history| history.len() != capacity)
-            {
-                return Err(Error::Links {
-                    reason: format!("saved memory of `{}` is not of its {capacity} positions", layer.path),
-                });
-            }
-            layer.initial_nnz = saved.initial_nnz;
-            layer.stopped = saved.stopped;
-            layer.ever_active = saved.ever_active;
-            layer.history = saved.history;
-        }
-        Ok(())
-    }
-
-    /// A report on links as they are, without an update.
-    fn report_of_links(&self, layers: &[(&str, &Links)]) -> Result<UpdateReport> {
-        let links: Vec<&Links> = layers.iter().map(|(_, links)| *links).collect();
-        let reports =
-            links.iter().enumerate().map(|(index, links)| self.layer_report(index, links)).collect();
-        self.whole_report(&links, reports)
-    }
-
-    /// The part of a layer's report that can be read off its links.
-    pub(super) fn layer_report(&self, index: usize, links: &Links) -> LayerReport {
-        let layer = &self.layers[index];
-        let target_nnz = self.target_nnz(index, self.step);
-        let active = |degrees: Vec<usize>| degrees.into_iter().filter(|&degree| degree > 0).count();
-        LayerReport {
-            update: self.updates,
-            step: self.step,
-            layer: layer.path.clone(),
-            target_nnz,
-            nnz: links.nnz(),
-            target_density: target_nnz as f64 / links.capacity().max(1) as f64,
-            density: links.density(),
-            pruned: 0,
-            removed: 0,
-            percolated: 0,
-            regrown: 0,
-            overlap: 0.0,
-            active_inputs: active(links.row_degrees()),
-            active_outputs: active(links.column_degrees()),
-            itop: layer.ever_active.rate(),
-            stopped: layer.stopped,
-            milliseconds: 0.0,
-        }
-    }
-
-    pub(super) fn whole_report(&self, links: &[&Links], layers: Vec<LayerReport>) -> Result<UpdateReport> {
-        let capacity: usize = links.iter().map(|links| links.capacity()).sum();
-        let nnz: usize = links.iter().map(|links| links.nnz()).sum();
-        let regrown: usize = layers.iter().map(|layer| layer.regrown).sum();
-        let again: f64 = layers.iter().map(|layer| layer.overlap * layer.regrown as f64).sum();
-        let ever: f64 =
-            layers.iter().zip(links).map(|(layer, links)| layer.itop * links.capacity() as f64).sum();
-        Ok(UpdateReport {
-            update: self.updates,
-            step: self.step,
-            density: nnz as f64 / capacity.max(1) as f64,
-            active_units: active_units(links, &self.chains)?.rate(),
-            itop: ever / capacity.max(1) as f64,
-            overlap: if regrown == 0 { 0.0 } else { again / regrown as f64 },
-            layers,
-        })
-    }
 }
 
 /// Paths with their shapes, for errors.
-fn list_layers(layers: &[(&str, [usize; 2])]) -> String {
+pub(super) fn list_layers(layers: &[(&str, [usize; 2])]) -> String {
     let names: Vec<_> =
         layers.iter().map(|(path, [rows, columns])| format!("{path} {rows}×{columns}")).collect();
     names.join(", ")
-}
-
-impl SavedLayer {
-    fn of(layer: &LayerState) -> Self {
-        Self {
-            path: layer.path.clone(),
-            shape: layer.shape,
-            initial_nnz: layer.initial_nnz,
-            stopped: layer.stopped,
-            ever_active: layer.ever_active.clone(),
-            history: layer.history.clone(),
-        }
-    }
-}
-
-/// One layer as the manager is shown it when an update is due. See [`TopologyManager::update`].
-#[derive(Debug, Clone)]
-pub struct LayerView<D> {
-    /// The links there are.
-    pub links: Arc<Links>,
-    /// One weight per link, in link order.
-    pub weights: Vec<f32>,
-    /// One gradient per link, in link order; for removals that look at gradients.
-    pub link_gradients: Option<Vec<f32>>,
-    /// The gradient at every position, row-major; for regrowth by gradient.
-    pub dense_gradients: Option<Vec<f32>>,
-    /// Where link scores are computed by matrix products.
-    pub device: D,
-    /// Whether `device` is this computer's CPU, so that scores may as well be computed on the host.
-    pub on_host: bool,
-}
-
-/// What an update makes of one layer.
-#[derive(Debug, Clone)]
-pub struct Rewiring {
-    /// The links from now on.
-    pub links: Arc<Links>,
-    /// Values of links that were absent before the update, ordered by position; those not listed start at zero.
-    pub initial: Vec<(usize, f32)>,
 }

@@ -1,6 +1,7 @@
 //! A layer as several networks side by side: the heads of an attention projection.
 
 use super::Links;
+use super::apportion::apportion;
 
 /// Equal parts of a layer's columns (outputs), each a network of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,26 +76,9 @@ impl Parts {
         if self.is_whole() {
             return vec![target];
         }
-        let mut counts = vec![0; self.count];
+        let mut counts = vec![0_u64; self.count];
         links.columns().iter().for_each(|&column| counts[column as usize / self.width] += 1);
-        let room = links.num_rows() * self.width;
-        let total = links.nnz().max(1) as u128;
-        let exact = |count: usize| count as u128 * target as u128;
-        let mut targets: Vec<usize> =
-            counts.iter().map(|&count| ((exact(count) / total) as usize).min(room)).collect();
-        // The largest remainders first; where a part is full the next one takes its links.
-        let mut order: Vec<usize> = (0..self.count).collect();
-        order.sort_by_key(|&part| (std::cmp::Reverse(exact(counts[part]) % total), part));
-        let mut left = target.saturating_sub(targets.iter().sum());
-        while left > 0 && targets.iter().any(|&links| links < room) {
-            for &part in &order {
-                if left > 0 && targets[part] < room {
-                    targets[part] += 1;
-                    left -= 1;
-                }
-            }
-        }
-        targets
+        apportion(target, &counts, &vec![links.num_rows() * self.width; self.count])
     }
 }
 

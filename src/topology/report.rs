@@ -5,6 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::Links;
+use super::manager::TopologyManager;
+use super::percolation::active_units;
+use crate::error::Result;
+
 /// One layer at one update, or at the start of the run (`update` 0).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerReport {
@@ -105,5 +110,59 @@ impl TopologyMonitor {
 impl fmt::Debug for TopologyMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TopologyMonitor").field("latest", &self.latest()).finish_non_exhaustive()
+    }
+}
+
+impl TopologyManager {
+    /// A report on links as they are, without an update.
+    pub(super) fn report_of_links(&self, layers: &[(&str, &Links)]) -> Result<UpdateReport> {
+        let links: Vec<&Links> = layers.iter().map(|(_, links)| *links).collect();
+        let reports =
+            links.iter().enumerate().map(|(index, links)| self.layer_report(index, links)).collect();
+        self.whole_report(&links, reports)
+    }
+
+    /// The part of a layer's report that can be read off its links.
+    pub(super) fn layer_report(&self, index: usize, links: &Links) -> LayerReport {
+        let layer = &self.layers[index];
+        let target_nnz = self.target_nnz(index, self.step);
+        let active = |degrees: Vec<usize>| degrees.into_iter().filter(|&degree| degree > 0).count();
+        LayerReport {
+            update: self.updates,
+            step: self.step,
+            layer: layer.path.clone(),
+            target_nnz,
+            nnz: links.nnz(),
+            target_density: target_nnz as f64 / links.capacity().max(1) as f64,
+            density: links.density(),
+            pruned: 0,
+            removed: 0,
+            percolated: 0,
+            regrown: 0,
+            overlap: 0.0,
+            active_inputs: active(links.row_degrees()),
+            active_outputs: active(links.column_degrees()),
+            itop: layer.ever_active.rate(),
+            stopped: layer.stopped,
+            milliseconds: 0.0,
+        }
+    }
+
+    pub(super) fn whole_report(&self, links: &[&Links], layers: Vec<LayerReport>) -> Result<UpdateReport> {
+        let capacity: usize = links.iter().map(|links| links.capacity()).sum();
+        let nnz: usize = links.iter().map(|links| links.nnz()).sum();
+        let regrown: usize = layers.iter().map(|layer| layer.regrown).sum();
+        let again: f64 = layers.iter().map(|layer| layer.overlap * layer.regrown as f64).sum();
+        let ever: f64 =
+            layers.iter().zip(links).map(|(layer, links)| layer.itop * links.capacity() as f64).sum();
+        Ok(UpdateReport {
+            update: self.updates,
+            step: self.step,
+            density: nnz as f64 / capacity.max(1) as f64,
+            active_units: active_units(links, &self.chains)?.rate(),
+            itop: ever / capacity.max(1) as f64,
+            overlap: if regrown == 0 { 0.0 } else { again / regrown as f64 },
+            layers,
+        })
     }
 }

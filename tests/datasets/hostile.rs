@@ -163,7 +163,7 @@ fn a_header_that_announces_more_than_the_file_holds_is_refused_before_anything_i
         assert!(reason.starts_with(&format!("the header announces {dims:?} values")), "{reason}");
         refused_images(&gzip(&announcing(dims)));
     }
-    assert!(refused_images(&gzip(&announcing([1 << 31, 28, 28]))).contains("can hold at most"));
+    assert!(refused_images(&gzip(&announcing([1 << 31, 28, 28]))).starts_with("cut off"));
 }
 
 #[test]
@@ -185,13 +185,25 @@ fn bytes_after_the_values_are_refused() {
 }
 
 #[test]
-fn bytes_after_a_gzip_stream_are_refused() {
-    for rest in [vec![0], gzip(&[1])] {
-        assert_eq!(
-            refused_images(&[gzip(&image_file()), rest].concat()),
-            "bytes after the end of the gzip stream"
-        );
+fn gzip_members_and_zero_padding_are_read_as_gunzip_does() {
+    let (images, labels) = (image_file(), label_file());
+    let whole = pair(&images, &labels).read().unwrap();
+    for cut in [0, 3, 16, 20, images.len()] {
+        let members = [gzip(&images[..cut]), gzip(&images[cut..])].concat();
+        assert_eq!(pair(&members, &gzip(&labels)).read().unwrap(), whole);
+        assert_eq!(pair(&[members, vec![0; 512]].concat(), &labels).read().unwrap(), whole);
     }
+}
+
+#[test]
+fn bytes_after_a_gzip_stream_are_refused() {
+    let packed = gzip(&image_file());
+    let refused = |rest: &[u8]| refused_images(&[&packed, rest].concat());
+    for rest in [&[1][..], &[0, 0, 1]] {
+        assert!(refused(rest).starts_with("damaged gzip stream: bytes"), "{rest:?}");
+    }
+    // One value more, in a member of its own.
+    assert!(refused(&gzip(&[1])).starts_with("more bytes than"));
 }
 
 #[test]
@@ -202,11 +214,14 @@ fn counts_that_disagree_are_refused() {
 
 #[test]
 fn a_label_that_is_no_class_is_refused() {
-    assert_eq!(refused_labels(&[0, 0, 8, 1, 0, 0, 0, 3, 9, 10, 4]), "label 1 is 10, not one of 10 classes");
+    assert_eq!(
+        refused_labels(&[0, 0, 8, 1, 0, 0, 0, 3, 9, 10, 4]),
+        "label 1 is 10, not one of 10 classes, 0 to 9"
+    );
     let files = pair(&image_file(), &label_file());
     assert_eq!(
         reason(idx::read_images(&files.images, &files.labels, 9), &files.labels),
-        "label 0 is 9, not one of 9 classes"
+        "label 0 is 9, not one of 9 classes, 0 to 8"
     );
 }
 
@@ -224,7 +239,7 @@ fn a_missing_file_is_named() {
 fn a_folder_in_place_of_a_file_is_refused() {
     let files = pair(&image_file(), &label_file());
     let folder = files.images.parent().unwrap();
-    assert_eq!(reason(idx::read_images(folder, &files.labels, 10), folder), "not a regular file");
+    assert_eq!(reason(idx::read_images(folder, &files.labels, 10), folder), "a folder, expected a file");
 }
 
 #[test]
@@ -281,6 +296,28 @@ fn a_cifar_file_of_another_size_is_refused() {
         edit(&folder, "data_batch_4.bin").set_len(size).unwrap();
         let reason = reason(cifar::read_images(folder.path()).map(|(train, _)| train), &path);
         assert_eq!(reason, format!("{size} bytes, expected 30730000: 10000 records of 3073"));
+    }
+}
+
+#[test]
+fn a_compressed_cifar_file_is_read_and_must_hold_as_many_records() {
+    let folder = cifar_folder();
+    let path = folder.path().join("test_batch.bin.gz");
+    fs::remove_file(folder.path().join(cifar::TEST_FILE)).unwrap();
+    let mut records = vec![0; (10_000 * RECORD) as usize];
+    records[9_999 * RECORD as usize] = 4;
+    fs::write(&path, gzip(&records)).unwrap();
+    let (_, test) = cifar::read_images(folder.path()).unwrap();
+    assert_eq!((test.count(), test.labels()[9_999]), (10_000, 4));
+    for (records, expected) in [
+        (&records[1..], "cut off in record 9999, expected 30730000: 10000 records of 3073"),
+        (
+            &[&records[..], &[0]].concat(),
+            "more than 30730000 bytes, expected 30730000: 10000 records of 3073",
+        ),
+    ] {
+        fs::write(&path, gzip(records)).unwrap();
+        assert_eq!(reason(cifar::read_images(folder.path()).map(|(_, test)| test), &path), expected);
     }
 }
 

@@ -66,15 +66,27 @@ fn every_format_gives_the_same_documents() {
     let texts = ["a first document", "a second — ünï 😀", "and\u{2003}a third"];
     let plain = texts.join("\n\n");
     let json = texts.map(|text| serde_json::json!({"url": 1, "text": text}).to_string()).join("\n\n") + "\n";
-    let written: [(&str, Vec<u8>); 7] = [
+    let written: [(&str, Vec<u8>); 14] = [
         ("a.txt", plain.as_bytes().to_vec()),
         ("a.txt.gz", gzipped(plain.as_bytes())),
         ("a.txt.zst", zstd::encode_all(plain.as_bytes(), 3).unwrap()),
         ("b.jsonl", json.as_bytes().to_vec()),
         ("b.json.gz", gzipped(json.as_bytes())),
         ("b.jsonl.zst", zstd::encode_all(json.as_bytes(), 3).unwrap()),
-        // Compression is told by the content.
+        ("B.JSONL", json.as_bytes().to_vec()),
+        ("b.ndjson", json.as_bytes().to_vec()),
+        ("b.NDJSON.GZ", gzipped(json.as_bytes())),
+        // A byte order mark is no part of the text.
+        ("a.txt", format!("\u{feff}{plain}").into_bytes()),
+        ("b.jsonl", format!("\u{feff}{json}").into_bytes()),
+        // Compression is told by the content, and may come in parts.
         ("b.jsonl", gzipped(json.as_bytes())),
+        ("b.jsonl", [gzipped(&json.as_bytes()[..30]), gzipped(&json.as_bytes()[30..]), vec![0; 9]].concat()),
+        (
+            "a.txt",
+            [b"\x51\x2a\x4d\x18\x02\0\0\0ab".to_vec(), zstd::encode_all(plain.as_bytes(), 3).unwrap()]
+                .concat(),
+        ),
     ];
     for (name, bytes) in written {
         let path = folder.path().join(name);
@@ -115,16 +127,24 @@ fn text_that_is_not_what_it_should_be_is_refused_by_file_and_line() {
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     };
-    refused("a.txt", b"fine\n\xff", "byte 5 is not UTF-8");
+    refused("a.txt", b"fine\n\xff", "line 2: not UTF-8 at byte 1 of the line (byte offset 5 of the text)");
     refused("a.jsonl", b"{\"text\": \"x\"}\n{\"text\": 1}\n", "line 2: field `text` is no text");
-    refused("b.jsonl", b"\n{\"words\": 1}\n", "line 2: there is no field `text`");
-    refused("c.jsonl", b"{\"text\": \"x\"", "line 1: no JSON");
-    refused("d.jsonl", b"{\"text\": \"\xff\"}", "line 1: no JSON");
-    refused("e.jsonl", b"[]\n", "line 1: there is no field `text`");
+    refused("b.jsonl", b"\n{\"words\": 1}\n", "line 2: there is no field `text`; there are: words");
+    refused("c.jsonl", b"{\"text\": \"x\"", "line 1: no JSON object");
+    refused("d.jsonl", b"{\"text\": \"\xff\"}", "line 1: not UTF-8 at byte 11 of the line");
+    refused("e.jsonl", b"[]\n", "line 1: no JSON object: every line must be one");
+    refused("f.txt", b"\xff\xfea\0", "text in UTF-16");
+    refused(
+        "a.csv",
+        b"text",
+        "`.csv` is not the ending of a known format; known: .txt, .text, .jsonl, .ndjson,",
+    );
+    refused("a.txt.xz", b"\xfd7zXZ\0\0\x04", "compressed by xz, which is not supported");
+    refused("a.jsonl.bz2", b"BZh91AY&SY", "compressed by bzip2, which is not supported");
     refused("a.parquet", b"PAR1", "no Parquet file");
     let mut cut = gzipped("text\n".repeat(10_000).as_bytes());
     cut.truncate(60);
-    refused("cut.txt.gz", &cut, "");
+    refused("cut.txt.gz", &cut, "cut off: the gzip stream ends too early");
     let path = folder.path().join("good.parquet");
     parquet_file(&path, &["a"]);
     let column = |name: &str| Texts::Files(vec![path.clone()], name.into());
@@ -135,6 +155,12 @@ fn text_that_is_not_what_it_should_be_is_refused_by_file_and_line() {
     let mut damaged = fs::read(&path).unwrap();
     damaged.truncate(damaged.len() - 9);
     refused("cut.parquet", &damaged, "no Parquet file");
+    // Only what the file says of its compression is another one.
+    let mut brotli = fs::read(&path).unwrap();
+    let said = b"\x18\x04text\x15\x0c";
+    let at = brotli.windows(said.len()).rposition(|bytes| bytes == said).unwrap();
+    brotli[at + said.len() - 1] = 8;
+    refused("brotli.parquet", &brotli, "column `text` is compressed by Brotli, which is not supported");
     assert!(matches!(documents(&file(&folder.path().join("none"))), Err(Error::Io { .. })));
 }
 
@@ -146,6 +172,117 @@ fn a_document_begins_and_ends_with_its_tokens_and_its_words_are_counted() {
     assert_eq!((corpus.num_tokens(), corpus.num_words()), (7, 3));
     let lines = Corpus::in_memory(&memory("ab\n\nc\n"), &bytes(), Arrangement::Documents).unwrap();
     assert_eq!(lines.tokens(0..100), [0, text[0], text[1], 1, 0, text[3], 1]);
+}
+
+#[test]
+fn a_line_is_a_document_however_long_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.txt");
+    let long = "many words ".repeat(30_000);
+    let lines = ["before", long.trim_end(), "after"];
+    fs::write(&path, lines.join("\n")).unwrap();
+    assert_eq!(documents(&file(&path)).unwrap(), lines);
+}
+
+#[test]
+fn a_document_with_nothing_to_predict_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    // A byte is a token here, and nothing begins or ends a text.
+    let tokenizer = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2},
+        "unk_token": "?"}}"#;
+    fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    let path = folder.path().join("train.jsonl");
+    let lines = ["ab", "", "a", "b", "ba"].map(|text| serde_json::json!({ "text": text }).to_string() + "\n");
+    fs::write(&path, lines.concat()).unwrap();
+    let corpus = Corpus::in_memory(&file(&path), &tokenizer, Arrangement::Documents).unwrap();
+    let sequences = Sequences::new(corpus, 4).unwrap();
+    assert_eq!(all(&sequences).iter().map(|one| one.tokens.clone()).collect::<Vec<_>>(), [[1, 2], [2, 1]]);
+    assert!(loader_of(sequences, 1).iter().all(|batch| batch.predicted == 1));
+    // Packed, all of them count.
+    let packed = Corpus::in_memory(&file(&path), &tokenizer, Arrangement::Packed).unwrap();
+    assert_eq!(packed.tokens(0..9), [1, 2, 1, 2, 2, 1]);
+}
+
+#[test]
+fn shards_of_another_text_of_the_same_name_and_size_are_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = folder.path().join("shards");
+    let prepare = |text: &str, name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        let corpus = Corpus::prepare(&file(&path), &bytes(), Arrangement::Packed, &shards, "train").unwrap();
+        let written = fs::metadata(shards.join("train-00000.shard")).unwrap().modified().unwrap();
+        (corpus.tokens(1..4).iter().map(|&token| (token - 2) as u8).collect::<Vec<_>>(), written)
+    };
+    let (first, written) = prepare("abc", "a/train.txt");
+    assert_eq!(first, b"abc");
+    // The same text is not read anew, wherever it lies.
+    assert_eq!(prepare("abc", "b/other.txt"), (first, written));
+    assert_eq!(prepare("xyz", "a/train.txt").0, b"xyz");
+    assert_eq!(prepare("xyz", "b/other.txt").0, b"xyz");
+}
+
+#[test]
+fn texts_have_one_checksum_if_they_have_one_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name)
+    };
+    let line = "{\"text\": \"a\"}\n";
+    let (one, same) = (write("one.jsonl", line), write("same.ndjson", line));
+    let (plain, two) = (write("plain.txt", line), write("two.jsonl", &line.repeat(2)));
+    let of = |paths: &[&PathBuf], field: &str| {
+        Texts::Files(paths.iter().map(|&path| path.clone()).collect(), field.into()).checksum().unwrap()
+    };
+    assert_eq!(of(&[&one], "text"), of(&[&same], "text"));
+    let others = [
+        of(&[&one], "text"),
+        of(&[&one], "content"),
+        of(&[&plain], "text"),
+        of(&[&two], "text"),
+        of(&[&one, &one], "text"),
+        of(&[&one, &two], "text"),
+        of(&[&two, &one], "text"),
+        Texts::Records(one.clone(), "text".into(), 0..1).checksum().unwrap(),
+        Texts::Records(one.clone(), "text".into(), 0..2).checksum().unwrap(),
+        memory(line).checksum().unwrap(),
+    ];
+    assert_eq!(others.iter().collect::<std::collections::HashSet<_>>().len(), others.len());
+}
+
+#[test]
+fn a_single_file_of_records_is_split_between_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = (0..23).map(|at| format!("record {at}")).collect::<Vec<_>>();
+    let lines =
+        texts.iter().map(|text| serde_json::json!({ "text": text }).to_string() + "\n").collect::<String>();
+    let json = folder.path().join("Any.JsonL.gz");
+    fs::write(&json, gzipped(lines.as_bytes())).unwrap();
+    let parquet = folder.path().join("any.parquet");
+    parquet_file(&parquet, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    for path in [json, parquet] {
+        let task = LanguageSource::Files.find(Some(&path), "text").unwrap();
+        assert_eq!(documents(&task.train).unwrap(), texts[..21], "{}", path.display());
+        assert_eq!(documents(&task.validation).unwrap(), texts[21..], "{}", path.display());
+    }
+    let few = folder.path().join("few.jsonl");
+    fs::write(&few, "{\"text\": \"a\"}\n{\"text\": \"b\"}\n").unwrap();
+    let task = LanguageSource::Files.find(Some(&few), "text").unwrap();
+    assert_eq!(
+        (documents(&task.train).unwrap(), documents(&task.validation).unwrap()),
+        (vec!["a".into()], vec!["b".into()])
+    );
+    fs::write(&few, "{\"text\": \"a\"}\n").unwrap();
+    let error = LanguageSource::Files.find(Some(&few), "text").unwrap_err().to_string();
+    assert!(error.contains("few.jsonl: 1 records, expected at least 2"), "{error}");
+    fs::write(&few, "{\"text\": \"a\"}\nnonsense\n").unwrap();
+    let error = LanguageSource::Files.find(Some(&few), "text").unwrap_err().to_string();
+    assert!(error.contains("few.jsonl: line 2: no JSON"), "{error}");
 }
 
 #[test]
@@ -410,6 +547,9 @@ fn texts_are_found_by_name() {
     }
     let Texts::Files(train, _) = find(LanguageSource::Files).unwrap().train else { panic!("no files") };
     assert_eq!(train, ["train-0.jsonl.gz", "train-1.txt"].map(|name| folder.path().join(name)));
+    fs::write(folder.path().join("train.csv"), "text").unwrap();
+    let error = find(LanguageSource::Files).unwrap_err().to_string();
+    assert!(error.contains("train.csv: `.csv` is not the ending of a known format"), "{error}");
     let single = LanguageSource::Files.find(Some(&folder.path().join("valid.txt")), "text").unwrap();
     assert_eq!(
         documents_joined(&single.train) + &documents_joined(&single.validation),

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "flex")]
 mod batches;
+mod emnist;
 mod hostile;
 #[cfg(all(feature = "flex", feature = "text"))]
 mod language;

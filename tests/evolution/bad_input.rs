@@ -112,19 +112,16 @@ fn sparsities_out_of_range_are_refused() {
         let message = topology(method, |topology| topology);
         assert_eq!(
             message,
-            format!("`final_sparsity` is not given; allowed: [0, 1): the density of `{method}` decays to it")
+            format!("`sparsity` is not given; allowed: [0, 1): the density of `{method}` decays to it")
         );
         for (sparsity, shown) in [(1.0, "1"), (-0.5, "-0.5"), (f64::NAN, "NaN")] {
-            let message = topology(method, |topology| topology.with_final_sparsity(sparsity));
-            assert!(
-                message.starts_with(&format!("`final_sparsity` is {shown}; allowed: at least 0")),
-                "{message}"
-            );
+            let message = topology(method, |topology| topology.with_sparsity(sparsity));
+            assert!(message.starts_with(&format!("`sparsity` is {shown}; allowed: at least 0")), "{message}");
         }
     }
-    let message = topology(Method::Mest, |topology| topology.with_final_sparsity(0.04));
+    let message = topology(Method::Mest, |topology| topology.with_sparsity(0.04));
     assert_eq!(message, "`final_sparsity` is 0.04; allowed: at least 0.05 and below 1");
-    let rising = |topology: TopologyConfig| topology.with_initial_sparsity(0.8).with_final_sparsity(0.7);
+    let rising = |topology: TopologyConfig| topology.with_initial_sparsity(0.8).with_sparsity(0.7);
     for method in [Method::Gmp, Method::Chtss] {
         let message = topology(method, rising);
         assert_eq!(message, "`initial_sparsity` is 0.8; allowed: at most the final sparsity, 0.7");
@@ -140,19 +137,19 @@ fn sparsities_out_of_range_are_refused() {
 fn what_takes_links_away_needs_a_regrowth() {
     let removal = Removal::hard(RemovalScore::Magnitude);
     for method in [Method::Static, Method::Dense] {
-        let message = topology(method, |topology| topology.with_removal(removal));
+        let message = topology(method, |topology| topology.with_removal(removal.clone()));
         assert!(
             message.starts_with("`removal` is ") && message.contains("only together with a regrowth"),
             "{message}"
         );
-        let settings = LayerSettings { removal: Some(removal), ..LayerSettings::default() };
+        let settings = LayerSettings { removal: Some(removal.clone()), ..LayerSettings::default() };
         let message = topology(method, |topology| topology.with_layer("a.*", settings));
         assert!(message.starts_with("`removal of `a.*`` is "), "{message}");
     }
-    let message = topology(Method::Gmp, |topology| topology.with_final_sparsity(0.9).with_percolation(true));
+    let message = topology(Method::Gmp, |topology| topology.with_sparsity(0.9).with_percolation(true));
     assert_eq!(
         message,
-        "`percolation` is true; allowed: false: `gmp` regrows nothing, so what percolation took would be gone"
+        "`percolation` is true; allowed: only together with a regrowth, which `gmp` has none of"
     );
     // A layer may evolve in a method that leaves the others alone.
     let settings = LayerSettings {
@@ -185,7 +182,8 @@ fn settings_of_removal_regrowth_and_early_stop_are_refused() {
             .try_init()
             .is_ok()
     );
-    let score = |score| move |topology: TopologyConfig| topology.with_removal(Removal::hard(score));
+    let score =
+        |score: RemovalScore| move |topology: TopologyConfig| topology.with_removal(Removal::hard(score));
     assert!(set(score(RemovalScore::Unified { alpha: 1.5 })).starts_with("`alpha` is 1.5; allowed: from 0"));
     let gamma = RemovalScore::MagnitudeAndGradient { gamma: f64::NAN };
     assert_eq!(set(score(gamma)), "`gamma` is NaN; allowed: finite and not negative");

@@ -44,7 +44,7 @@ fn check_run<O: CarriesMoments<Flex>>(setup: &Setup, initial: InitialWeight, inn
     let mut run = setup.train(adaptor);
     let config = &setup.topology;
     let schedule = config.density_schedule().unwrap();
-    let still = matches!(config.method(), Method::Static | Method::Dense);
+    let still = config.composition().removal.is_none() && schedule.is_none();
     let first: Vec<usize> = run.net.links().iter().map(|links| links.nnz()).collect();
     let mut history: Vec<Vec<f32>> =
         run.net.links().iter().map(|links| vec![0.0; links.capacity()]).collect();

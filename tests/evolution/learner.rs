@@ -75,7 +75,7 @@ fn logged(folder: &Path, epoch: usize, metric: &str) -> Vec<f64> {
 #[test]
 fn the_standard_learner_evolves_links_and_logs_how() {
     let folder = tempdir().unwrap();
-    let topology = TopologyConfig::new(Method::Chtss, 20).with_update_interval(4).with_final_sparsity(0.9);
+    let topology = TopologyConfig::new(Method::Chtss, 20).with_update_interval(4).with_sparsity(0.9);
     let (model, monitor, interrupter) = train(folder.path(), &topology, 0.5, 0.05, 4, None);
     assert!(!interrupter.should_stop());
     let report: UpdateReport = monitor.latest().unwrap();
@@ -123,7 +123,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_step() {
 #[test]
 fn a_topology_that_does_not_fit_the_model_stops_the_learner_with_its_reason() {
     let folder = tempdir().unwrap();
-    let topology = TopologyConfig::new(Method::Gmp, 1_000_000).with_final_sparsity(0.9);
+    let topology = TopologyConfig::new(Method::Gmp, 1_000_000).with_sparsity(0.9);
     let (_, monitor, interrupter) = train(folder.path(), &topology, 0.1, 0.01, 200_000, None);
     let message = interrupter.get_message().unwrap();
     assert!(

@@ -3,6 +3,7 @@
 #![recursion_limit = "256"]
 
 mod bad_input;
+mod custom;
 mod invariants;
 mod layer;
 mod layouts;
@@ -13,5 +14,6 @@ mod records;
 mod reports;
 mod resume;
 mod spy;
+mod start;
 mod stepping;
 mod walking;

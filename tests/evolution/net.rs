@@ -77,7 +77,7 @@ impl Setup {
             seed: 1,
             topology: TopologyConfig::new(method, steps)
                 .with_update_interval(4)
-                .with_final_sparsity(1.0 - density)
+                .with_sparsity(1.0 - density)
                 .with_chain(Chain::feeds(PATHS[0], PATHS[1])),
         }
     }
@@ -88,15 +88,11 @@ impl Setup {
     }
 
     pub fn net(&self) -> Net<B> {
-        let composition = self.topology.composition();
-        let density = self.topology.initial_density(self.density).unwrap();
+        let settings = self.topology.settings().with_layout(self.layout);
         let device = Default::default();
         let layers = (0..2).map(|index| {
             SparseLinearConfig::new(self.widths[index], self.widths[index + 1])
-                .with_density(density)
-                .with_topology(composition.init.clone())
-                .with_layout(self.layout)
-                .with_seed(self.seed * 2 + index as u64)
+                .with_sparse(settings.clone().with_seed(self.seed * 2 + index as u64))
                 .init(&device)
         });
         Net { encoder: Encoder { layers: layers.collect() }, head: dense(self.widths[2], OUTPUTS, self.seed) }

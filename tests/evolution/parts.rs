@@ -27,6 +27,7 @@ fn view(links: &Arc<Links>, seed: usize, first_column: usize) -> LayerView<Devic
         links: links.clone(),
         weights: links.iter().map(|(row, column)| value(row, column) + 20.0).collect(),
         link_gradients: None,
+        first_moments: None,
         dense_gradients: Some(dense),
         device: Device::default(),
         on_host: true,
@@ -41,7 +42,7 @@ fn config(method: Method, parts: Option<usize>) -> TopologyConfig {
         .with_early_stop(1.0)
         .with_seed(3);
     let config = match method {
-        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_final_sparsity(0.8),
+        Method::Granet | Method::Chtss => config.with_initial_sparsity(0.4).with_sparsity(0.8),
         _ => config,
     };
     match parts {

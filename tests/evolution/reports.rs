@@ -56,6 +56,7 @@ impl Layers {
                 links: Arc::clone(links),
                 weights: links.positions().map(|position| weights[position]).collect(),
                 link_gradients: Some(vec![0.0; links.nnz()]),
+                first_moments: None,
                 dense_gradients: Some(weights.clone()),
                 device: Default::default(),
                 on_host: true,
@@ -99,8 +100,8 @@ fn the_first_report_describes_the_first_links() {
 fn counts_overlap_and_itop_follow_from_the_masks() {
     for method in [Method::Set, Method::Rigl, Method::Chts, Method::Granet] {
         let config = TopologyConfig::new(method, 60).with_update_interval(10).with_end_step(60);
-        let config = config.with_final_sparsity(0.7).with_initial_sparsity(0.4);
-        let density = if config.density_schedule().unwrap().is_some() { 0.6 } else { 0.5 };
+        let config = config.with_sparsity(0.7).with_initial_sparsity(0.4);
+        let density = config.initial_density().unwrap().unwrap();
         let links = vec![("a", random([9, 14], density, 1)), ("b", random([14, 11], density, 2))];
         let mut ever: Vec<Vec<bool>> = links.iter().map(|(_, links)| links.to_mask()).collect();
         let mut layers = Layers::new(&config, links);
@@ -200,7 +201,7 @@ fn once_all_layers_are_flagged_the_density_schedule_still_goes_on() {
     let config = TopologyConfig::new(Method::Chtss, 100)
         .with_update_interval(10)
         .with_end_step(95)
-        .with_final_sparsity(0.9)
+        .with_sparsity(0.9)
         .with_early_stop(0.01);
     let mut layers = Layers::new(&config, vec![("a", random([20, 20], 0.5, 3))]);
     let reports = layers.steps(100);
@@ -216,7 +217,7 @@ fn targets(method: Method, initial: f64, end: usize, interval: usize) -> Vec<(us
     let config = TopologyConfig::new(method, 10_000)
         .with_update_interval(interval)
         .with_end_step(end)
-        .with_final_sparsity(0.9);
+        .with_sparsity(0.9);
     let mut layers = Layers::new(&config, vec![("a", random([100, 100], initial, 1))]);
     let reports = layers.steps(10_000);
     assert!(reports.iter().all(|report| report.layers[0].nnz == report.layers[0].target_nnz));

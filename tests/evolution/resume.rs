@@ -12,7 +12,7 @@ use burn_cht::topology::regrowth::{InitialWeight, Regrowth};
 
 use crate::net::*;
 
-const LAYOUTS: [Layout; 2] = [Layout::Masked, Layout::Compressed];
+pub const LAYOUTS: [Layout; 2] = [Layout::Masked, Layout::Compressed];
 
 type Saved = (Vec<u8>, Vec<u8>);
 
@@ -40,7 +40,10 @@ fn resume<O: CarriesMoments<Flex>>(
     Training { net, optim, done, widths: setup.widths }
 }
 
-fn bit_for_bit<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> OptimizerAdaptor<O, Net<B>, B>) {
+pub fn bit_for_bit<O: CarriesMoments<Flex>>(
+    setup: &Setup,
+    inner: impl Fn() -> OptimizerAdaptor<O, Net<B>, B>,
+) {
     let steps = setup.topology.total_steps();
     let mut whole = setup.train(inner());
     // Stops everywhere: before the first step, between updates, right before and after one, after the last.
@@ -56,7 +59,7 @@ fn bit_for_bit<O: CarriesMoments<Flex>>(setup: &Setup, inner: impl Fn() -> Optim
         let mut again = resume(setup, inner(), &again, done);
         for resumed in [&mut resumed, &mut again] {
             resumed.steps(steps - done);
-            let context = || format!("{} after {done}", setup.topology.method());
+            let context = || format!("{} after {done}", setup.topology.composition().name);
             assert_eq!(resumed.net.masks(), whole.net.masks(), "{}", context());
             assert_eq!(bits(&resumed.net.values()), bits(&whole.net.values()), "{}", context());
             // Updates to come report the same; one that happened before is not reported again.
@@ -155,7 +158,7 @@ fn a_record_in_half_precision_keeps_masks_and_goes_on() {
 }
 
 /// The state of a run of `saved`'s, loaded into one of `into`'s: the error that stops the learner.
-fn mismatch(saved: &Setup, into: &Setup) -> String {
+pub fn mismatch(saved: &Setup, into: &Setup) -> String {
     let mut run = saved.train(sgd());
     run.steps(5);
     let interrupter = Interrupter::new();

@@ -98,4 +98,11 @@ impl<O: CarriesMoments<Flex>> CarriesMoments<Flex> for Spy<O> {
     ) -> Self::State<E> {
         O::map_moments(state, device, f)
     }
+
+    fn first_moment<const D: usize>(
+        state: &Self::State<D>,
+        device: &<Flex as burn::tensor::backend::BackendTypes>::Device,
+    ) -> Option<Tensor<Flex, D>> {
+        O::first_moment(state, device)
+    }
 }

@@ -292,7 +292,7 @@ fn a_frozen_layer_keeps_a_density_of_its_own() {
         layer(1),
     ];
     let frozen = LayerSettings { frozen: true, ..LayerSettings::default() };
-    let config = TopologyConfig::new(Method::Gmp, 8).with_update_interval(2).with_final_sparsity(0.75);
+    let config = TopologyConfig::new(Method::Gmp, 8).with_update_interval(2).with_sparsity(0.75);
     assert!(matches!(refused(config.clone(), &model), Error::Mismatch { .. }));
     let mut optim = SparseOptimizer::new(SgdConfig::new().init(), config.with_layer("1", frozen).init());
     let forward = |model: &Vec<SparseLinear<B>>, x| model.iter().fold(x, |x, layer| layer.forward(x));

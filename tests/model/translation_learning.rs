@@ -34,7 +34,7 @@ fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exa
         .with_seed(1);
     let topology = TopologyConfig::new(Method::Chts, STEPS)
         .with_update_interval(20)
-        .with_final_sparsity(0.9)
+        .with_sparsity(0.9)
         .with_chains(config.chains())
         .with_seed(1);
     let mut optimizer = SparseOptimizer::new(AdamConfig::new().init(), topology.init());

@@ -172,7 +172,7 @@ where
     let valid: Arc<dyn DataLoader<Flex, Batch<Flex>>> =
         Arc::new(EpochLoader::with_epoch_batcher(items(48), valid, BATCH, &device).unwrap());
 
-    let model = Net::new(topology.initial_density(0.2).unwrap(), until.layout, &device);
+    let model = Net::new(topology.initial_density().unwrap().unwrap_or(0.2), until.layout, &device);
     let mut optim =
         SparseOptimizer::new(optim, topology.try_init().unwrap()).with_interrupter(interrupter.clone());
     run.log_topology(&optim.monitor(), &interrupter, STEPS_PER_EPOCH).unwrap();

@@ -26,7 +26,7 @@ const KILLED_IN: usize = 4;
 fn preset(method: Method) -> TopologyConfig {
     let config = TopologyConfig::new(method, TOTAL_STEPS).with_update_interval(7).with_seed(3);
     topology(match method {
-        Method::Mest | Method::Gmp | Method::Granet | Method::Chtss => config.with_final_sparsity(0.8),
+        Method::Mest | Method::Gmp | Method::Granet | Method::Chtss => config.with_sparsity(0.8),
         _ => config,
     })
 }
@@ -66,7 +66,7 @@ fn resumes_to_the_bit_in<O>(
     let resumed = train(&run, optim(), topology, whole_way.clone());
     assert_eq!(resumed.stopped, None);
 
-    let method = format!("{} {layout:?}", topology.method());
+    let method = format!("{} {layout:?}", topology.composition().name);
     let (whole_end, resumed_end) = (Fingerprint::of(&whole.model), Fingerprint::of(&resumed.model));
     assert_eq!(resumed_end.links, whole_end.links, "{method}");
     assert_eq!(resumed_end.bits, whole_end.bits, "{method}");

@@ -69,7 +69,7 @@ fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>, Epo
     let config = text.config();
     let topology = TopologyConfig::new(Method::Chts, EPOCHS * STEPS)
         .with_update_interval(10)
-        .with_final_sparsity(0.8)
+        .with_sparsity(0.8)
         .with_chains(config.chains())
         .with_seed(1);
     let model = Accumulating::new(config.init::<B>(&device).translating(Text::decode()).unwrap());

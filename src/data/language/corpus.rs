@@ -8,15 +8,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::shard::{self, Draft, Shard};
-use super::text::{Piece, Pieces};
+use super::text::Piece;
 use super::{Texts, Tokenizer, words};
 use crate::error::{Error, Result};
 use crate::file::write_atomically;
 
 /// Tokens of a shard: 64 or 128 MiB.
 const SHARD: usize = 1 << 25;
-/// Pieces that are encoded side by side.
+/// Pieces that are encoded side by side: so many, or fewer if they are long.
 const SIDE_BY_SIDE: usize = 256;
+/// Bytes of pieces that are encoded side by side, but for the last of them.
+const BYTES_SIDE_BY_SIDE: usize = 1 << 26;
 
 /// How documents become sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,7 +27,8 @@ pub enum Arrangement {
     /// Packed: all documents concatenated, cut into sequences of equal length.
     #[default]
     Packed,
-    /// Each document in a sequence of its own, truncated or padded: the published way on C4.
+    /// Each document in a sequence of its own, truncated or padded: the published way on C4. Documents of fewer than two
+    /// tokens, which have nothing to predict, are left out.
     Documents,
 }
 
@@ -43,6 +46,7 @@ pub struct Corpus {
 struct Manifest {
     shards: usize,
     arrangement: Arrangement,
+    /// Checksum of the texts.
     origin: String,
 }
 
@@ -57,7 +61,7 @@ impl Corpus {
     /// What reading and encoding the texts gives.
     pub fn in_memory(texts: &Texts, tokenizer: &Tokenizer, arrangement: Arrangement) -> Result<Self> {
         let mut shards = Vec::new();
-        encode(texts.pieces(arrangement), tokenizer, |draft| {
+        encode(texts, tokenizer, arrangement, |draft| {
             shards.push(draft.in_memory(tokenizer)?);
             Ok(())
         })?;
@@ -65,7 +69,8 @@ impl Corpus {
     }
 
     /// The tokens of `texts` in shards under `name` in `folder`: those that lie there, or else new ones, which replace
-    /// shards of other texts, of another arrangement, or that were never finished.
+    /// shards of other texts, of another arrangement, or that were never finished. Whether texts are the same is decided
+    /// by their [content](Texts::checksum), which is read whole each time.
     ///
     /// # Errors
     ///
@@ -79,7 +84,7 @@ impl Corpus {
         name: &str,
     ) -> Result<Self> {
         let folder = folder.as_ref();
-        let origin = texts.origin()?;
+        let origin = texts.checksum()?;
         let wanted = |manifest: &Manifest| manifest.arrangement == arrangement && manifest.origin == origin;
         if !read_manifest(folder, name)?.as_ref().is_some_and(wanted) {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -89,7 +94,7 @@ impl Corpus {
                 _ => {}
             }
             let mut shards = 0;
-            encode(texts.pieces(arrangement), tokenizer, |draft| {
+            encode(texts, tokenizer, arrangement, |draft| {
                 draft.write(&shard::path(folder, name, shards), tokenizer)?;
                 shards += 1;
                 Ok(())
@@ -189,23 +194,37 @@ fn read_manifest(folder: &Path, name: &str) -> Result<Option<Manifest>> {
 
 /// Encodes piece by piece and hands out full drafts, and the last one.
 fn encode(
-    mut pieces: Pieces,
+    texts: &Texts,
     tokenizer: &Tokenizer,
+    arrangement: Arrangement,
     mut full: impl FnMut(&Draft) -> Result<()>,
 ) -> Result<()> {
+    let mut pieces = texts.pieces(arrangement);
     let mut draft = Draft::default();
     loop {
-        let batch = pieces.by_ref().take(SIDE_BY_SIDE).collect::<Result<Vec<Piece>>>()?;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < SIDE_BY_SIDE
+            && bytes < BYTES_SIDE_BY_SIDE
+            && let Some(piece) = pieces.next()
+        {
+            let piece = piece?;
+            bytes += piece.text.len();
+            batch.push(piece);
+        }
         if batch.is_empty() {
             break;
         }
-        let encoded = batch.par_iter().map(|piece| {
+        let encoded = batch.par_iter().map(|piece: &Piece| {
             let mut tokens = tokenizer.bos().filter(|_| piece.begins).into_iter().collect::<Vec<_>>();
             tokens.extend(tokenizer.encode(&piece.text)?);
             tokens.extend(tokenizer.eos().filter(|_| piece.ends));
             Ok((tokens, words::count(&piece.text)))
         });
         for (tokens, words) in encoded.collect::<Result<Vec<_>>>()? {
+            // A document of one token has nothing to predict: a batch of such ones would have no loss.
+            if arrangement == Arrangement::Documents && tokens.len() < 2 {
+                continue;
+            }
             draft.push(&tokens, words);
             if draft.tokens.len() >= SHARD {
                 full(&draft)?;

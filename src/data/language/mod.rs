@@ -6,7 +6,11 @@
 
 mod batch;
 mod corpus;
+mod format;
+mod json_lines;
 mod loader;
+mod parquet;
+mod plain;
 mod sequences;
 mod shard;
 mod source;

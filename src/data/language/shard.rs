@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::Tokenizer;
 use crate::error::{Error, Result};
-use crate::kernel::mmap::MappedFile;
 use crate::file::write_atomically;
+use crate::kernel::mmap::MappedFile;
 
 const MAGIC: &[u8; 8] = b"BCHTSHRD";
 const VERSION: u32 = 1;

@@ -1,22 +1,23 @@
 //! The texts that the examples know by name.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
+use super::format::Format;
 use super::{Arrangement, Texts, Tokenizer};
-use crate::data::open::open;
 use crate::error::{Error, Result};
+use crate::file::{Input, plain_or_compressed};
 
 const KING_JAMES: &[u8] = include_bytes!("../../../datasets/king-james/genesis-mark.txt.gz");
 
 /// Maximum number of bytes that a tokenizer is trained on.
 const LEARNED_FROM: usize = 100 << 20;
+/// Maximum number of bytes of a plain text that is split, for which it is held in memory.
+const SPLIT_IN_MEMORY: usize = 1 << 30;
 
 /// A text data set, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub enum LanguageSource {
     WikiText2,
     /// `tinyshakespeare`: `input.txt`.
     TinyShakespeare,
-    /// `files`: any others, plain text, JSON lines or Parquet.
+    /// `files`: any others, of plain text, JSON lines or Parquet.
     Files,
 }
 
@@ -82,27 +83,25 @@ impl LanguageSource {
     /// Finds the text in `folder`, by default `datasets/NAME` under the working directory; `king-james` needs none.
     ///
     /// `files` takes a folder with files whose names begin with `train` and `valid` (any number of each, in the order
-    /// of their names), or a single file of plain text. `field` names the field or column of JSON lines and Parquet. Of
-    /// a single text, as of `king-james` and `tinyshakespeare`, the last tenth is for validation, from the beginning of
-    /// a line.
+    /// of their names), or a single file; [`Texts::Files`] says in which formats. `field` names the field or column of
+    /// JSON lines and Parquet. Of a single file, as of `king-james` and `tinyshakespeare`, the last tenth is for
+    /// validation: of plain text, up to 1 GiB, from the beginning of a line; of other formats the last tenth of the
+    /// records, for which all are read once.
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] that says what is expected where files are missing; [`Error::Io`].
+    /// [`Error::Data`] that says what is expected where files are missing or have an ending that is not known;
+    /// [`Error::Io`]; of a single file what reading it gives.
     pub fn find(self, folder: Option<&Path>, field: &str) -> Result<LanguageTask> {
         let folder = folder.map_or_else(|| Path::new("datasets").join(self.name()), Path::to_path_buf);
         match self {
-            Self::KingJames => {
-                let mut text = String::new();
-                GzDecoder::new(KING_JAMES).read_to_string(&mut text).map_err(Error::io("king-james"))?;
-                Ok(split(&text))
-            }
+            Self::KingJames => Ok(split(&Input::memory("king-james", KING_JAMES)?.text(SPLIT_IN_MEMORY)?)),
             Self::WikiText2 => {
                 let file = |name| existing(&folder, name).map(|path| Texts::Files(vec![path], field.into()));
                 Ok(LanguageTask { train: file("train.txt")?, validation: file("valid.txt")? })
             }
-            Self::TinyShakespeare => single(&existing(&folder, "input.txt")?),
-            Self::Files if folder.is_file() => single(&folder),
+            Self::TinyShakespeare => single(&existing(&folder, "input.txt")?, field),
+            Self::Files if folder.is_file() => single(&folder, field),
             Self::Files => {
                 let named = |start: &str| {
                     let mut paths = Vec::new();
@@ -120,6 +119,7 @@ impl LanguageSource {
                         ));
                     }
                     paths.sort();
+                    paths.iter().try_for_each(|path| Format::of(path).map(|_| ()))?;
                     Ok(Texts::Files(paths, field.into()))
                 };
                 Ok(LanguageTask { train: named("train")?, validation: named("valid")? })
@@ -130,22 +130,32 @@ impl LanguageSource {
 
 /// The file, or the compressed file if only that is there.
 fn existing(folder: &Path, name: &str) -> Result<PathBuf> {
-    let names = [name.to_owned(), format!("{name}.gz"), format!("{name}.zst")];
-    let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| Error::data(folder, format!("there is no {name} here, nor {name}.gz or {name}.zst")))
+    plain_or_compressed(folder, name).ok_or_else(|| {
+        let reason = format!("there is no {name} here, nor {name}.gz or {name}.zst: see datasets/README.md");
+        Error::data(folder, reason)
+    })
 }
 
-/// A single file of plain text.
-fn single(path: &Path) -> Result<LanguageTask> {
-    let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(Error::io(path))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        Error::data(path, format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to()))
-    })?;
-    if text.is_empty() {
-        return Err(Error::data(path, "there is no text in it"));
+/// A single file: nine tenths of its text or of its records, and the rest.
+fn single(path: &Path, field: &str) -> Result<LanguageTask> {
+    if Format::of(path)? == Format::Plain {
+        let text = Input::open(path)?.text(SPLIT_IN_MEMORY)?;
+        if text.is_empty() {
+            return Err(Error::data(path, "there is no text in it"));
+        }
+        return Ok(split(&text));
     }
-    Ok(split(&text))
+    let records = Texts::Files(vec![path.into()], field.into());
+    let count =
+        records.pieces(Arrangement::Documents).try_fold(0, |count, record| record.map(|_| count + 1))?;
+    if count < 2 {
+        let reason =
+            format!("{count} records, expected at least 2: one to train on and one to validate with");
+        return Err(Error::data(path, reason));
+    }
+    let validation: usize = (count / 10).max(1);
+    let part = |range| Texts::Records(path.into(), field.into(), range);
+    Ok(LanguageTask { train: part(0..count - validation), validation: part(count - validation..count) })
 }
 
 /// Nine tenths and the rest, which begins a line if there is one to begin.

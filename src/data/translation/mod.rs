@@ -23,7 +23,6 @@ mod batch;
 mod buckets;
 mod dataset;
 mod embedded;
-mod lines;
 mod loader;
 mod parallel;
 mod task;

@@ -1,15 +1,18 @@
 //! Sentences and their translations.
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use super::lines;
 use crate::error::{Error, Result};
+use crate::file::Input;
+
+/// Maximum number of bytes of a line; what has longer ones is no file of sentences.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// Sentence pairs in the order of their files, at least one, none empty.
 ///
 /// Pair `i` stands in line `i + 1` of its files, which is how errors name it. White space at the ends of a sentence is
-/// left out; nothing else is changed. Files may be plain or compressed by gzip or Zstandard.
+/// left out; nothing else is changed. Files are read as [`Input`] reads them, compressed or not; a line has 1 MiB at
+/// most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParallelText {
     source: Vec<String>,
@@ -24,7 +27,7 @@ impl ParallelText {
     /// # Errors
     ///
     /// [`Error::Io`] if a file cannot be read. [`Error::Data`] that names file and line (from 1) for an empty line, one
-    /// that is no UTF-8, and where one file ends before the other; that names the file if there is no line at all.
+    /// that is not UTF-8 or too long, and where one file ends before the other; that names the file if there is no line at all.
     pub fn from_files(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Self> {
         let (source_path, target_path) = (source.as_ref(), target.as_ref());
         let (source, target) = (sentences(source_path)?, sentences(target_path)?);
@@ -48,30 +51,30 @@ impl ParallelText {
     /// # Errors
     ///
     /// [`Error::Io`] if the file cannot be read. [`Error::Data`] that names file and line (from 1) for a line that is
-    /// no UTF-8, has not two columns, or has nothing in one of them; that names the file if there is no line at all.
+    /// not UTF-8, has not two columns, or has nothing in one of them; that names the file if there is no line at all.
     pub fn from_tsv(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::parse_tsv(&mut crate::data::open::open(path)?, path)
+        Self::parse_tsv(Input::open(path)?)
     }
 
-    /// As [`from_tsv`](Self::from_tsv), of any text; `path` is what errors call it.
-    pub(super) fn parse_tsv(text: &mut dyn BufRead, path: &Path) -> Result<Self> {
+    /// As [`from_tsv`](Self::from_tsv), of any input.
+    pub(super) fn parse_tsv(input: Input) -> Result<Self> {
+        let path = input.name().to_path_buf();
         let (mut source, mut target) = (Vec::new(), Vec::new());
-        lines::each_of(text, path, |number, line| {
+        each_sentence(input, |line| {
             let columns = line.split('\t').map(str::trim).collect::<Vec<_>>();
-            let [first, second] = columns[..] else {
-                let reason = format!("line {number}: {} columns, expected 2", columns.len());
-                return Err(Error::data(path, reason));
-            };
-            if first.is_empty() || second.is_empty() {
-                let reason = format!("line {number}: an empty column: every sentence needs its translation");
-                return Err(Error::data(path, reason));
+            match columns[..] {
+                [first, second] if !first.is_empty() && !second.is_empty() => {
+                    source.push(first.into());
+                    target.push(second.into());
+                    Ok(())
+                }
+                [_, _] => Err("an empty column: every sentence needs its translation".into()),
+                _ => {
+                    Err(format!("{} columns, expected 2: a sentence, a tab, its translation", columns.len()))
+                }
             }
-            source.push(first.into());
-            target.push(second.into());
-            Ok(())
         })?;
-        Self { source, target, source_path: path.into(), target_path: path.into() }.not_empty()
+        Self { source, target, source_path: path.clone(), target_path: path }.not_empty()
     }
 
     /// The first `count` pairs.
@@ -132,9 +135,23 @@ impl ParallelText {
 /// The sentences of one file, a line each.
 fn sentences(path: &Path) -> Result<Vec<String>> {
     let mut sentences = Vec::new();
-    lines::each(path, |_, sentence| {
+    each_sentence(Input::open(path)?, |sentence| {
         sentences.push(sentence.to_owned());
         Ok(())
     })?;
     Ok(sentences)
+}
+
+/// Gives `take` every line, without white space at either end; what it refuses is an error that names the line, and so
+/// is a line with nothing in it.
+fn each_sentence(input: Input, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<()> {
+    let mut lines = input.lines(LONGEST_LINE);
+    while let Some(line) = lines.next_line()? {
+        let taken = match line.trim() {
+            "" => Err("empty: every line must hold a sentence".into()),
+            sentence => take(sentence),
+        };
+        taken.map_err(|reason| lines.error(reason))?;
+    }
+    Ok(())
 }

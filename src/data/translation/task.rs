@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::parallel::ParallelText;
 use crate::error::{Error, Result};
-
-const ENDINGS: [&str; 3] = ["", ".gz", ".zst"];
+use crate::file::plain_or_compressed;
 
 /// Parallel text for training, validation and test.
 #[derive(Debug, Clone)]
@@ -51,9 +50,10 @@ impl TranslationTask {
 
 /// The first of `NAME.LANGUAGE`, plain or compressed, that is in the folder.
 fn find(folder: &Path, names: &[&str], language: &str) -> Result<PathBuf> {
-    let candidates = names.iter().flat_map(|name| ENDINGS.map(|ending| format!("{name}.{language}{ending}")));
-    candidates.map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-        let names = names.iter().map(|name| format!("{name}.{language}")).collect::<Vec<_>>().join(", ");
-        Error::data(folder, format!("no {names} here, plain or with .gz or .zst: see datasets/README.md"))
+    let names = names.iter().map(|name| format!("{name}.{language}")).collect::<Vec<_>>();
+    names.iter().find_map(|name| plain_or_compressed(folder, name)).ok_or_else(|| {
+        let reason =
+            format!("no {} here, plain or with .gz or .zst: see datasets/README.md", names.join(", "));
+        Error::data(folder, reason)
     })
 }

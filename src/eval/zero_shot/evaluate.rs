@@ -8,7 +8,7 @@ use super::encode::Encode;
 use super::item::Item;
 use super::metric::{Estimate, f1, matthews_correlation};
 use super::model::LanguageModel;
-use super::record::{find, read};
+use super::record::read;
 use super::report::{GroupReport, LabelShare, TaskReport};
 use super::score::{Score, Scorer};
 use super::task::{Metric, Task};
@@ -49,7 +49,7 @@ pub fn evaluate<B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized>(
         return Err(Error::argument("limit", 0, "at least 1"));
     }
     let (mut items, mut groups) = (Vec::new(), Vec::new());
-    for group in read(&find(folder, &task.file)?, &task.unroll, limit)? {
+    for group in read(folder, &task.data, task.target_field(), limit)? {
         let start = items.len();
         for record in &group.records {
             items.push(task.item(record).map_err(|reason| record.error(&group.path, &reason))?);

@@ -1,12 +1,19 @@
-//! Records of a task's data: lines of JSON, plain or compressed, in one file or in an archive of several.
+//! Records of a task's data: lines of JSON, plain or compressed, in one file or in an archive of several; labels may
+//! stand in a file of their own.
 
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::data::open::open;
+use super::task_file::DataFile;
 use crate::error::{Error, Result};
+use crate::file::{Input, fault, plain_name, plain_or_compressed};
+
+/// Maximum number of bytes of a record.
+const LONGEST_LINE: usize = 1 << 26;
+/// Maximum number of bytes of a file inside an archive, which is held in memory.
+const LARGEST_FILE: u64 = 1 << 28;
 
 /// One record, and where it stood.
 #[derive(Debug, Clone)]
@@ -102,93 +109,156 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The file that `name` stands for in `folder`: there or, if it lies in no folder of its own, by its last part; as it
-/// is or with `.gz` or `.zst` behind it.
-///
-/// # Errors
-/// [`Error::Data`] when there is none.
-pub(super) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
-    let last = Path::new(name).file_name().map(PathBuf::from);
-    let places = std::iter::once(PathBuf::from(name)).chain(last).map(|place| folder.join(place));
-    places
-        .flat_map(|place| {
-            ["", ".gz", ".zst"].map(|ending| {
-                let mut file = place.clone().into_os_string();
-                file.push(ending);
-                PathBuf::from(file)
-            })
-        })
-        .find(|file| file.is_file())
-        .ok_or_else(|| {
-            Error::data(folder.join(name), "there is no such file, nor one with .gz or .zst behind its name")
-        })
+/// The first of the files `names` that lies in `folder`: there or, if it lies in no folder of its own, by its last part;
+/// as it is or with `.gz` or `.zst` behind it.
+fn find(folder: &Path, names: &[String]) -> Option<PathBuf> {
+    let places = names.iter().flat_map(|name| {
+        let last = Path::new(name).file_name().map(|last| last.to_string_lossy().into_owned());
+        std::iter::once(name.clone()).chain(last)
+    });
+    places.into_iter().find_map(|place| plain_or_compressed(folder, &place))
 }
 
-/// Reads the records of a file: of lines of JSON, or of every `.jsonl` file of a `.tar` archive, by name. Of each
-/// file at most the first `limit`, each unrolled at the `unroll` paths.
+fn missing(folder: &Path, names: &[String]) -> Error {
+    let reason = format!(
+        "no {} here, plain or with .gz or .zst: datasets/README.md says where each task's files are got",
+        names.join(" or ")
+    );
+    Error::data(folder, reason)
+}
+
+/// Reads the records of a task: those of its file of lines of JSON, or of every file of such lines in its `.tar`
+/// archive, by name. Of each file at most the first `limit`. A record without the field `label` is given that of its
+/// line in the file of labels, if the task has one.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Data`], with the file and the line.
-pub(super) fn read(file: &Path, unroll: &[String], limit: Option<usize>) -> Result<Vec<Group>> {
-    let source = open(file)?;
-    let archive = Path::new(file.file_name().unwrap_or_default()).to_string_lossy().contains(".tar");
-    let mut groups = if archive {
-        read_archive(file, source, unroll, limit)?
-    } else {
-        vec![read_lines(file, source, unroll, limit)?]
+pub(super) fn read(
+    folder: &Path,
+    data: &DataFile,
+    label: Option<&str>,
+    limit: Option<usize>,
+) -> Result<Vec<Group>> {
+    let names = data.file.names();
+    let file = find(folder, names).ok_or_else(|| missing(folder, names))?;
+    let input = Input::open(&file)?;
+    let name = plain_name(&file);
+    let mut groups = match name.ends_with(".tar") || name.ends_with(".tgz") {
+        true => read_archive(input, limit)?,
+        false => vec![read_lines(input, limit)?],
     };
     groups.sort_by(|one, other| one.name.cmp(&other.name));
     if groups.iter().all(|group| group.records.is_empty()) {
         return Err(Error::data(file, "there is no record in it"));
     }
-    Ok(groups)
-}
-
-fn read_archive(
-    file: &Path,
-    source: Box<dyn BufRead + Send>,
-    unroll: &[String],
-    limit: Option<usize>,
-) -> Result<Vec<Group>> {
-    let mut archive = tar::Archive::new(source);
-    let mut groups = Vec::new();
-    for entry in archive.entries().map_err(Error::io(file))? {
-        let entry = entry.map_err(Error::io(file))?;
-        let inside = entry.path().map_err(Error::io(file))?.into_owned();
-        if inside.extension().is_some_and(|ending| ending == "jsonl") {
-            groups.push(read_lines(&file.join(inside), BufReader::new(entry), unroll, limit)?);
-        }
+    if let (Some(labels), Some(label)) = (&data.labels, label) {
+        add_labels(folder, labels.names(), &mut groups, label, limit)?;
+    }
+    for group in &mut groups {
+        group.unroll(&data.unroll, limit)?;
     }
     Ok(groups)
 }
 
-fn read_lines(path: &Path, source: impl BufRead, unroll: &[String], limit: Option<usize>) -> Result<Group> {
-    let mut records = Vec::new();
-    for (at, line) in source.lines().enumerate() {
-        if limit.is_some_and(|limit| records.len() >= limit) {
-            break;
+fn read_archive(input: Input, limit: Option<usize>) -> Result<Vec<Group>> {
+    let file = input.name().to_path_buf();
+    let failed = fault(&file);
+    let mut archive = tar::Archive::new(input);
+    let mut groups = Vec::new();
+    for entry in archive.entries().map_err(&failed)? {
+        let mut entry = entry.map_err(&failed)?;
+        let inside = entry.path().map_err(&failed)?.into_owned();
+        let name = plain_name(&inside);
+        if ![".jsonl", ".ndjson", ".json"].iter().any(|ending| name.ends_with(ending)) {
+            continue;
         }
-        let line = line.map_err(Error::io(path))?;
+        let path = file.join(inside);
+        let mut bytes = Vec::new();
+        entry.by_ref().take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(&failed)?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(Error::data(
+                path,
+                format!("larger than {LARGEST_FILE} bytes, the most in an archive"),
+            ));
+        }
+        groups.push(read_lines(Input::memory(&path.to_string_lossy(), bytes)?, limit)?);
+    }
+    Ok(groups)
+}
+
+fn read_lines(input: Input, limit: Option<usize>) -> Result<Group> {
+    let path = input.name().to_path_buf();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.split('.').next().unwrap_or_default().to_owned();
+    let mut lines = input.lines(LONGEST_LINE);
+    let mut records = Vec::new();
+    while limit.is_none_or(|limit| records.len() < limit)
+        && let Some(line) = lines.next_line()?
+    {
         if line.trim().is_empty() {
             continue;
         }
-        let value = serde_json::from_str(&line)
-            .map_err(|error| Error::data(path, format!("line {}: {error}", at + 1)))?;
-        let mut unrolled = vec![Record { value, line: at + 1 }];
-        for field in unroll {
-            unrolled = unrolled
-                .into_iter()
-                .map(|record| record.unroll(field))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|reason| Error::data(path, format!("line {}: {reason}", at + 1)))?
-                .concat();
-        }
-        records.extend(unrolled);
+        let value = serde_json::from_str(line).map_err(|error| error.to_string());
+        let value = value.map_err(|error| lines.error(format!("no JSON: {error}")))?;
+        records.push(Record { value, line: lines.number() });
     }
-    records.truncate(limit.unwrap_or(usize::MAX));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.split('.').next().unwrap_or_default().to_owned();
-    Ok(Group { name, path: path.to_path_buf(), records })
+    Ok(Group { name, path, records })
+}
+
+/// Gives every record that lacks the field `label` the one of its line in the file of labels.
+fn add_labels(
+    folder: &Path,
+    names: &[String],
+    groups: &mut [Group],
+    label: &str,
+    limit: Option<usize>,
+) -> Result<()> {
+    let [group] = groups else { return Ok(()) };
+    let Some(unlabelled) = group.records.iter().find(|record| record.value.get(label).is_none()) else {
+        return Ok(());
+    };
+    let Some(file) = find(folder, names) else {
+        let reason = format!("there is no field `{label}`, and no {} in the data folder", names.join(" or "));
+        return Err(unlabelled.error(&group.path, &reason));
+    };
+    let mut lines = Input::open(&file)?.lines(LONGEST_LINE);
+    let mut labels = Vec::new();
+    while let Some(line) = lines.next_line()? {
+        let text = line.trim();
+        if !text.is_empty() {
+            labels.push(text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from));
+        }
+    }
+    let (found, records) = (labels.len(), group.records.len());
+    if found < records || (limit.is_none() && found != records) {
+        let reason = format!("{found} labels for the {records} records of {}", group.path.display());
+        return Err(Error::data(file, reason));
+    }
+    for (record, value) in group.records.iter_mut().zip(labels) {
+        if let Value::Object(fields) = &mut record.value {
+            fields.entry(label).or_insert(value);
+        }
+    }
+    Ok(())
+}
+
+impl Group {
+    /// A record for each item of the lists at `paths`, the first `limit` of them.
+    fn unroll(&mut self, paths: &[String], limit: Option<usize>) -> Result<()> {
+        for field in paths {
+            let mut unrolled = Vec::new();
+            for record in std::mem::take(&mut self.records) {
+                let line = record.line;
+                let items = record.unroll(field);
+                unrolled.extend(
+                    items.map_err(|reason| Error::data(&self.path, format!("line {line}: {reason}")))?,
+                );
+            }
+            self.records = unrolled;
+        }
+        self.records.truncate(limit.unwrap_or(usize::MAX));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -199,15 +269,64 @@ mod tests {
 
     use super::*;
 
+    fn data(toml: &str) -> DataFile {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn numbers(groups: &[Group]) -> Vec<usize> {
+        groups[0].records.iter().map(|record| record.number("x").unwrap()).collect()
+    }
+
     #[test]
-    fn records_come_from_lines_of_json() {
+    fn records_come_from_lines_of_json_compressed_or_not() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.jsonl"), "{\"x\": 1}\n\n{\"x\": 2}\n{\"x\": 3}\n").unwrap();
-        let file = find(folder.path(), "some/where/a.jsonl").unwrap();
-        let all = read(&file, &[], None).unwrap();
+        let data = data("file = \"some/where/a.jsonl\"");
+        let lines = "\u{feff}{\"x\": 1}\n\n{\"x\": 2}\r\n{\"x\": 3}\n";
+        fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+        let all = read(folder.path(), &data, None, None).unwrap();
         assert_eq!(all[0].name, "a");
-        assert_eq!(all[0].records.iter().map(|r| r.number("x").unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(read(&file, &[], Some(2)).unwrap()[0].records.len(), 2);
+        assert_eq!(numbers(&all), [1, 2, 3]);
+        assert_eq!(numbers(&read(folder.path(), &data, None, Some(2)).unwrap()), [1, 2]);
+        fs::remove_file(folder.path().join("a.jsonl")).unwrap();
+        fs::write(folder.path().join("a.jsonl.zst"), zstd::encode_all(lines.as_bytes(), 0).unwrap()).unwrap();
+        assert_eq!(numbers(&read(folder.path(), &data, None, None).unwrap()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn of_several_names_the_first_that_is_there_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = data("file = [\"a.jsonl\", \"b.jsonl\"]");
+        let error = read(folder.path(), &data, None, None).unwrap_err().to_string();
+        assert!(error.contains("no a.jsonl or b.jsonl here"), "{error}");
+        fs::write(folder.path().join("b.jsonl"), "{\"x\": 2}").unwrap();
+        assert_eq!(numbers(&read(folder.path(), &data, None, None).unwrap()), [2]);
+        fs::write(folder.path().join("a.jsonl"), "{\"x\": 1}").unwrap();
+        assert_eq!(numbers(&read(folder.path(), &data, None, None).unwrap()), [1]);
+    }
+
+    #[test]
+    fn labels_in_a_file_of_their_own_become_a_field_of_the_records_that_lack_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = data("file = \"a.jsonl\"\nlabels = \"a-labels.lst\"");
+        let read = |limit| read(folder.path(), &data, Some("label"), limit);
+        let labels = |limit| -> Vec<Value> {
+            let groups = read(limit).unwrap();
+            groups[0].records.iter().map(|record| record.field("label").unwrap().clone()).collect()
+        };
+        fs::write(folder.path().join("a.jsonl"), "{\"x\": 1}\n{\"x\": 2}\n{\"x\": 3}\n").unwrap();
+        let error = read(None).unwrap_err().to_string();
+        assert!(error.contains("a.jsonl: line 1: ") && error.contains("a-labels.lst"), "{error}");
+        fs::write(folder.path().join("a-labels.lst"), "1\r\n0\r\nmaybe\r\n").unwrap();
+        assert_eq!(labels(None), [json!(1), json!(0), json!("maybe")]);
+        assert_eq!(labels(Some(2)), [json!(1), json!(0)]);
+        fs::write(folder.path().join("a-labels.lst"), "1\n0\n").unwrap();
+        assert_eq!(labels(Some(2)), [json!(1), json!(0)]);
+        let error = read(None).unwrap_err().to_string();
+        assert!(error.contains("a-labels.lst: 2 labels for the 3 records of "), "{error}");
+        // Where records have labels, those hold, and no other file is looked at.
+        fs::write(folder.path().join("a.jsonl"), "{\"label\": 7}\n{\"label\": 8}\n").unwrap();
+        fs::remove_file(folder.path().join("a-labels.lst")).unwrap();
+        assert_eq!(labels(None), [json!(7), json!(8)]);
     }
 
     #[test]
@@ -223,10 +342,14 @@ mod tests {
             builder.append_data(&mut header, name, text.as_bytes()).unwrap();
         }
         let bytes = builder.into_inner().unwrap().finish().unwrap();
-        fs::write(folder.path().join("pairs.tar.gz"), bytes).unwrap();
-        let groups = read(&find(folder.path(), "pairs.tar").unwrap(), &[], None).unwrap();
+        let path = folder.path().join("pairs.tar.gz");
+        fs::write(&path, &bytes).unwrap();
+        let read = || read(folder.path(), &data("file = \"pairs.tar\""), None, None);
+        let groups = read().unwrap();
         let found: Vec<(&str, usize)> = groups.iter().map(|g| (g.name.as_str(), g.records.len())).collect();
         assert_eq!(found, [("a", 1), ("b", 2)]);
+        fs::write(&path, &bytes[..bytes.len() - 12]).unwrap();
+        assert!(matches!(read(), Err(Error::Data { path: named, .. }) if named == path));
     }
 
     #[test]
@@ -244,19 +367,19 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_and_a_missing_file_are_named() {
+    fn a_broken_line_is_named_and_an_empty_file_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.jsonl"), "{\"x\": 1}\n{\"x\": \n").unwrap();
-        let error = read(&folder.path().join("a.jsonl"), &[], None).unwrap_err().to_string();
-        assert!(error.contains("a.jsonl: line 2"), "{error}");
-        let error = find(folder.path(), "b.jsonl").unwrap_err().to_string();
-        assert!(error.contains("b.jsonl"), "{error}");
-    }
-
-    #[test]
-    fn an_empty_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a.jsonl"), "\n").unwrap();
-        assert!(matches!(read(&folder.path().join("a.jsonl"), &[], None), Err(Error::Data { .. })));
+        let refused = |bytes: &[u8]| {
+            fs::write(folder.path().join("a.jsonl"), bytes).unwrap();
+            read(folder.path(), &data("file = \"a.jsonl\""), None, None).unwrap_err().to_string()
+        };
+        for (bytes, said) in [
+            (&b"{\"x\": 1}\n{\"x\": \n"[..], "a.jsonl: line 2: no JSON: "),
+            (b"{\"x\": 1}\n{\"x\": \"\xff\"}", "a.jsonl: line 2: not UTF-8 at byte 8 of the line"),
+            (b"\n", "a.jsonl: there is no record in it"),
+        ] {
+            let error = refused(bytes);
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::filter::Filter;
-use super::task_file::{Spelling, Target, TaskFile};
+use super::task_file::{DataFile, Spelling, Target, TaskFile};
 use super::template::Template;
 use crate::error::{Error, Result};
+use crate::file::Input;
+
+/// Maximum number of bytes of a task file.
+const LARGEST_FILE: usize = 1 << 24;
 
 /// What is measured on a task beside accuracy's normalised forms and the shares of the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -34,7 +38,8 @@ pub enum Metric {
 /// |---|---|
 /// | `name` | name of the task |
 /// | `source` | which published prompt it follows |
-/// | `data.file` | file of records inside the data folder: lines of JSON, or a `.tar` archive of such files, which become groups; plain or with `.gz` or `.zst` behind its name |
+/// | `data.file` | file of records inside the data folder: lines of JSON, or a `.tar` archive of such files, which become groups; plain or with `.gz` or `.zst` behind its name. A list of names stands for the first that is there |
+/// | `data.labels` | file with a label a line, for records that lack the field `target.field`; or a list of names |
 /// | `data.unroll` | lists inside a record of which every item becomes a record of its own |
 /// | `prompt` | [`Template`] of what is given |
 /// | `choices` | templates of what may follow it, or |
@@ -52,8 +57,7 @@ pub enum Metric {
 pub struct Task {
     pub(super) name: String,
     pub(super) source: String,
-    pub(super) file: String,
-    pub(super) unroll: Vec<String>,
+    pub(super) data: DataFile,
     pub(super) form: Form,
     pub(super) prompt_filters: Vec<Filter>,
     pub(super) choice_filters: Vec<Filter>,
@@ -81,6 +85,15 @@ pub(super) enum Gold {
     Always(usize),
     Values { field: String, values: Vec<Vec<Spelling>> },
     Among { field: String, list: String },
+}
+
+impl Gold {
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Always(_) => None,
+            Self::Values { field, .. } | Self::Among { field, .. } => Some(field),
+        }
+    }
 }
 
 macro_rules! built_in {
@@ -148,7 +161,7 @@ impl Task {
     /// is missing, unknown or of no use.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::parse(path, &std::fs::read_to_string(path).map_err(Error::io(path))?)
+        Self::parse(path, &Input::open(path)?.text(LARGEST_FILE)?)
     }
 
     /// A task from the text of a file; `path` is what errors call it.
@@ -169,13 +182,13 @@ impl Task {
         let form = form(&file).map_err(|(field, reason)| wrong(field, reason))?;
         let target = gold(file.target.as_ref(), &form).map_err(|(field, reason)| wrong(field, reason))?;
         metrics(&file.metrics, &form, &target).map_err(|reason| wrong("metrics", reason))?;
+        data(&file.data, &target).map_err(|(field, reason)| wrong(field, reason))?;
         Ok(Self {
             prompt_filters: filters("prompt_filters", &file.prompt_filters)?,
             choice_filters: filters("choice_filters", &file.choice_filters)?,
             name: file.name,
             source: file.source,
-            file: file.data.file,
-            unroll: file.data.unroll,
+            data: file.data,
             form,
             delimiter: file.delimiter,
             target,
@@ -199,6 +212,11 @@ impl Task {
     #[must_use]
     pub fn metrics(&self) -> &[Metric] {
         &self.metrics
+    }
+
+    /// The field of a record that says which choice is right.
+    pub(super) fn target_field(&self) -> Option<&str> {
+        self.target.field()
     }
 
     /// Whether there is but one continuation, which greedy decoding gives or not.
@@ -302,6 +320,22 @@ fn gold(target: Option<&Target>, form: &Form) -> Result<Gold, Wrong> {
     }
 }
 
+fn data(data: &DataFile, target: &Gold) -> Result<(), Wrong> {
+    let none = "no name given, expected at least one";
+    if data.file.names().is_empty() {
+        return Err(("data.file", none.into()));
+    }
+    match (&data.labels, target.field()) {
+        (None, _) => Ok(()),
+        (Some(labels), _) if labels.names().is_empty() => Err(("data.labels", none.into())),
+        (Some(_), Some(field)) if !field.contains('.') => Ok(()),
+        (Some(_), Some(field)) => {
+            Err(("data.labels", format!("need a `target.field` that lies in no other, not `{field}`")))
+        }
+        (Some(_), None) => Err(("data.labels", "need a `target.field`, which they stand for".into())),
+    }
+}
+
 fn metrics(metrics: &[Metric], form: &Form, target: &Gold) -> Result<(), String> {
     let single = matches!(form, Form::Continuation { .. });
     let labelled = !single && !matches!(form, Form::Listed { .. }) && !matches!(target, Gold::Always(_));
@@ -368,7 +402,9 @@ mod tests {
             ("metrics = [\"accuracy\"]", "metrics = [\"bleu\"]", "bleu"),
             ("metrics = [\"accuracy\"]", "metrics = [\"perplexity\"]", "`metrics`"),
             ("file = \"toy.jsonl\"", "", "missing field `file`"),
-            ("file = \"toy.jsonl\"", "file = 3", "file"),
+            ("file = \"toy.jsonl\"", "file = 3", "expected a name of a file or a list of such names"),
+            ("file = \"toy.jsonl\"", "file = []", "`data.file`"),
+            ("file = \"toy.jsonl\"", "file = \"toy.jsonl\"\nlabels = []", "`data.labels`"),
             ("field = \"label\"", "", "`target.field`"),
             ("values = [[1], [0]]", "", "`target.values`"),
             ("values = [[1], [0]]", "values = [[1]]", "`target.values`"),

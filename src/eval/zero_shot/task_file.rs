@@ -31,12 +31,31 @@ pub(super) struct TaskFile {
     pub(super) maps: Maps,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where the records stand, and their labels if those stand in a file of their own.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DataFile {
-    pub(super) file: String,
+    pub(super) file: Names,
+    pub(super) labels: Option<Names>,
     #[serde(default)]
     pub(super) unroll: Vec<String>,
+}
+
+/// Names that a file may have, of which the first that is there is read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a name of a file or a list of such names")]
+pub(super) enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Names {
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
 }
 
 /// Which choice is right: always the same, or the one that a field names.

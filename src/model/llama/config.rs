@@ -3,8 +3,8 @@
 use burn::config::Config;
 
 use crate::error::{Error, Result};
-use crate::nn::Layout;
-use crate::topology::init::{TopologyInit, WeightInit};
+use crate::nn::{SparseSettings, forward_settings};
+use crate::topology::init::WeightInit;
 
 /// Configuration of a [`Llama`](super::Llama).
 ///
@@ -16,10 +16,8 @@ use crate::topology::init::{TopologyInit, WeightInit};
 /// | `norm_epsilon` | 1e-5 | positive |
 /// | `tied_head` | false | |
 /// | `density` | 1 | (0, 1] |
-/// | `topology` | receptive field | see [`TopologyInit`] |
 /// | `weights` | normal, 0.02 | see [`WeightInit`] |
-/// | `layout` | `Auto` | see [`Layout`] |
-/// | `seed` | 0 | any |
+/// | `topology`, `layout`, `seed` | those of [`SparseSettings`] | |
 #[derive(Config, Debug, PartialEq)]
 pub struct LlamaConfig {
     /// Size of the vocabulary.
@@ -47,22 +45,15 @@ pub struct LlamaConfig {
     /// Whether the output projection is tied to the embedding.
     #[config(default = false)]
     pub tied_head: bool,
-    /// Links per position of every projection. 1 makes the dense reference.
-    #[config(default = 1.0)]
-    pub density: f64,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights of the projections are drawn. The default is LLaMA's, whatever the density.
-    #[config(default = "WeightInit::Normal { std: 0.02 }")]
-    pub weights: WeightInit,
-    /// How the projections are stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights, dense ones too; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights of the projections, by default dense and drawn as LLaMA's are, whatever the density; the
+    /// seed is that of embedding and head too.
+    #[config(
+        default = "SparseSettings::new().with_density(1.0).with_weights(WeightInit::Normal { std: 0.02 })"
+    )]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(LlamaConfig);
 
 impl LlamaConfig {
     /// Number of key and value heads.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Param;
 use burn::nn::RmsNorm;
 use burn::prelude::*;
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use rand_distr::StandardNormal;
 
 use super::LlamaConfig;
@@ -36,17 +36,13 @@ impl<B: Backend> Parameters<B> for Drawn<'_, B> {
     fn projection(&mut self, path: &str, shape: [usize; 2]) -> Result<SparseLinear<B>> {
         SparseLinearConfig::new(shape[0], shape[1])
             .with_bias(false)
-            .with_density(self.config.density)
-            .with_topology(self.config.topology.clone())
-            .with_weights(self.config.weights)
-            .with_layout(self.config.layout)
-            .with_seed(stream(self.config.seed, path, 0).next_u64())
+            .with_sparse(self.config.sparse.of_layer(path))
             .try_init(self.device)
     }
 
     /// N(0, 0.02²), as LLaMA's embedding and output projection are.
     fn table(&mut self, path: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
-        let mut rng = stream(self.config.seed, path, 0);
+        let mut rng = stream(self.config.sparse.seed, path, 0);
         Ok((0..shape[0] * shape[1]).map(|_| 0.02 * rng.sample::<f32, _>(StandardNormal)).collect())
     }
 

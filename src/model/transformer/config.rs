@@ -5,7 +5,7 @@ use burn::module::Param;
 use burn::nn::activation::ActivationConfig;
 use burn::nn::{Embedding, LayerNormConfig};
 use burn::prelude::*;
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::fused::LayerNorm;
 use crate::nn::dropout::dropout;
 use crate::nn::{
-    Layout, SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention,
-    SparseMultiHeadAttentionConfig,
+    SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig,
+    SparseSettings, forward_settings,
 };
-use crate::topology::init::{TopologyInit, WeightInit};
+use crate::topology::init::WeightInit;
 use crate::topology::{Chain, LayerSettings, stream};
 
 /// Positional embedding.
@@ -90,22 +90,12 @@ pub struct TransformerConfig {
     /// training.
     #[config(default = 0.1)]
     pub label_smoothing: f64,
-    /// Links per position of every sparse layer. 1 makes the dense reference.
-    #[config(default = 0.1)]
-    pub density: f64,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights of sparse layers are drawn.
-    #[config(default = "WeightInit::Swi { gain: 1.0 }")]
-    pub weights: WeightInit,
-    /// How sparse weights are stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights of the sparse layers, by default SWI with gain 1; the seed is that of dense ones too.
+    #[config(default = "SparseSettings::new().with_weights(WeightInit::Swi { gain: 1.0 })")]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(TransformerConfig);
 
 impl TransformerConfig {
     /// Initialises the model.
@@ -228,11 +218,7 @@ impl TransformerConfig {
     fn attention<B: Backend>(&self, path: &str, device: &B::Device) -> Result<SparseMultiHeadAttention<B>> {
         SparseMultiHeadAttentionConfig::new(self.d_model, self.n_heads)
             .with_dropout(self.dropout)
-            .with_density(self.density)
-            .with_topology(self.topology.clone())
-            .with_weights(self.weights)
-            .with_layout(self.layout)
-            .with_seed(stream(self.seed, path, 0).next_u64())
+            .with_sparse(self.sparse.of_layer(path))
             .try_init(device)
     }
 
@@ -240,11 +226,7 @@ impl TransformerConfig {
         SparseFeedForwardConfig::new(self.d_model, self.d_ff)
             .with_dropout(self.dropout)
             .with_activation(self.activation.clone())
-            .with_density(self.density)
-            .with_topology(self.topology.clone())
-            .with_weights(self.weights)
-            .with_layout(self.layout)
-            .with_seed(stream(self.seed, path, 0).next_u64())
+            .with_sparse(self.sparse.of_layer(path))
             .try_init(device)
     }
 
@@ -283,7 +265,7 @@ impl TransformerConfig {
         std: f64,
         device: &B::Device,
     ) -> Param<Tensor<B, 2>> {
-        let mut rng = stream(self.seed, path, 0);
+        let mut rng = stream(self.sparse.seed, path, 0);
         let draw = |_| (std * rng.sample::<f64, _>(StandardNormal)) as f32;
         let values: Vec<f32> = (0..shape[0] * shape[1]).map(draw).collect();
         Param::from_data(TensorData::new(values, shape), device)
@@ -293,7 +275,7 @@ impl TransformerConfig {
     fn generator_weight<B: Backend>(&self, device: &B::Device) -> Param<Tensor<B, 2>> {
         let shape = [self.d_model, self.target_vocabulary];
         let bound = (6.0 / (shape[0] + shape[1]) as f64).sqrt() as f32;
-        let mut rng = stream(self.seed, "generator", 0);
+        let mut rng = stream(self.sparse.seed, "generator", 0);
         let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random_range(-bound..=bound)).collect();
         Param::from_data(TensorData::new(values, shape), device)
     }

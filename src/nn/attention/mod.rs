@@ -8,14 +8,12 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
 use burn::nn::Dropout;
 use burn::prelude::*;
-use rand::Rng;
 
 use super::dropout::dropout;
-use super::{KeyValueCache, Layout, SparseLinear, SparseLinearConfig};
+use super::{KeyValueCache, SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::error::{Error, Result};
 use crate::fused::{attention_by_heads, by_heads, masked_attention};
-use crate::topology::init::{TopologyInit, WeightInit};
-use crate::topology::stream;
+use crate::topology::init::WeightInit;
 
 pub use input::AttentionInput;
 
@@ -24,12 +22,9 @@ pub use input::AttentionInput;
 /// | setting | default | range |
 /// |---|---|---|
 /// | `dropout` | 0.1 | [0, 1) |
-/// | `density` | 0.1 | (0, 1] and at least one link a projection |
 /// | `bias` | true | |
-/// | `topology` | receptive field, r = 0.25 | see [`TopologyInit`] |
 /// | `weights` | SWI, gain 1 | see [`WeightInit`]; no ReLU follows a projection |
-/// | `layout` | `Auto` | see [`Layout`] |
-/// | `seed` | 0 | any; the four projections draw from streams of their own |
+/// | `density`, `topology`, `layout`, `seed` | those of [`SparseSettings`] | |
 #[derive(Config, Debug)]
 pub struct SparseMultiHeadAttentionConfig {
     /// The size of the input and output features.
@@ -39,25 +34,15 @@ pub struct SparseMultiHeadAttentionConfig {
     /// The share of attention weights that training drops.
     #[config(default = 0.1)]
     pub dropout: f64,
-    /// Links per position of every projection.
-    #[config(default = 0.1)]
-    pub density: f64,
     /// Whether the projections add a bias.
     #[config(default = true)]
     pub bias: bool,
-    /// Where the first links are.
-    #[config(default = "TopologyInit::default()")]
-    pub topology: TopologyInit,
-    /// How the first weights are drawn.
-    #[config(default = "WeightInit::Swi { gain: 1.0 }")]
-    pub weights: WeightInit,
-    /// How the weights are stored.
-    #[config(default = "Layout::Auto")]
-    pub layout: Layout,
-    /// Seed of links and weights; the same on every backend.
-    #[config(default = 0)]
-    pub seed: u64,
+    /// Links and first weights of every projection.
+    #[config(default = "SparseSettings::new().with_weights(WeightInit::Swi { gain: 1.0 })")]
+    pub sparse: SparseSettings,
 }
+
+forward_settings!(SparseMultiHeadAttentionConfig);
 
 /// Scaled dot-product attention of several heads between sparse projections ("Attention Is All You Need", §3.2):
 /// `softmax(Q·Kᵀ / √d_head) · V` per head, with `Q`, `K`, `V` the projected inputs, and the heads side by side through
@@ -117,12 +102,8 @@ impl SparseMultiHeadAttentionConfig {
         }
         let projection = |name: &str| {
             SparseLinearConfig::new(self.d_model, self.d_model)
-                .with_density(self.density)
                 .with_bias(self.bias)
-                .with_topology(self.topology.clone())
-                .with_weights(self.weights)
-                .with_layout(self.layout)
-                .with_seed(stream(self.seed, name, 0).next_u64())
+                .with_sparse(self.sparse.of_layer(name))
                 .try_init(device)
         };
         Ok(SparseMultiHeadAttention {

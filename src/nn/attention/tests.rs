@@ -7,6 +7,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Distribution, Tolerance};
 
 use super::*;
+use crate::nn::Layout;
 use crate::nn::SparseWeight;
 
 type A = Autodiff<Flex>;

@@ -15,14 +15,14 @@ use crate::topology::Links;
 /// Samples looked at by [`FeatureCorrelation::from_samples`].
 const MAX_SAMPLES: usize = 10_000;
 
-/// |Pearson correlation| between input features: what correlated sparse topological initialisation (CSTI, I App. B)
+/// |Pearson correlation| between input features: what correlated sparse topological initialisation (CSTI; CHT, ICLR 2024, appendix B)
 /// chooses links by.
 ///
-/// C\[i\]\[j\] = |cov(x_i, x_j)| / (σ_i σ_j), 0 on the diagonal and for features that are constant. A layer m × n with F
-/// features takes the positions (i, a) where C\[i mod F\]\[a mod F\], the matrix tiled to the layer's shape, is largest.
-/// The tiles are copies and C is symmetric, so values tie: all positions above the smallest value taken are links,
-/// those that tie at it are drawn at random, so that no copy of a tile is preferred. More links than positions with
-/// a positive correlation spread uniformly over the rest for the same reason.
+/// C\[i\]\[j\] = |cov(x_i, x_j)| / (σ_i σ_j), 0 on the diagonal and for features that are constant. A layer m × n with
+/// F features takes the positions (i, a) where C\[i mod F\]\[a mod F\], the matrix tiled to the layer's shape, is
+/// largest. The tiles are copies and C is symmetric, so values tie: all positions above the smallest value taken are
+/// links, those that tie at it are drawn at random, so that no copy of a tile is preferred. More links than positions
+/// with a positive correlation spread uniformly over the rest for the same reason.
 ///
 /// The matrix (F² numbers) is shared by clones. Serialised are only the number of features and a checksum, enough
 /// for a run's configuration to say which correlations it used; two correlations are equal if these are. One that

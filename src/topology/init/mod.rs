@@ -21,6 +21,8 @@ pub use distribution::{DensityDistribution, nnz_at};
 pub use receptive_field::Degrees;
 pub use weights::WeightInit;
 
+use std::fmt;
+
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +38,9 @@ pub enum TopologyInit {
     /// ER: positions drawn uniformly without replacement. O(rows · columns).
     ErdosRenyi,
 
-    /// BSW, bipartite small world (I App. M): each node of the larger side links to the K = nnz/larger consecutive
-    /// nodes of the smaller side around its proportional position on a ring, then each link is rewired with
-    /// probability `beta` to a uniformly drawn empty position of its node. O(rows · columns).
+    /// BSW, bipartite small world (CHT, ICLR 2024, appendix M): each node of the larger side links to the K =
+    /// nnz/larger consecutive nodes of the smaller side around its proportional position on a ring, then each link is
+    /// rewired with probability `beta` to a uniformly drawn empty position of its node. O(rows · columns).
     ///
     /// Degrees on the larger side are ⌊K⌋ or ⌈K⌉ whatever `beta`; which nodes get ⌈K⌉ is drawn. `beta` = 0 gives
     /// the ring, `beta` = 1 uniform links under those degrees. Published value: 0.25.
@@ -47,9 +49,9 @@ pub enum TopologyInit {
         beta: f64,
     },
 
-    /// BRF, bipartite receptive field (P eq. 7–8): each node of the smaller side chooses its links on the larger
-    /// side without replacement with p ∝ (1 + d)^(−(1−r)/r), d the ring distance to its proportional position.
-    /// O(rows · columns), in parallel over nodes, same links on any number of threads.
+    /// BRF, bipartite receptive field (arXiv 2501.19107, eq. 7–8): each node of the smaller side chooses its links on
+    /// the larger side without replacement with p ∝ (1 + d)^(−(1−r)/r), d the ring distance to its proportional
+    /// position. O(rows · columns), in parallel over nodes, same links on any number of threads.
     ///
     /// The proportional position is real-valued, so that neighbouring fields meet in shapes such as 512 × 1376.
     ReceptiveField {
@@ -59,11 +61,12 @@ pub enum TopologyInit {
         degrees: Degrees,
     },
 
-    /// BSF, bipartite scale free (I App. M): preferential attachment over the nodes of both sides, links within a
-    /// side rematched across. Degrees are heavy-tailed as far as the layer's capacity lets them. O(rows · columns).
+    /// BSF, bipartite scale free (CHT, ICLR 2024, appendix M): preferential attachment over the nodes of both sides,
+    /// links within a side rematched across. Degrees are heavy-tailed as far as the layer's capacity lets them. O(rows
+    /// · columns).
     ScaleFree,
 
-    /// CSTI (I App. B): the positions whose features correlate most, see [`FeatureCorrelation`].
+    /// CSTI (CHT, ICLR 2024, appendix B): the positions whose features correlate most, see [`FeatureCorrelation`].
     Correlation(FeatureCorrelation),
 }
 
@@ -116,12 +119,34 @@ impl TopologyInit {
         if nnz == capacity {
             return Ok(Links::full(shape));
         }
-        match self {
+        let links = match self {
             Self::ErdosRenyi => erdos_renyi::links(shape, nnz, rng),
             Self::SmallWorld { beta } => small_world::links(*beta, shape, nnz, rng),
             Self::ReceptiveField { r, degrees } => receptive_field::links(*r, *degrees, shape, nnz, rng),
             Self::ScaleFree => scale_free::links(shape, nnz, rng),
             Self::Correlation(correlation) => correlation.links(shape, nnz, rng),
+        };
+        Ok(links?.chosen_by(self))
+    }
+
+    /// Whether both are the same initialiser, whatever its settings.
+    #[must_use]
+    pub fn is_kind_of(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl fmt::Display for TopologyInit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ErdosRenyi => f.write_str("ER"),
+            Self::SmallWorld { beta } => write!(f, "BSW (beta {beta})"),
+            Self::ReceptiveField { r, degrees: Degrees::Fixed } => write!(f, "BRF (r {r}, fixed degrees)"),
+            Self::ReceptiveField { r, degrees: Degrees::Uniform } => {
+                write!(f, "BRF (r {r}, uniform degrees)")
+            }
+            Self::ScaleFree => f.write_str("BSF"),
+            Self::Correlation(correlation) => write!(f, "CSTI ({} features)", correlation.features()),
         }
     }
 }

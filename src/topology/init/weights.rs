@@ -11,8 +11,9 @@ use crate::topology::Links;
 /// How the links' first weights are drawn: normal, mean 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum WeightInit {
-    /// SWI, sparse weight initialisation (I App. E): standard deviation gain / √(density · fan_in), that is, Kaiming's
-    /// with the number of inputs a unit really has. Default, with gain √2, which is the one for ReLU.
+    /// SWI, sparse weight initialisation (CHT, ICLR 2024, appendix E): standard deviation gain / √(density · fan_in),
+    /// that is, Kaiming's with the number of inputs a unit really has. Default, with gain √2, which is the one for
+    /// ReLU.
     Swi {
         /// Positive factor for what the activation takes away.
         gain: f64,

@@ -26,7 +26,8 @@ impl ActiveUnits {
     }
 }
 
-/// Counts the units of `layers` and those of them that are active (I App. G, P App. F).
+/// Counts the units of `layers` and those of them that are active (CHT, ICLR 2024, appendix G, arXiv 2501.19107,
+/// appendix F).
 ///
 /// Every input and every output of a layer is a unit; units that meet in a chain are one, whose sides are those of all
 /// layers that meet there. A unit is active if it has at least one link on each of its sides: a hidden unit of an MLP

@@ -17,7 +17,7 @@ pub enum ChainKind {
     Product,
 }
 
-/// Two layers, or many pairs of them, that percolation looks across (ALGORITHM §6).
+/// Two layers, or many pairs of them, that percolation looks across (docs/algorithm.md, Percolation).
 ///
 /// Layers are named by module path, with wildcards: `*` stands for one segment or a part of one, `**` for any number
 /// of segments. Both patterns have the same wildcards in the same order, and each stands for the same text in

@@ -64,7 +64,7 @@ impl Degrees {
 /// chain to the first and back are repeated until nothing changes. The result does not depend on their order: the
 /// union of two sets of links that satisfy every chain satisfies them too, so there is one largest such set, and it is
 /// what is left. Sides in no chain (a network's inputs, its dense output layer, the residual stream) are never swept.
-/// (I App. G, P App. F)
+/// (CHT, ICLR 2024, appendix G, arXiv 2501.19107, appendix F)
 ///
 /// A layer may lose every link it has, and with it all others of its chain, if nothing leads through: that is
 /// returned as it is and seen in the counts; regrowth up to the layer's target restores them.

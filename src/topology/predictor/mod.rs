@@ -129,8 +129,8 @@ impl LinkPredictor {
     /// Calls `visit(row, scores)` once for every row and returns what it answered, in the order of the rows.
     ///
     /// `scores` has one entry per column, 0 on existing links. Rows are visited in no particular order, by all threads
-    /// of the current rayon pool; a thread holds the scores of at most 256 rows at a time. Scores are equal, bit by bit,
-    /// whatever the number of threads.
+    /// of the current rayon pool; a thread holds the scores of at most 256 rows at a time. Scores are equal, bit by
+    /// bit, whatever the number of threads.
     ///
     /// Cost for `m × n` positions and degrees `d`:
     ///
@@ -138,7 +138,8 @@ impl LinkPredictor {
     /// * path-based: `nnz d²` contiguous additions, at most `m² d` scattered ones; `n²` floats of memory, and `m d²` where
     ///   that is no more than 128 MiB (beyond it this part is computed again for each group of rows).
     ///
-    /// Beyond 8192 columns nothing of size `n²` is stored and the shared neighbours of columns are counted where needed.
+    /// Beyond 8192 columns nothing of size `n²` is stored and the shared neighbours of columns are counted where
+    /// needed.
     pub fn score_rows<T: Send>(self, links: &Links, visit: impl Fn(usize, &[f32]) -> T + Sync) -> Vec<T> {
         if self.is_path_based() {
             rows::map(&PathScorer::new(self, links), visit)
@@ -147,10 +148,11 @@ impl LinkPredictor {
         }
     }
 
-    /// Turns numbers of shared neighbours into what a community node contributes, given its degree: `di*/de*` or `1/de*`,
-    /// its root where paths are counted, 0 where nothing is shared.
+    /// Turns numbers of shared neighbours into what a community node contributes, given its degree: `di*/de*` or
+    /// `1/de*`, its root where paths are counted, 0 where nothing is shared.
     ///
-    /// The external degree is at least 1 for every node that can be on a path; the bound matters on existing links only.
+    /// The external degree is at least 1 for every node that can be on a path; the bound matters on existing links
+    /// only.
     #[inline(always)]
     fn weigh(self, shared: &mut [f32], degrees: impl IntoIterator<Item = f32>) {
         // A factor rather than a case: the loop has to stay free of branches to become vector instructions.

@@ -28,8 +28,8 @@ const STORED_NEIGHBOURHOODS: usize = 1 << 25;
 ///
 /// For a fixed `j` all sums over `b` read the `d × d` matrix `g_V[a,b]`, `a, b ∈ N(j)`: the *neighbourhood* of `j`. Its
 /// rows are contiguous, so that the `N d³` steps of the walk are additions of vectors of `d` floats; one scattered
-/// addition of such a vector per pair `(i, j)` that shares a neighbour ends it. The count of vectors added for a pair is
-/// `UU[i,j]`.
+/// addition of such a vector per pair `(i, j)` that shares a neighbour ends it. The count of vectors added for a pair
+/// is `UU[i,j]`.
 pub(super) struct PathScorer<'a> {
     predictor: LinkPredictor,
     affinity: ColumnAffinity<'a>,

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Links;
 use super::predictor::LinkPredictor;
+use super::scores::{CustomScore, DenseGradient, PositionScore, Wants};
 use crate::error::{Error, Result};
 
-/// What decides where new links grow (ALGORITHM §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What decides where new links grow (docs/algorithm.md, Regrowth).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Regrowth {
     /// The topology: scores of a Cannistraci-Hebb link predictor (CHT, CHTs, CHTss).
@@ -33,19 +34,45 @@ pub enum Regrowth {
         /// Optimizer steps over which gradients are accumulated, at least 1; 1 is the current step alone.
         window: usize,
     },
+    /// A user's own score; see [`Regrowth::by`].
+    Custom {
+        /// Which score.
+        score: CustomScore<dyn PositionScore>,
+        /// The best scores, or a draw in proportion to them.
+        selection: Selection,
+    },
 }
 
 impl Regrowth {
+    /// By a score of a user's own.
+    #[must_use]
+    pub fn by(score: impl PositionScore + 'static, selection: Selection) -> Self {
+        Self::Custom { score: CustomScore::from_positions(score), selection }
+    }
+
+    /// What the rule looks at beside links and weights.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        match self {
+            Self::CannistraciHebb { .. } | Self::Random => Wants::default(),
+            Self::Gradient { window } => {
+                Wants::default().with_dense_gradient(DenseGradient::Sum { window: *window })
+            }
+            Self::Custom { score, .. } => score.wants(),
+        }
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a gradient window of no steps.
-    pub fn check(&self) -> Result<()> {
-        match *self {
-            Self::Gradient { window: 0 } => Err(Error::argument("gradient window", 0, "at least 1 step")),
-            _ => Ok(()),
+    /// [`Error::Argument`] for dense gradients that [`DenseGradient::validate`] refuses, and for a score of a user's
+    /// own of which a saved configuration holds the name alone.
+    pub fn validate(&self) -> Result<()> {
+        if let Self::Custom { score, .. } = self {
+            score.validate()?;
         }
+        self.wants().dense_gradient.map_or(Ok(()), DenseGradient::validate)
     }
 }
 
@@ -56,7 +83,7 @@ pub enum InitialWeight {
     /// Nothing.
     #[default]
     Zero,
-    /// What it had when it was last there, 0 if it never was (P App. J).
+    /// What it had when it was last there, 0 if it never was (arXiv 2501.19107, appendix J).
     Historical,
     /// A draw from the layer's initialiser.
     Drawn,
@@ -75,7 +102,7 @@ fn check_room(links: &Links, k: usize) -> Result<()> {
     Ok(())
 }
 
-/// `k` new links at empty positions, chosen by row-major `scores` (ALGORITHM §4).
+/// `k` new links at empty positions, chosen by row-major `scores` (docs/algorithm.md, Regrowth).
 ///
 /// Soft: a draw without replacement with probability ∝ score, the k largest of `ln(score) + Gumbel`. Hard: the k best,
 /// ties broken at random. In both, if fewer than `k` scores are positive all of those are taken, and the rest is

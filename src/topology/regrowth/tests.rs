@@ -142,9 +142,9 @@ fn a_grower_wants_every_row_exactly_once() {
 
 #[test]
 fn a_gradient_window_of_no_steps_is_refused() {
-    assert!(Regrowth::Gradient { window: 0 }.check().is_err());
-    assert!(Regrowth::Gradient { window: 1 }.check().is_ok());
-    assert!(Regrowth::Random.check().is_ok());
+    assert!(Regrowth::Gradient { window: 0 }.validate().is_err());
+    assert!(Regrowth::Gradient { window: 1 }.validate().is_ok());
+    assert!(Regrowth::Random.validate().is_ok());
 }
 
 #[test]

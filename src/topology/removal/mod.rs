@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Links;
 use super::sampling::{gumbel_top_k, top_k};
+use super::scores::LayerSnapshot;
 use crate::error::{Error, Result};
 
 /// Which links survive an update.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
     /// What a link is worth.
     pub score: RemovalScore,
@@ -32,46 +33,49 @@ pub struct Removal {
 impl Removal {
     /// Keeps the links with the best scores.
     #[must_use]
-    pub fn hard(score: RemovalScore) -> Self {
-        Self { score, selection: Selection::Hard, temperature: TemperatureSchedule::ONE_TO_THREE }
+    pub fn hard(score: impl Into<RemovalScore>) -> Self {
+        Self {
+            score: score.into(),
+            selection: Selection::Hard,
+            temperature: TemperatureSchedule::ONE_TO_THREE,
+        }
     }
 
     /// Draws the links to keep with probability ∝ score^T.
     #[must_use]
-    pub fn soft(score: RemovalScore, temperature: TemperatureSchedule) -> Self {
-        Self { score, selection: Selection::Soft, temperature }
+    pub fn soft(score: impl Into<RemovalScore>, temperature: TemperatureSchedule) -> Self {
+        Self { score: score.into(), selection: Selection::Soft, temperature }
     }
 
     /// Checks every setting.
     ///
     /// # Errors
     ///
-    /// Those of [`RemovalScore::check`] and [`TemperatureSchedule::check`].
-    pub fn check(&self) -> Result<()> {
-        self.score.check().and(self.temperature.check())
+    /// Those of [`RemovalScore::validate`] and [`TemperatureSchedule::validate`].
+    pub fn validate(&self) -> Result<()> {
+        self.score.validate().and(self.temperature.validate())
     }
 
-    /// The `n_keep` links that stay, a subset of `links`.
+    /// The `n_keep` links of `layer` that stay.
     ///
     /// Hard: the best by score, ties broken at random. Soft: a draw without replacement with probability ∝ score^T,
-    /// T at `progress` in [0, 1] (ALGORITHM §3; N §3.2.2); links of score 0 are kept only if all others are, uniformly.
-    /// `weights` and `gradients` hold one value per link, in link order. O(nnz).
+    /// T at `progress` in [0, 1] (docs/algorithm.md, Removal); links of score 0 are kept only if all others are,
+    /// uniformly. O(nnz).
     ///
     /// # Errors
     ///
-    /// Those of [`RemovalScore::scores`] and [`Self::check`]; [`Error::Capacity`] if `n_keep` exceeds the number of
+    /// Those of [`RemovalScore::scores`] and [`Self::validate`]; [`Error::Capacity`] if `n_keep` exceeds the number of
     /// links.
     pub fn keep<R: Rng + ?Sized>(
         &self,
-        links: &Links,
-        weights: &[f32],
-        gradients: Option<&[f32]>,
+        layer: &LayerSnapshot<'_>,
         n_keep: usize,
         progress: f64,
         rng: &mut R,
     ) -> Result<Links> {
-        self.check()?;
-        let scores = self.score.scores(links, weights, gradients)?;
+        self.validate()?;
+        let scores = self.score.scores(layer)?;
+        let links = layer.links();
         if n_keep > links.nnz() {
             return Err(Error::Capacity {
                 layer: format!("{} × {}", links.num_rows(), links.num_columns()),

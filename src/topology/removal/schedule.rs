@@ -29,9 +29,9 @@ pub enum TemperatureSchedule {
 }
 
 impl TemperatureSchedule {
-    /// T from 1 to 3 (δ from 0.5 to 0.75): P's text; the default of MLPs and translation.
+    /// T from 1 to 3 (δ from 0.5 to 0.75): the text of arXiv 2501.19107; the default of MLPs and translation.
     pub const ONE_TO_THREE: Self = Self::LinearInTemperature { start: 1.0, end: 3.0 };
-    /// T from 1 to 9 (δ from 0.5 to 0.9): P's appendix; the default of language models.
+    /// T from 1 to 9 (δ from 0.5 to 0.9): its appendix; the default of language models.
     pub const ONE_TO_NINE: Self = Self::LinearInTemperature { start: 1.0, end: 9.0 };
 
     /// T once `progress`, in [0, 1] and clamped to it, of the topology's evolution has passed.
@@ -55,7 +55,7 @@ impl TemperatureSchedule {
     /// # Errors
     ///
     /// [`Error::Argument`] for a T that is negative or not finite and for a δ outside [0, 1).
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let temperature = |name: &str, value: f64| {
             let fits = value >= 0.0 && value.is_finite();
             fits.then_some(()).ok_or_else(|| Error::argument(name, value, "finite and not negative"))
@@ -99,12 +99,21 @@ impl FractionSchedule {
         }
     }
 
+    /// The same course from another ζ.
+    #[must_use]
+    pub(in crate::topology) fn starting_at(self, fraction: f64) -> Self {
+        match self {
+            Self::Constant(_) => Self::Constant(fraction),
+            Self::Cosine(_) => Self::Cosine(fraction),
+        }
+    }
+
     /// Checks ζ.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] unless ζ is in [0, 1).
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let (Self::Constant(fraction) | Self::Cosine(fraction)) = *self;
         if (0.0..1.0).contains(&fraction) {
             Ok(())

@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::topology::Links;
+use crate::topology::scores::{CustomScore, LayerSnapshot, LinkScore, Wants};
 
-/// How much a link is worth, from its weight (and gradient).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// How much a link is worth, from its weight (and gradient), or by a [`LinkScore`] of a user's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemovalScore {
     /// WM: `|W|`.
     Magnitude,
     /// RI: `|W_ij| / Σ_i' |W_i'j| + |W_ij| / Σ_j' |W_ij'|`, the link's share of what enters its output plus its share
-    /// of what leaves its input (P eq. 1).
+    /// of what leaves its input (arXiv 2501.19107, eq. 1).
     RelativeImportance,
     /// `(|W|/2) / (α + (1−α)·Σ_row) + (|W|/2) / (α + (1−α)·Σ_column)`, with the sums of `|W|` over the link's row and
     /// column: α = 1 is WM, α = 0 half of RI, which ranks as RI does.
     ///
-    /// This is the base of P eq. 2. Its exponent δ/(1−δ) is the temperature of the draw and stands in
+    /// This is the base of arXiv 2501.19107, eq. 2. Its exponent δ/(1−δ) is the temperature of the draw and stands in
     /// [`TemperatureSchedule`](super::TemperatureSchedule); raising the score first would underflow.
     Unified {
         /// α in [0, 1].
@@ -28,54 +29,71 @@ pub enum RemovalScore {
         /// γ ≥ 0.
         gamma: f64,
     },
+    /// A user's own score, made by `RemovalScore::from(score)`.
+    Custom(CustomScore<dyn LinkScore>),
+}
+
+impl<S: LinkScore + 'static> From<S> for RemovalScore {
+    fn from(score: S) -> Self {
+        Self::Custom(CustomScore::from_links(score))
+    }
 }
 
 impl RemovalScore {
-    /// Whether [`Self::scores`] needs the gradients.
+    /// What [`Self::scores`] looks at beside links and weights.
     #[must_use]
-    pub fn needs_gradients(&self) -> bool {
-        matches!(self, Self::MagnitudeAndGradient { .. })
+    pub fn wants(&self) -> Wants {
+        match self {
+            Self::Magnitude | Self::RelativeImportance | Self::Unified { .. } => Wants::default(),
+            Self::MagnitudeAndGradient { .. } => Wants::default().with_link_gradients(),
+            Self::Custom(score) => score.wants(),
+        }
     }
 
     /// Checks the score's own settings.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for α outside [0, 1] or a γ that is negative or not finite.
-    pub fn check(&self) -> Result<()> {
-        match *self {
-            Self::Unified { alpha } if !(0.0..=1.0).contains(&alpha) => {
+    /// [`Error::Argument`] for α outside [0, 1], a γ that is negative or not finite, and a score of a user's own of
+    /// which a saved configuration holds the name alone.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Unified { alpha } if !(0.0..=1.0).contains(alpha) => {
                 Err(Error::argument("alpha", alpha, "from 0 (relative importance) to 1 (magnitude)"))
             }
-            Self::MagnitudeAndGradient { gamma } if !(gamma >= 0.0 && gamma.is_finite()) => {
+            Self::MagnitudeAndGradient { gamma } if !(*gamma >= 0.0 && gamma.is_finite()) => {
                 Err(Error::argument("gamma", gamma, "finite and not negative"))
             }
+            Self::Custom(score) => score.validate(),
             _ => Ok(()),
         }
     }
 
-    /// The score of every link, in link order; none is negative. `weights` and `gradients` hold one value per link.
+    /// The score of every link, in link order; none is negative.
     ///
     /// A row or column whose weights are all zero contributes 0.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if there is not one value per link; [`Error::Argument`] for settings out of range, for
-    /// a weight or gradient that is not finite and for missing gradients.
-    pub fn scores(&self, links: &Links, weights: &[f32], gradients: Option<&[f32]>) -> Result<Vec<f64>> {
-        self.check()?;
-        let magnitudes = magnitudes("weights", links, weights)?;
-        Ok(match *self {
+    /// [`Error::Shape`] if there is not one value per link; [`Error::Argument`] for settings out of range, for a
+    /// weight, gradient or score that is not finite, and for missing gradients.
+    pub fn scores(&self, layer: &LayerSnapshot<'_>) -> Result<Vec<f64>> {
+        self.validate()?;
+        let links = layer.links();
+        let magnitudes = magnitudes("weights", links, layer.weights())?;
+        Ok(match self {
             Self::Magnitude => magnitudes,
             Self::RelativeImportance => normalised(links, &magnitudes, 1.0, 0.0),
-            Self::Unified { alpha } => normalised(links, &magnitudes, 0.5, alpha),
+            Self::Unified { alpha } => normalised(links, &magnitudes, 0.5, *alpha),
             Self::MagnitudeAndGradient { gamma } => {
-                let gradients = gradients.ok_or_else(|| {
-                    Error::argument("gradients", "missing", "one per link, for this removal score")
-                })?;
-                let slopes = self::magnitudes("gradients", links, gradients)?;
-                magnitudes.iter().zip(&slopes).map(|(weight, slope)| weight + gamma * slope).collect()
+                let gradients = self::magnitudes("gradients", links, layer.link_gradients()?)?;
+                magnitudes
+                    .iter()
+                    .zip(&gradients)
+                    .map(|(weight, gradient)| weight + gamma * gradient)
+                    .collect()
             }
+            Self::Custom(score) => score.scores(layer)?,
         })
     }
 }

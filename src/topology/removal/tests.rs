@@ -11,10 +11,15 @@ fn small() -> (Links, Vec<f32>) {
     (Links::try_from_positions([2, 3], vec![0, 2, 3, 4]).unwrap(), vec![1.0, -3.0, 2.0, 0.0])
 }
 
+fn layer<'a>(links: &'a Links, weights: &'a [f32], gradients: Option<&'a [f32]>) -> LayerSnapshot<'a> {
+    LayerSnapshot::new(links, weights).with_link_gradients(gradients)
+}
+
 #[test]
 fn scores_follow_their_formulas() {
     let (links, weights) = small();
-    let scores = |score: RemovalScore| score.scores(&links, &weights, Some(&[1.0, 2.0, -3.0, -4.0])).unwrap();
+    let scores =
+        |score: RemovalScore| score.scores(&layer(&links, &weights, Some(&[1.0, 2.0, -3.0, -4.0]))).unwrap();
     assert_eq!(scores(RemovalScore::Magnitude), [1.0, 3.0, 2.0, 0.0]);
     // Row sums 4, 2; column sums 3, 0, 3.
     assert_eq!(
@@ -31,7 +36,7 @@ fn scores_follow_their_formulas() {
 #[test]
 fn the_unified_score_is_the_magnitude_at_one_and_half_the_relative_importance_at_zero() {
     let (links, weights) = small();
-    let scores = |score: RemovalScore| score.scores(&links, &weights, None).unwrap();
+    let scores = |score: RemovalScore| score.scores(&layer(&links, &weights, None)).unwrap();
     assert_eq!(scores(RemovalScore::Unified { alpha: 1.0 }), scores(RemovalScore::Magnitude));
     let relative = scores(RemovalScore::RelativeImportance);
     for (unified, relative) in scores(RemovalScore::Unified { alpha: 0.0 }).iter().zip(relative) {
@@ -43,16 +48,18 @@ fn the_unified_score_is_the_magnitude_at_one_and_half_the_relative_importance_at
 fn a_row_or_column_of_zeros_scores_zero() {
     let links = Links::full([3, 2]);
     for score in [RemovalScore::RelativeImportance, RemovalScore::Unified { alpha: 0.0 }] {
-        assert_eq!(score.scores(&links, &[0.0; 6], None).unwrap(), [0.0; 6]);
+        assert_eq!(score.scores(&layer(&links, &[0.0; 6], None)).unwrap(), [0.0; 6]);
     }
-    assert!(RemovalScore::RelativeImportance.scores(&Links::empty([3, 2]), &[], None).unwrap().is_empty());
+    assert!(
+        RemovalScore::RelativeImportance.scores(&layer(&Links::empty([3, 2]), &[], None)).unwrap().is_empty()
+    );
 }
 
 #[test]
 fn relative_importance_adds_up_to_the_number_of_rows_and_columns_in_use() {
     let links = Links::full([5, 7]);
     let weights: Vec<f32> = (0..35).map(|i| i as f32 - 11.5).collect();
-    let scores = RemovalScore::RelativeImportance.scores(&links, &weights, None).unwrap();
+    let scores = RemovalScore::RelativeImportance.scores(&layer(&links, &weights, None)).unwrap();
     assert!((scores.iter().sum::<f64>() - 12.0).abs() < 1e-12);
 }
 
@@ -61,12 +68,12 @@ fn values_that_do_not_fit_the_links_are_refused() {
     let (links, weights) = small();
     let mest = RemovalScore::MagnitudeAndGradient { gamma: 0.01 };
     let wm = RemovalScore::Magnitude;
-    assert!(matches!(wm.scores(&links, &weights[..3], None), Err(Error::Shape { .. })));
-    assert!(matches!(mest.scores(&links, &weights, Some(&weights[..3])), Err(Error::Shape { .. })));
-    assert!(matches!(mest.scores(&links, &weights, None), Err(Error::Argument { .. })));
-    let error = wm.scores(&links, &[0.0, 1.0, f32::NAN, 2.0], None).unwrap_err();
+    assert!(matches!(wm.scores(&layer(&links, &weights[..3], None)), Err(Error::Shape { .. })));
+    assert!(matches!(mest.scores(&layer(&links, &weights, Some(&weights[..3]))), Err(Error::Shape { .. })));
+    assert!(matches!(mest.scores(&layer(&links, &weights, None)), Err(Error::Argument { .. })));
+    let error = wm.scores(&layer(&links, &[0.0, 1.0, f32::NAN, 2.0], None)).unwrap_err();
     assert!(error.to_string().contains("weights[2]"), "{error}");
-    let error = mest.scores(&links, &weights, Some(&[0.0, f32::INFINITY, 1.0, 2.0])).unwrap_err();
+    let error = mest.scores(&layer(&links, &weights, Some(&[0.0, f32::INFINITY, 1.0, 2.0]))).unwrap_err();
     assert!(error.to_string().contains("gradients[1]"), "{error}");
 }
 
@@ -80,7 +87,10 @@ fn settings_out_of_range_are_refused() {
         RemovalScore::MagnitudeAndGradient { gamma: -1.0 },
         RemovalScore::MagnitudeAndGradient { gamma: f64::INFINITY },
     ] {
-        assert!(matches!(score.scores(&links, &weights, Some(&weights)), Err(Error::Argument { .. })));
+        assert!(matches!(
+            score.scores(&layer(&links, &weights, Some(&weights))),
+            Err(Error::Argument { .. })
+        ));
     }
     for temperature in [
         TemperatureSchedule::Constant(-1.0),
@@ -90,14 +100,14 @@ fn settings_out_of_range_are_refused() {
         TemperatureSchedule::LinearInDelta { start_delta: 0.5, end_delta: 1.0 },
         TemperatureSchedule::LinearInDelta { start_delta: -0.1, end_delta: 0.5 },
     ] {
-        let refused = Removal::soft(RemovalScore::Magnitude, temperature).check();
+        let refused = Removal::soft(RemovalScore::Magnitude, temperature).validate();
         assert!(matches!(refused, Err(Error::Argument { .. })), "{temperature:?}");
     }
     for fraction in [-0.1, 1.0, f64::NAN] {
-        assert!(FractionSchedule::Constant(fraction).check().is_err());
-        assert!(FractionSchedule::Cosine(fraction).check().is_err());
+        assert!(FractionSchedule::Constant(fraction).validate().is_err());
+        assert!(FractionSchedule::Cosine(fraction).validate().is_err());
     }
-    assert!(FractionSchedule::Cosine(0.0).check().is_ok());
+    assert!(FractionSchedule::Cosine(0.0).validate().is_ok());
 }
 
 #[test]
@@ -145,7 +155,7 @@ fn links_of_weight_zero_go_first_even_in_a_soft_removal() {
     let weights: Vec<f32> = (0..20).map(|link| if link % 3 == 0 { 0.0 } else { 1e-20 }).collect();
     let removal = Removal::soft(RemovalScore::Magnitude, TemperatureSchedule::ONE_TO_NINE);
     for seed in 0..100 {
-        let kept = removal.keep(&links, &weights, None, 13, 1.0, &mut stream(seed, "", 0)).unwrap();
+        let kept = removal.keep(&layer(&links, &weights, None), 13, 1.0, &mut stream(seed, "", 0)).unwrap();
         assert!(kept.positions().all(|position| position % 3 != 0));
         assert_eq!(kept.nnz(), 13);
     }
@@ -165,7 +175,7 @@ fn a_soft_removal_keeps_links_in_proportion_to_the_power_of_their_score() {
             .collect();
         let mut rng = stream(21, "removal", 0);
         assert!(follows(&expected, 60_000, |_| {
-            removal.keep(&links, &weights, None, 3, progress, &mut rng).unwrap().positions().collect()
+            removal.keep(&layer(&links, &weights, None), 3, progress, &mut rng).unwrap().positions().collect()
         }));
     }
 }
@@ -173,8 +183,12 @@ fn a_soft_removal_keeps_links_in_proportion_to_the_power_of_their_score() {
 #[test]
 fn keeping_more_links_than_there_are_is_refused() {
     let (links, weights) = small();
-    let refused =
-        Removal::hard(RemovalScore::Magnitude).keep(&links, &weights, None, 5, 0.0, &mut stream(0, "", 0));
+    let refused = Removal::hard(RemovalScore::Magnitude).keep(
+        &layer(&links, &weights, None),
+        5,
+        0.0,
+        &mut stream(0, "", 0),
+    );
     assert!(matches!(refused, Err(Error::Capacity { requested: 5, .. })));
 }
 
@@ -206,17 +220,17 @@ proptest! {
         let n_keep = (links.nnz() as f64 * share) as usize;
         for score in [RemovalScore::Magnitude, RemovalScore::RelativeImportance] {
             let removal = if soft {
-                Removal::soft(score, TemperatureSchedule::ONE_TO_THREE)
+                Removal::soft(score.clone(), TemperatureSchedule::ONE_TO_THREE)
             } else {
-                Removal::hard(score)
+                Removal::hard(score.clone())
             };
-            let keep = || removal.keep(&links, &weights, None, n_keep, 0.5, &mut stream(seed, "", 0)).unwrap();
+            let keep = || removal.keep(&layer(&links, &weights, None), n_keep, 0.5, &mut stream(seed, "", 0)).unwrap();
             let kept = keep();
             prop_assert_eq!(kept.nnz(), n_keep);
             prop_assert_eq!(kept.difference(&links).nnz(), 0);
             prop_assert_eq!(&kept, &keep());
             if !soft {
-                let scores = score.scores(&links, &weights, None).unwrap();
+                let scores = score.scores(&layer(&links, &weights, None)).unwrap();
                 let (mut worst_kept, mut best_gone) = (f64::INFINITY, f64::NEG_INFINITY);
                 for ((row, column), &score) in links.iter().zip(&scores) {
                     if kept.contains(row, column) {

@@ -2,8 +2,8 @@
 //!
 //! A draw of k of n without replacement with probabilities proportional to weights (the sequential multinomial: draw
 //! one, strike it out, draw from the rest) has the same distribution as the k largest of `ln w + G`, with G an
-//! independent standard Gumbel variable per candidate (N §3.2.2, App. A). So everything here is a top-k, one pass and
-//! one selection instead of k draws.
+//! independent standard Gumbel variable per candidate (CHTs24, CPAL 2026, §3.2.2 and appendix A). So everything here is
+//! a top-k, one pass and one selection instead of k draws.
 //!
 //! Keys are `f64` made from 53-bit uniforms. With the 24 bits of `f32` uniforms the largest Gumbel value would be
 //! `−ln(2⁻²⁴) = 16.6`, which a layer of 2.4 million positions reaches (`ln 2.4e6 = 14.7`): its extremes, the only
@@ -47,10 +47,10 @@ pub fn top_k<K: Copy + Into<f64> + Sync, R: Rng + ?Sized>(keys: &[K], k: usize, 
 /// Draws `k` indices without replacement with probabilities proportional to `exp(temperature · log_weight)`, that
 /// is, to weight^T; ascending.
 ///
-/// `P(first = i) = w_i^T / Σ_j w_j^T`, then the same over what is left (ALGORITHM §3; N App. A), computed as the k
-/// largest of `T·ln w + G`, so that no power underflows. A weight of 0 (log-weight −∞, or NaN) is drawn only when
-/// all others are, uniformly; at T = 0 all positive weights are equally likely. All indices if `k` exceeds their
-/// number. O(n).
+/// `P(first = i) = w_i^T / Σ_j w_j^T`, then the same over what is left (docs/algorithm.md, Removal; CHTs24, CPAL 2026,
+/// appendix A), computed as the k largest of `T·ln w + G`, so that no power underflows. A weight of 0 (log-weight −∞,
+/// or NaN) is drawn only when all others are, uniformly; at T = 0 all positive weights are equally likely. All indices
+/// if `k` exceeds their number. O(n).
 #[must_use]
 pub fn gumbel_top_k<R: Rng + ?Sized>(
     log_weights: &[f64],

@@ -19,6 +19,10 @@ fn two_files_and_a_tsv_plain_or_compressed_give_the_same_pairs() {
         ParallelText::from_tsv(file(&folder, "tsv", joined.as_bytes())),
         ParallelText::from_tsv(file(&folder, "tsv.gz", &gzipped(joined.as_bytes()))),
         ParallelText::from_tsv(file(&folder, "bom.tsv", format!("\u{feff}{joined}").as_bytes())),
+        ParallelText::from_files(
+            file(&folder, "bom.en.gz", &gzipped(format!("\u{feff}{source}").as_bytes())),
+            file(&folder, "members.de", &[gzipped(b"Eine Katze.\n"), gzipped(b"Der Hund.\nJa.\n")].concat()),
+        ),
     ];
     for text in files {
         let text = text.unwrap();
@@ -69,10 +73,16 @@ fn bytes_that_are_no_utf_8_are_named_by_line_and_position() {
     let folder = tempfile::tempdir().unwrap();
     let bad = file(&folder, "latin-1", b"a\nb\nM\xe4dchen\n");
     let (path, reason) = refusal(ParallelText::from_files(&bad, &bad));
-    assert_eq!((path, reason.as_str()), (bad, "line 3: not UTF-8 at byte 2"));
+    assert_eq!(
+        (path, reason.as_str()),
+        (bad, "line 3: not UTF-8 at byte 2 of the line (byte offset 5 of the text): convert it to UTF-8")
+    );
     let bad = file(&folder, "latin-1.tsv.gz", &gzipped(b"girl\tM\xe4dchen\n"));
     let (path, reason) = refusal(ParallelText::from_tsv(&bad));
-    assert_eq!((path, reason.as_str()), (bad, "line 1: not UTF-8 at byte 7"));
+    assert_eq!(
+        (path, reason.as_str()),
+        (bad, "line 1: not UTF-8 at byte 7 of the line (byte offset 6 of the text): convert it to UTF-8")
+    );
 }
 
 #[test]
@@ -91,10 +101,10 @@ fn a_file_without_a_line_is_an_empty_corpus() {
 fn a_tsv_must_have_two_filled_columns_in_every_line() {
     let folder = tempfile::tempdir().unwrap();
     for (bytes, expected) in [
-        ("a\tb\nc\n", "line 2: 1 columns, expected 2"),
-        ("a\tb\tc\n", "line 1: 3 columns, expected 2"),
-        ("a\tb\nc\t \td\n", "line 2: 3 columns, expected 2"),
-        ("a\tb\n\tc\n", "line 2: 1 columns, expected 2"),
+        ("a\tb\nc\n", "line 2: 1 columns, expected 2: a sentence, a tab, its translation"),
+        ("a\tb\tc\n", "line 1: 3 columns, expected 2: a sentence, a tab, its translation"),
+        ("a\tb\nc\t \td\n", "line 2: 3 columns, expected 2: a sentence, a tab, its translation"),
+        ("a\tb\n\tc\n", "line 2: 1 columns, expected 2: a sentence, a tab, its translation"),
         ("a\tb\nc\t\u{a0}\u{2003}x\nd\t.\t", "line 3: 2 columns"),
     ] {
         let text = ParallelText::from_tsv(file(&folder, "bad.tsv", bytes.as_bytes()));
@@ -115,7 +125,7 @@ fn a_line_beyond_a_mebibyte_is_no_sentence() {
     let bad = file(&folder, "bad.gz", &gzipped(format!("a\n{longest}a\n").as_bytes()));
     let (path, reason) = refusal(ParallelText::from_files(&bad, &bad));
     assert_eq!(path, bad);
-    assert!(reason.starts_with("line 2: more than 1048576 bytes"), "{reason}");
+    assert!(reason.starts_with("line 2: longer than 1048576 bytes"), "{reason}");
 }
 
 #[test]
@@ -127,10 +137,20 @@ fn a_missing_a_cut_and_a_damaged_file_are_named() {
     let checksum = flipped.len() - 8;
     flipped[checksum] ^= 1;
     let flipped = file(&folder, "flipped.gz", &flipped);
-    for bad in [folder.path().join("missing"), cut, flipped, folder.path().into()] {
+    let missing = folder.path().join("missing");
+    for text in [ParallelText::from_files(&missing, &missing), ParallelText::from_tsv(&missing)] {
+        let Err(Error::Io { path, .. }) = text else { panic!("{text:?}") };
+        assert_eq!(path, missing);
+    }
+    for (bad, said) in [
+        (cut, "cut off: the gzip stream ends too early"),
+        (flipped, "damaged gzip stream"),
+        (folder.path().into(), "a folder, expected a file"),
+    ] {
         for text in [ParallelText::from_files(&bad, &bad), ParallelText::from_tsv(&bad)] {
-            let Err(Error::Io { path, .. }) = text else { panic!("{text:?}") };
+            let (path, reason) = refusal(text);
             assert_eq!(path, bad);
+            assert!(reason.starts_with(said), "{reason}");
         }
     }
 }

@@ -56,7 +56,7 @@ fn a_written_model_is_read_back_to_the_bit() {
         let folder = folder.path().join("new");
         write_hugging_face(&model, &folder).unwrap();
         let dense = read(&folder).unwrap();
-        assert_eq!(dense.config().density, 1.0);
+        assert_eq!(dense.config().sparse.density, 1.0);
         for (ours, theirs) in model.layers.iter().zip(&dense.layers) {
             let (ours, theirs) = (&ours.feed_forward.down, &theirs.feed_forward.down);
             assert_eq!(ours.dense_weight().into_data(), theirs.dense_weight().into_data());

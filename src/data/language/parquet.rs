@@ -1,0 +1,62 @@
+//! Parquet: a record a document.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use parquet::record::reader::RowIter;
+use parquet::schema::types::Type;
+
+use super::text::{Piece, Pieces};
+use crate::error::{Error, Result};
+
+/// What stands in the column `field` of every record.
+pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
+    let damaged = |error| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
+    let file = File::open(path).map_err(Error::io(path))?;
+    let reader = SerializedFileReader::new(file).map_err(damaged)?;
+    let schema = reader.metadata().file_metadata().schema_descr().root_schema().clone();
+    let columns = schema.get_fields();
+    let Some(column) = columns.iter().find(|column| column.name() == field) else {
+        let names = columns.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
+        return Err(Error::data(path, format!("there is no column `{field}`; there are: {names}")));
+    };
+    if let Some(compression) = unsupported_compression(reader.metadata(), field) {
+        let reason = format!(
+            "column `{field}` is compressed by {compression}, which is not supported; supported: Snappy, gzip, Zstandard \
+             and none"
+        );
+        return Err(Error::data(path, reason));
+    }
+    let projection = Type::group_type_builder(schema.name()).with_fields(vec![column.clone()]).build();
+    let rows = RowIter::from_file_into(Box::new(reader));
+    let rows = projection.and_then(|projection| rows.project(Some(projection))).map_err(damaged)?;
+    let (path, field) = (path.to_path_buf(), field.to_owned());
+    Ok(Box::new(rows.enumerate().map(move |(at, row)| {
+        let refused = |what: String| Error::data(&path, format!("record {}: {what}", at + 1));
+        let row = row.map_err(|error| refused(format!("damaged: {error}")))?;
+        match row.into_columns().pop() {
+            Some((_, Field::Str(text))) => Ok(Piece::document(text)),
+            Some((_, Field::Bytes(bytes))) => match bytes.as_utf8() {
+                Ok(text) => Ok(Piece::document(text.into())),
+                Err(_) => Err(refused(format!("column `{field}` is not UTF-8 text"))),
+            },
+            _ => Err(refused(format!("column `{field}` holds no text"))),
+        }
+    })))
+}
+
+/// The compression of the column, if it is one that is not compiled in.
+fn unsupported_compression(metadata: &ParquetMetaData, field: &str) -> Option<&'static str> {
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let own = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| name == field));
+    own.map(|chunk| chunk.compression()).find_map(|compression| match compression {
+        Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) | Compression::ZSTD(_) => None,
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
+        Compression::LZO => Some("LZO"),
+    })
+}

@@ -1,0 +1,117 @@
+//! Regrowth: scores on the links as they now are, and new links up to the target.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use burn::prelude::*;
+use rand::rngs::StdRng;
+
+use super::layer::{LayerData, LayerView};
+use super::{Passage, TopologyManager};
+use crate::error::Result;
+use crate::topology::apportion::apportion;
+use crate::topology::predictor::{LinkPredictor, Route};
+use crate::topology::regrowth::{Regrowth, grow_at_random, grow_by_gradient, grow_from_scores};
+use crate::topology::sampling::Selection;
+use crate::topology::scores::PositionScores;
+use crate::topology::{Links, stream};
+
+impl TopologyManager {
+    pub(super) fn regrow_links<B: Backend>(
+        &self,
+        index: usize,
+        view: &LayerView<B::Device>,
+        passage: &mut Passage<'_>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let (layer, method) = (&self.layers[index], self.config.composition());
+        let missing = passage.missing();
+        let regrowth = layer.settings.regrowth.as_ref().or(method.regrowth.as_ref());
+        if let (Some(regrowth), false, 1..) = (regrowth, self.is_frozen(index), missing) {
+            let rng = &mut stream(self.config.seed(), &format!("{}:regrowth", layer.path), self.number());
+            let kept = Cow::Borrowed(&passage.kept);
+            let data = match regrowth {
+                Regrowth::Custom { .. } => passage.pruned.cut_down(kept),
+                _ => passage.pruned.of_links(kept),
+            };
+            if let Some(gradient) = &view.dense_gradients {
+                self.check_finite(
+                    "gradient",
+                    &layer.path,
+                    regrowth.wants().dense_gradient.map(|_| &**gradient),
+                )?;
+            }
+            let parts = layer.parts;
+            passage.grown = if parts.is_whole() {
+                self.grow::<B>(index, regrowth, &data, missing, view, rng)?
+            } else {
+                let cut = data.parts(parts, regrowth.wants());
+                let missing = if method.redistribution.is_some() {
+                    let shares: Vec<u64> = cut.iter().map(|part| part.links.nnz() as u64).collect();
+                    let room: Vec<usize> =
+                        cut.iter().map(|part| part.links.capacity() - part.links.nnz()).collect();
+                    apportion(missing, &shares, &room)
+                } else {
+                    let targets = parts.targets(&view.links, passage.target);
+                    let missing =
+                        |(target, part): (usize, &LayerData<'_>)| target.saturating_sub(part.links.nnz());
+                    targets.into_iter().zip(&cut).map(missing).collect()
+                };
+                let grown: Result<Vec<Links>> = cut
+                    .iter()
+                    .zip(missing)
+                    .map(|(part, missing)| self.grow::<B>(index, regrowth, part, missing, view, rng))
+                    .collect();
+                parts.join(&grown?)
+            };
+        }
+        passage.time += start.elapsed();
+        Ok(())
+    }
+
+    /// `missing` new links for a layer or a part of it.
+    fn grow<B: Backend>(
+        &self,
+        index: usize,
+        regrowth: &Regrowth,
+        layer: &LayerData<'_>,
+        missing: usize,
+        view: &LayerView<B::Device>,
+        rng: &mut StdRng,
+    ) -> Result<Links> {
+        let kept = &*layer.links;
+        match regrowth {
+            Regrowth::Random => grow_at_random(kept, missing, rng),
+            Regrowth::Gradient { .. } => {
+                grow_by_gradient(kept, self.snapshot(index, layer).dense_gradient()?, missing, rng)
+            }
+            Regrowth::CannistraciHebb { predictor, selection } => {
+                grow_by_topology::<B>(*predictor, *selection, kept, missing, view, rng)
+            }
+            Regrowth::Custom { score, selection } => match score.scores(&self.snapshot(index, layer))? {
+                PositionScores::Uniform => grow_at_random(kept, missing, rng),
+                PositionScores::Each(scores) => grow_from_scores(kept, &scores, missing, *selection, rng),
+            },
+        }
+    }
+}
+
+/// Regrowth by link prediction, through whichever route to the scores is cheapest.
+fn grow_by_topology<B: Backend>(
+    predictor: LinkPredictor,
+    selection: Selection,
+    kept: &Links,
+    missing: usize,
+    view: &LayerView<B::Device>,
+    rng: &mut StdRng,
+) -> Result<Links> {
+    let on_device = !predictor.is_path_based() && Route::cheapest(kept, view.on_host) == Route::Matrix;
+    let scores = if on_device {
+        let mask = TensorData::new(kept.to_mask(), kept.shape());
+        let scores = predictor.scores(Tensor::<B, 2, Bool>::from_data(mask, &view.device));
+        scores.into_data().convert::<f32>().into_vec().expect("data converted to f32 is f32")
+    } else {
+        predictor.score_links(kept)
+    };
+    grow_from_scores(kept, &scores, missing, selection, rng)
+}
