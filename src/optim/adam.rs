@@ -189,7 +189,8 @@ mod tests {
         let (mut one, mut other) = (model.clone(), model);
         for scale in [1.0, 100.0, 0.01] {
             let gradients = |model: &burn::nn::Linear<B>| {
-                let loss = model.forward(Tensor::ones([2, 7], &device)).powi_scalar(2).sum() * scale;
+                let input = Tensor::<B, 2>::ones([2, 7], &device);
+                let loss = model.forward(input).powi_scalar(2).sum() * scale;
                 GradientsParams::from_grads(loss.backward(), model)
             };
             let (found, expected) = (gradients(&one), gradients(&other));

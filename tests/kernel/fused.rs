@@ -137,7 +137,7 @@ fn gains_and_biases_of_norms_have_their_gradients_where_the_input_has_none() {
 fn a_row_of_zeros_is_left_alone_by_the_norm() {
     let device = Default::default();
     let norm = RmsNorm { gamma: Param::from_tensor(Tensor::<Flex, 1>::ones([4], &device)), epsilon: 1e-5 };
-    assert_eq!(floats(rms_norm(&norm, Tensor::zeros([2, 4], &device))), [0.0; 8]);
+    assert_eq!(floats(rms_norm(&norm, Tensor::<Flex, 2>::zeros([2, 4], &device))), [0.0; 8]);
 }
 
 fn gated<B: AutodiffBackend>(shape: [usize; 3], turned: bool) -> Outcome {
