@@ -179,7 +179,7 @@ impl TopologyManager {
         };
         if !resumed {
             self.check_densities(&states)?;
-            self.check_first_links(layers);
+            self.check_first_links(layers, &states);
         }
         self.wants = self.config.wants(states.iter().map(|layer| &layer.settings))?;
         (self.layers, self.chains) = (states, chains);
@@ -223,7 +223,8 @@ impl TopologyManager {
 
     fn is_due_at(&self, step: usize) -> bool {
         let own_removal = self.layers.iter().any(|layer| layer.settings.removal.is_some());
-        let acts = self.density.is_some() || self.config.composition().removal.is_some() || own_removal;
+        let method = self.config.composition();
+        let acts = self.density.is_some() || method.removal.is_some() || method.percolation || own_removal;
         let regular = step > 0 && step.is_multiple_of(self.config.update_interval());
         let ends = self.density.as_ref().and_then(DensitySchedule::last_change) == Some(step) && step > 0;
         acts && step <= self.config.end_step() && (regular || ends) && !self.is_finished()
