@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::fused::{self, Sums};
 use crate::kernel::{Part, timed};
 use crate::metrics::TokenOutput;
-use crate::nn::dropout::dropped;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
