@@ -96,6 +96,7 @@ struct Settings {
 const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highest: true, digits: 2 }];
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -76,6 +76,7 @@ const SCORES: [Score; 2] = [
 ];
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

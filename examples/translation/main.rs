@@ -87,6 +87,7 @@ const TRANSLATIONS: &str = "translations.txt";
 const SHOWN: usize = 5;
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,13 +7,13 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{TrainOutput, TrainStep};
 
-use super::generator::{Sums, Words};
+use super::generator::Words;
 use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
+use crate::fused::{self, Sums};
 use crate::kernel::{Part, timed};
 use crate::metrics::TokenOutput;
-use crate::nn::dropout::dropped;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
@@ -155,7 +155,7 @@ impl<B: Backend> Transformer<B> {
     ) -> Tensor<B, 3> {
         let vectors = embedding.forward(tokens);
         let scale = (vectors.dims()[2] as f64).sqrt();
-        dropped(&self.dropout, positions.add(vectors * scale, first))
+        fused::dropout(&self.dropout, positions.add(vectors * scale, first))
     }
 
     fn target(&self) -> &Embedding<B> {
@@ -188,20 +188,19 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
         let Words { weight, bias, tied } = self.words();
         let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
         let (known, targets) = (hidden.clone().inner(), targets.inner());
-        let (sums, slopes) =
-            timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
-        let gradients = (hidden * Tensor::from_inner(slopes.hidden)).sum().backward();
+        let (sums, known) = timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
+        let gradients = (hidden * Tensor::from_inner(known.hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (weight, bias) = (self.word_vectors().0, &self.generator.bias);
         if weight.is_require_grad() {
-            let slope = match gradients.remove::<B::InnerBackend, 2>(weight.id) {
-                Some(by_embedding) => by_embedding + slopes.weight,
-                None => slopes.weight,
+            let gradient = match gradients.remove::<B::InnerBackend, 2>(weight.id) {
+                Some(by_embedding) => by_embedding + known.weight,
+                None => known.weight,
             };
-            gradients.register(weight.id, slope);
+            gradients.register(weight.id, gradient);
         }
         if bias.is_require_grad() {
-            gradients.register(bias.id, slopes.bias);
+            gradients.register(bias.id, known.bias);
         }
         let sums = Sums {
             loss: Tensor::from_inner(sums.loss),
