@@ -105,7 +105,7 @@ impl Translation {
     fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
         let stepped = self.optim.try_step(1e-4, model, grads);
-        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{failed}")));
     }
 }
 

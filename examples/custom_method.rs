@@ -164,7 +164,7 @@ fn train(method: Composition, task: &ImageTask, options: &Options) -> Result<Mlp
         for batch in batches.iter() {
             let loss = model.classify(batch).loss;
             let gradients = GradientsParams::from_grads(loss.backward(), &model);
-            model = optim.try_step(options.lr, model, gradients).map_err(|failed| failed.1)?;
+            model = optim.try_step(options.lr, model, gradients)?;
         }
     }
     Ok(model)

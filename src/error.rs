@@ -1,5 +1,6 @@
 //! The one error type. Every variant carries the offending value and where it stood.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
 /// Result with the crate's [`Error`].
@@ -10,10 +11,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A setting outside of its range.
-    #[error("`{name}` is {value}; allowed: {allowed}")]
+    #[error("`{name}`{} is {value}; allowed: {allowed}", place.as_ref().map(|place| format!(" of {place}")).unwrap_or_default())]
     Argument {
         /// Name of the argument or setting.
-        name: String,
+        name: &'static str,
+        /// Whose it is, where there are several: a layer, an item of a list.
+        place: Option<String>,
         /// The value that was given.
         value: String,
         /// What would have been accepted.
@@ -103,7 +106,7 @@ pub enum Error {
     },
 
     /// The operating system refused to read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read or write {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -114,8 +117,29 @@ pub enum Error {
 
 impl Error {
     /// A setting outside of its range.
-    pub fn argument(name: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Self {
-        Self::Argument { name: name.into(), value: value.to_string(), allowed: allowed.into() }
+    pub fn argument(name: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
+        Self::Argument { name, place: None, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// The same error of a setting, which says whose it is.
+    #[must_use]
+    pub fn of(mut self, whose: impl Into<String>) -> Self {
+        if let Self::Argument { place, .. } = &mut self {
+            *place = Some(whose.into());
+        }
+        self
+    }
+
+    /// The error and what caused it, from one to the next, in one line.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut report = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            report += &format!(": {error}");
+            cause = error.source();
+        }
+        report
     }
 
     /// A file whose content is not what it must be.
@@ -127,5 +151,32 @@ impl Error {
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_and_by_its_owner() {
+        let cause = std::io::Error::other("no such thing");
+        let error = Error::io("some/file")(cause);
+        assert_eq!(error.to_string(), "cannot read or write some/file");
+        assert_eq!(error.report(), "cannot read or write some/file: no such thing");
+        let error = Error::argument("limit", 0, "at least 1");
+        assert_eq!(error.report(), "`limit` is 0; allowed: at least 1");
+    }
+
+    #[test]
+    fn an_argument_is_told_by_its_name_whosever_it_is() {
+        let error = Error::argument("parts", 7, "a divisor of its 10 outputs").of("`encoder.query`");
+        assert_eq!(
+            error.to_string(),
+            "`parts` of `encoder.query` is 7; allowed: a divisor of its 10 outputs"
+        );
+        assert!(
+            matches!(error, Error::Argument { name: "parts", place: Some(place), .. } if place == "`encoder.query`")
+        );
     }
 }

@@ -100,7 +100,7 @@ impl<O: CarriesMoments<Flex>> Training<O> {
     pub fn optimize(&mut self, grads: GradientsParams) {
         let model = self.model.take().expect("put back after every step");
         let stepped = self.optim.try_step(LEARNING_RATE, model, grads);
-        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{}", failed.1)));
+        self.model = Some(stepped.unwrap_or_else(|failed| panic!("{failed}")));
     }
 }
 

@@ -45,7 +45,7 @@ impl Comparison {
     pub fn run(&self, example: &str, mut train: impl FnMut(&Job) -> Result<Summary>) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{example}-{}", now())));
         let several = self.methods.len() * self.seeds.len() > 1;
-        self.check(&out, several)?;
+        self.validate(&out, several)?;
         let mut summaries = Vec::new();
         for &method in &self.methods {
             for &seed in &self.seeds {
@@ -60,7 +60,7 @@ impl Comparison {
         Ok(())
     }
 
-    fn check(&self, out: &Path, several: bool) -> Result<()> {
+    fn validate(&self, out: &Path, several: bool) -> Result<()> {
         if self.methods.is_empty() || self.seeds.is_empty() {
             return Err(Error::argument("methods and seeds", "an empty list", "at least one of each"));
         }

@@ -50,8 +50,8 @@ pub enum OptimizerKind {
 
 impl OptimizerKnobs {
     /// Refuses what no optimizer can work with.
-    pub fn check(&self) -> Result<()> {
-        let within = |name: &str, value: f64, allowed: &str, holds: bool| {
+    pub fn validate(&self) -> Result<()> {
+        let within = |name: &'static str, value: f64, allowed: &str, holds: bool| {
             if holds { Ok(()) } else { Err(Error::argument(name, value, allowed)) }
         };
         let share = |value: f64| (0.0..1.0).contains(&value);

@@ -5,7 +5,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::{Adaptor, ItemLazy};
 use burn::train::{InferenceStep, SupervisedTraining, TrainStep};
-use burn_cht::metrics::{TokenFigures, TokenMetric, TokenQuantity};
+use burn_cht::metrics::{TokenStatistics, TokenMetric, TokenQuantity};
 use burn_cht::optim::CarriesMoments;
 use burn_cht::{Error, Result};
 use clap::Args;
@@ -63,8 +63,8 @@ where
     M: TrainStep + AutodiffModule<B> + std::fmt::Display + 'static,
     M::InnerModule: InferenceStep,
     O: CarriesMoments<B::InnerBackend> + 'static,
-    <M::Output as ItemLazy>::ItemSync: Adaptor<TokenFigures>,
-    <<M::InnerModule as InferenceStep>::Output as ItemLazy>::ItemSync: Adaptor<TokenFigures>,
+    <M::Output as ItemLazy>::ItemSync: Adaptor<TokenStatistics>,
+    <<M::InnerModule as InferenceStep>::Output as ItemLazy>::ItemSync: Adaptor<TokenStatistics>,
 {
     let metric = TokenMetric::new;
     let training = training

@@ -148,7 +148,7 @@ pub struct Run<'a> {
 impl TopologyOptions {
     /// The configuration of a manager.
     pub fn config(&self, run: &Run<'_>) -> Result<TopologyConfig> {
-        self.check()?;
+        self.validate()?;
         let preset = Composition::from(run.method);
         let end_step = (run.total_steps as f64 * self.end).round() as usize;
         let mut config = TopologyConfig::new(run.method, run.total_steps)
@@ -208,7 +208,7 @@ impl TopologyOptions {
     }
 
     /// Refuses values out of range, whether the method at hand looks at them or not.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let shares = [
             ("end", self.end, "[0, 1]: a share of the run"),
             ("beta", self.beta, "[0, 1]: a probability"),
@@ -354,7 +354,7 @@ impl From<SelectionKind> for Selection {
     }
 }
 
-fn two(name: &str, values: &[f64]) -> Result<(f64, f64)> {
+fn two(name: &'static str, values: &[f64]) -> Result<(f64, f64)> {
     match values {
         [start, end] => Ok((*start, *end)),
         _ => Err(Error::argument(name, format!("{values:?}"), "two numbers, START,END")),

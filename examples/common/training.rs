@@ -121,7 +121,7 @@ where
     /// but for its field `backend`.
     pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
         let knobs = self.optimizer;
-        knobs.check()?;
+        knobs.validate()?;
         if self.patience == Some(0) {
             return Err(Error::argument("patience", 0, "at least 1"));
         }

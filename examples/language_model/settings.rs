@@ -148,12 +148,8 @@ impl Settings {
         match (self.tokenizer.as_deref(), &self.checkpoint) {
             (None, Some(checkpoint)) if checkpoint.is_dir() => Tokenizer::load(checkpoint).map(Some),
             (None, Some(checkpoint)) => {
-                let name = format!("tokenizer of {}", checkpoint.display());
-                Err(Error::argument(
-                    name,
-                    "not given",
-                    "--tokenizer FILE: a llama2.c model comes without one",
-                ))
+                let allowed = "--tokenizer FILE: a llama2.c model comes without one";
+                Err(Error::argument("tokenizer", "not given", allowed).of(checkpoint.display().to_string()))
             }
             (None | Some("bpe"), _) => Ok(None),
             (Some("bytes"), _) => Tokenizer::bytes().map(Some),

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", error.report());
             ExitCode::FAILURE
         }
     }
@@ -108,7 +108,7 @@ fn run() -> Result<()> {
         return Translator::<backend::Chosen>::open(run, decode)?.lines(file);
     }
     let settings = &arguments.settings;
-    settings.check()?;
+    settings.validate()?;
     let task = match &settings.data {
         Some(folder) => TranslationTask::load(folder, &settings.source, &settings.target)?,
         None => TranslationTask::embedded()?,

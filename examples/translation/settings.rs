@@ -139,9 +139,9 @@ pub enum TyingKind {
 
 impl Settings {
     /// Refuses what is out of its range before anything is read.
-    pub fn check(&self) -> Result<()> {
-        self.topology.check()?;
-        self.optimizer.check()?;
+    pub fn validate(&self) -> Result<()> {
+        self.topology.validate()?;
+        self.optimizer.validate()?;
         self.steps.epochs()?;
         if self.tying == TyingKind::All && self.separate {
             return Err(Error::argument("tying", "all", "none or target with separate vocabularies"));

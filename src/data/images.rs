@@ -78,7 +78,7 @@ impl Images {
         }
         if let Some(at) = labels.iter().position(|&label| usize::from(label) >= num_classes) {
             let allowed = format!("0 to {}", num_classes - 1);
-            return Err(Error::argument(format!("label of image {at}"), labels[at], allowed));
+            return Err(Error::argument("label", labels[at], allowed).of(format!("image {at}")));
         }
         Ok(Self { shape, pixels, labels, num_classes })
     }
@@ -267,7 +267,7 @@ mod tests {
             refusal(shape, 11, &[0, 0], 2),
             "`number of pixels` is 11; allowed: 12: 2 images of 1x2x3"
         );
-        assert_eq!(refusal(shape, 12, &[0, 2], 2), "`label of image 1` is 2; allowed: 0 to 1");
+        assert_eq!(refusal(shape, 12, &[0, 2], 2), "`label` of image 1 is 2; allowed: 0 to 1");
         assert_eq!(refusal(shape, 6, &[0], 257), "`num_classes` is 257; allowed: 1 to 256");
         assert!(refusal(shape, 0, &[], 2).starts_with("`images` is 0 of 1x2x3"));
         assert!(refusal(ImageShape::new(1, 0, 3), 0, &[0], 2).starts_with("`images` is 1 of 1x0x3"));

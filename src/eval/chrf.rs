@@ -72,7 +72,7 @@ impl Chrf {
         hypotheses: &[H],
         references: &[&[R]],
     ) -> Result<ChrfScore> {
-        lines::check(hypotheses, references)?;
+        lines::validate(hypotheses, references)?;
         if self.word_order > LARGEST_WORD_ORDER {
             return Err(Error::argument("word_order", self.word_order, format!("0 to {LARGEST_WORD_ORDER}")));
         }

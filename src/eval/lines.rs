@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// There is at least one hypothesis and one reference stream, and every stream has as many lines.
-pub(super) fn check<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
+pub(super) fn validate<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
     if hypotheses.is_empty() {
         return Err(Error::argument("hypotheses", "0 lines", "at least one line"));
     }
@@ -13,10 +13,11 @@ pub(super) fn check<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {
     for (index, reference) in references.iter().enumerate() {
         if reference.len() != hypotheses.len() {
             return Err(Error::argument(
-                format!("references[{index}]"),
+                "references",
                 format!("{} lines", reference.len()),
                 format!("{}, one for each hypothesis", hypotheses.len()),
-            ));
+            )
+            .of(format!("stream {index}")));
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ pub fn from_dense<B: Backend, M: Module<B>>(module: M, bytes: &[u8], links: Impo
             }
         }
     }
-    Ok(replacements.apply(module))
+    replacements.apply(module)
 }
 
 fn import<B: Backend>(

@@ -127,7 +127,7 @@ pub fn from_sparse<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<
             }
         }
     }
-    Ok(replacements.apply(module))
+    replacements.apply(module)
 }
 
 fn names(path: &str) -> [String; 4] {
@@ -154,19 +154,19 @@ fn check_seal(file: &File<'_>) -> Result<()> {
 fn check_links(file: &File<'_>, path: &str, shape: [usize; 2]) -> Result<()> {
     let [shape_name, crow_name, col_name, values_name] = names(path);
     let found = file.tensor(&shape_name)?;
-    found.check(&shape_name, Dtype::I64, &[2])?;
+    found.validate(&shape_name, Dtype::I64, &[2])?;
     let sides: Vec<i64> = found.elements(i64::from_le_bytes).collect();
     if sides != shape.map(|side| side as i64) {
         return Err(broken_tensor(&shape_name, format!("is {sides:?}, the module has {shape:?}")));
     }
     let [rows, width] = shape;
     let crow = file.tensor(&crow_name)?;
-    crow.check(&crow_name, Dtype::I32, &[rows + 1])?;
+    crow.validate(&crow_name, Dtype::I32, &[rows + 1])?;
     let values = file.tensor(&values_name)?;
     let nnz = values.shape.iter().product();
-    values.check(&values_name, Dtype::F32, &[nnz])?;
+    values.validate(&values_name, Dtype::F32, &[nnz])?;
     let col = file.tensor(&col_name)?;
-    col.check(&col_name, Dtype::I32, &[nnz])?;
+    col.validate(&col_name, Dtype::I32, &[nnz])?;
     if nnz == 0 {
         return Err(broken_tensor(&values_name, "is empty: a weight has at least one link"));
     }

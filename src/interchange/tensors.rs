@@ -166,7 +166,7 @@ impl<'a> Found<'a> {
     }
 
     /// Whether this is a tensor of `dtype` and `shape`.
-    pub(super) fn check(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<()> {
+    pub(super) fn validate(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<()> {
         if self.dtype != dtype {
             return Err(broken_tensor(name, format!("is of type {}, expected {dtype}", self.dtype)));
         }

@@ -83,9 +83,9 @@ impl<B: Backend> Default for Replacements<B> {
 
 impl<B: Backend> Replacements<B> {
     /// `module` with its parameters replaced; shapes have been checked.
-    pub(super) fn apply<M: Module<B>>(self, module: M) -> M {
-        let module = hook::replace(module, self.sparse);
-        module.map(&mut Writer { path: Vec::new(), plain: self.plain })
+    pub(super) fn apply<M: Module<B>>(self, module: M) -> Result<M> {
+        let module = hook::replace(module, self.sparse)?;
+        Ok(module.map(&mut Writer { path: Vec::new(), plain: self.plain }))
     }
 }
 

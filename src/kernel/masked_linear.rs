@@ -1,68 +1,17 @@
 //! A layer whose weight is dense in memory, and zero where it has no link.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::module::linear;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::GradientRequest;
 use super::backend::{Operation, Pass, Shared, apply, primitive};
 use super::cpu::matmul::{Matrix, product, transposed_product};
 use super::cpu::rows::sum_rows;
 use super::profile::Part;
-use crate::topology::Links;
-
-/// Whether backward passes leave a weight's gradient dense, and the last one that they have zeroed off the mask.
-///
-/// The optimizer has to zero what is off the mask before any moment sees it, in a pass over the whole gradient. Zeroed
-/// where it is computed, panel by panel, it is hardly noticed; but a weight may have other gradients, added to this one.
-/// So a gradient counts as zeroed only if it *is* the tensor that the backward pass left here: held by both, it cannot
-/// have been written to since.
-#[derive(Default)]
-pub(crate) struct MaskedGradient {
-    /// A bit for every position of the weight, set where there is a link, each row from a word of its own on. A mask of
-    /// bytes would take longer to read than the zeros to write.
-    links: Option<Vec<u16>>,
-    last: Mutex<Option<Shared>>,
-}
-
-/// Positions of a word.
-const WORD: usize = u16::BITS as usize;
-
-impl MaskedGradient {
-    /// With gradients zeroed off `links`. The default leaves them dense.
-    pub(crate) fn zeroed(links: &Links) -> Self {
-        let [inputs, outputs] = links.shape();
-        let words = outputs.div_ceil(WORD);
-        let mut bits = vec![0; inputs * words];
-        for position in links.positions() {
-            let (row, column) = (position / outputs, position % outputs);
-            bits[row * words + column / WORD] |= 1 << (column % WORD);
-        }
-        Self { links: Some(bits), ..Self::default() }
-    }
-
-    /// Whether backward passes zero the gradient off the links.
-    pub(crate) fn zeroes(&self) -> bool {
-        self.links.is_some()
-    }
-
-    /// Whether `gradient` is zero off the mask already. Lets go of what was kept to tell.
-    pub(crate) fn has_zeroed<B: Backend>(&self, gradient: &Tensor<B, 2>) -> bool {
-        self.lock().take().is_some_and(|last| last.is(gradient))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Shared>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for MaskedGradient {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("MaskedGradient").field("zeroes", &self.zeroes()).finish_non_exhaustive()
-    }
-}
+use super::request::WORD;
 
 /// `input · weight + bias` for `input` `[batch, inputs]`, `weight` `[inputs, outputs]` and `bias` `[outputs]`.
 ///
@@ -72,14 +21,14 @@ pub(crate) fn masked_linear<B: Backend>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
-    gradient: &Arc<MaskedGradient>,
+    request: &Arc<GradientRequest>,
 ) -> Tensor<B, 2> {
     let ([batch, width], [inputs, outputs]) = (input.dims(), weight.dims());
     let output = if batch * inputs * outputs == 0 {
         None
     } else {
         assert_eq!(width, inputs, "the layer has {inputs} inputs");
-        let operation = MaskedLinear { inputs, outputs, gradient: Arc::clone(gradient) };
+        let operation = MaskedLinear { inputs, outputs, request: Arc::clone(request) };
         let operands = [primitive(&input), primitive(&weight)];
         match &bias {
             None => apply::<B, _, 2, 2>(operation, operands),
@@ -97,7 +46,7 @@ pub(crate) fn masked_linear<B: Backend>(
 struct MaskedLinear {
     inputs: usize,
     outputs: usize,
-    gradient: Arc<MaskedGradient>,
+    request: Arc<GradientRequest>,
 }
 
 impl MaskedLinear {
@@ -117,7 +66,7 @@ impl MaskedLinear {
         let Self { inputs, outputs, .. } = *self;
         let (arch, words) = (Arch::new(), outputs.div_ceil(WORD));
         transposed_product(input, output_gradient, [inputs, outputs], |first, panel| {
-            if let Some(links) = &self.gradient.links {
+            if let Some(links) = self.request.link_bits() {
                 let links = &links[first * words..][..panel.len() / outputs * words];
                 arch.dispatch(Zero { panel, links, outputs });
             }
@@ -194,8 +143,8 @@ impl Operation<2> for MaskedLinear {
     }
 
     fn sees_gradient(&self, input: usize, gradient: Shared) {
-        if input == 1 && self.gradient.zeroes() {
-            *self.gradient.lock() = Some(gradient);
+        if input == 1 {
+            self.request.leave_zeroed(gradient);
         }
     }
 }
@@ -239,7 +188,7 @@ mod tests {
 
     use super::*;
     use crate::topology::init::TopologyInit;
-    use crate::topology::stream;
+    use crate::topology::{Links, stream};
 
     type A = Autodiff<Flex>;
 
@@ -253,6 +202,10 @@ mod tests {
         [40, 300, 1000],
         [33, 7, 140_000],
     ];
+
+    fn dense() -> Arc<GradientRequest> {
+        Arc::new(GradientRequest::dense())
+    }
 
     fn close(found: TensorData, expected: TensorData) {
         let tolerance = Tolerance::default().set_relative(1e-4).set_absolute(1e-4);
@@ -274,7 +227,7 @@ mod tests {
             let (input, weight) = (random([batch, inputs]), random([inputs, outputs]));
             let factors = random([batch, outputs]).detach();
             for bias in [Some(random([outputs])), None] {
-                let found = masked_linear(input.clone(), weight.clone(), bias.clone(), &Arc::default());
+                let found = masked_linear(input.clone(), weight.clone(), bias.clone(), &dense());
                 let expected = linear(input.clone(), weight.clone(), bias.clone());
                 close(found.clone().into_data(), expected.clone().into_data());
                 let [found, expected] =
@@ -299,12 +252,12 @@ mod tests {
             let (input, weight) = (random([batch, inputs]), random([inputs, outputs]));
             let links = half([inputs, outputs]);
             let [dense, zeroed] =
-                [MaskedGradient::default(), MaskedGradient::zeroed(&links)].map(|gradient| {
-                    let gradient = Arc::new(gradient);
-                    let output = masked_linear(input.clone(), weight.clone(), None, &gradient);
+                [GradientRequest::dense(), GradientRequest::zeroed_off(&links)].map(|request| {
+                    let request = Arc::new(request);
+                    let output = masked_linear(input.clone(), weight.clone(), None, &request);
                     let found = weight.grad(&output.powi_scalar(2).sum().backward()).unwrap();
-                    assert_eq!(gradient.has_zeroed(&found), gradient.zeroes());
-                    assert!(!gradient.has_zeroed(&found), "nothing is kept once it has been asked for");
+                    assert_eq!(request.is_zeroed(&found), !request.wants_dense());
+                    assert!(!request.is_zeroed(&found), "nothing is kept once it has been asked for");
                     found.into_data().into_vec::<f32>().unwrap()
                 });
             let is_link = links.to_mask();
@@ -318,10 +271,11 @@ mod tests {
     fn every_instruction_set_zeroes_the_same_positions() {
         for [_, inputs, outputs] in SHAPES {
             let links = half([inputs, outputs]);
-            let (words, is_link) = (MaskedGradient::zeroed(&links).links.unwrap(), links.to_mask());
+            let (request, is_link) = (GradientRequest::zeroed_off(&links), links.to_mask());
+            let words = request.link_bits().unwrap();
             for level in crate::kernel::levels() {
                 let mut panel = vec![f32::NAN; inputs * outputs];
-                level.dispatch(Zero { panel: &mut panel, links: &words, outputs });
+                level.dispatch(Zero { panel: &mut panel, links: words, outputs });
                 let kept = panel.iter().map(|value| value.is_nan());
                 assert!(kept.eq(is_link.iter().copied()), "{level:?} {inputs} × {outputs}");
             }
@@ -331,23 +285,23 @@ mod tests {
     #[test]
     fn a_gradient_that_something_was_added_to_does_not_count_as_zeroed() {
         let (input, weight) = (random([4, 20]), random([20, 30]));
-        let gradient = Arc::new(MaskedGradient::zeroed(&half([20, 30])));
-        let output = || masked_linear(input.clone(), weight.clone(), None, &gradient).sum();
+        let request = Arc::new(GradientRequest::zeroed_off(&half([20, 30])));
+        let output = || masked_linear(input.clone(), weight.clone(), None, &request).sum();
         let found = weight.grad(&(output() + weight.clone().sum()).backward()).unwrap();
-        assert!(!gradient.has_zeroed(&found));
+        assert!(!request.is_zeroed(&found));
         let found = weight.grad(&(weight.clone().sum() + output()).backward()).unwrap();
-        assert!(!gradient.has_zeroed(&found));
+        assert!(!request.is_zeroed(&found));
         let found = weight.grad(&output().backward()).unwrap();
-        assert!(gradient.has_zeroed(&found));
+        assert!(request.is_zeroed(&found));
     }
 
     #[test]
     fn what_lies_out_of_order_in_memory_is_put_in_order_and_an_empty_batch_is_burns() {
         let input = random([6, 40]).transpose();
         let weight = random([3, 6]).transpose();
-        let found = masked_linear(input.clone(), weight.clone(), None, &Arc::default());
+        let found = masked_linear(input.clone(), weight.clone(), None, &dense());
         close(found.into_data(), input.matmul(weight.clone()).into_data());
         let empty = Tensor::<Flex, 2>::zeros([0, 6], &Default::default());
-        assert_eq!(masked_linear(empty, weight.inner(), None, &Arc::default()).dims(), [0, 3]);
+        assert_eq!(masked_linear(empty, weight.inner(), None, &dense()).dims(), [0, 3]);
     }
 }

@@ -20,12 +20,12 @@
 mod allocator;
 pub(crate) mod backend;
 pub(crate) mod cpu;
-mod dense_gradient;
 mod index;
 mod masked_linear;
 #[cfg(feature = "text")]
 pub(crate) mod mmap;
 mod profile;
+mod request;
 mod sparse_linear;
 mod zeroed;
 
@@ -33,11 +33,11 @@ pub use allocator::keep_freed_memory;
 pub use backend::has_kernel;
 pub(crate) use backend::is_on_host;
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
-pub use dense_gradient::DenseGradientSlot;
 pub use index::Index;
-pub(crate) use masked_linear::{MaskedGradient, masked_linear};
+pub(crate) use masked_linear::masked_linear;
 pub(crate) use profile::timed;
 pub use profile::{Part, time_spent};
+pub use request::GradientRequest;
 pub use sparse_linear::{dense_linear, dense_weight, sparse_linear, sparse_linear_relu};
 pub(crate) use zeroed::zeroed;
 

@@ -10,7 +10,7 @@ use super::backend::{Operation, Pass, apply, primitive};
 use super::cpu::matmul::{Matrix, product};
 use super::cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 use super::profile::Part;
-use super::{DenseGradientSlot, Index};
+use super::{GradientRequest, Index};
 
 /// `y = x · W (+ bias)`, where `W` `[d_input, d_output]` is 0 apart from its links, the values of which are `values`.
 ///
@@ -18,8 +18,7 @@ use super::{DenseGradientSlot, Index};
 /// to the links: O(batch · (nnz + d_input + d_output)). Every other backend builds the dense weight from the values for
 /// each call ([`dense_linear`]): correct and differentiable, no faster than a dense layer.
 ///
-/// `slot`, if armed when the backward pass comes by, receives the dense weight gradient as well; see
-/// [`DenseGradientSlot`] for when it stays empty.
+/// The backward pass leaves the dense weight gradient in `request` as well, if that is wanted; see [`GradientRequest`].
 ///
 /// # Shapes
 ///
@@ -33,9 +32,9 @@ pub fn sparse_linear<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
 ) -> Tensor<B, 2> {
-    linear_with(x, values, bias, index, slot, false)
+    linear_with(x, values, bias, index, request, false)
 }
 
 /// `relu(x · W (+ bias))`: the value and gradient of [`sparse_linear`] with Burn's `relu` behind it, in the same pass
@@ -53,9 +52,9 @@ pub fn sparse_linear_relu<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
 ) -> Tensor<B, 2> {
-    linear_with(x, values, bias, index, slot, true)
+    linear_with(x, values, bias, index, request, true)
 }
 
 fn linear_with<B: Backend>(
@@ -63,7 +62,7 @@ fn linear_with<B: Backend>(
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
     index: &Arc<Index>,
-    slot: Option<&Arc<DenseGradientSlot>>,
+    request: Option<&Arc<GradientRequest>>,
     rectified: bool,
 ) -> Tensor<B, 2> {
     let [inputs, outputs] = index.shape();
@@ -73,7 +72,7 @@ fn linear_with<B: Backend>(
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "sparse_linear: one bias an output");
     }
-    let operation = SparseLinear { index: index.clone(), slot: slot.cloned(), batch, relu: rectified };
+    let operation = SparseLinear { index: index.clone(), request: request.cloned(), batch, relu: rectified };
     let operands = [primitive(&x), primitive(&values)];
     let y = match &bias {
         None => apply::<B, _, 2, 2>(operation, operands),
@@ -119,7 +118,7 @@ pub fn dense_weight<B: Backend>(values: Tensor<B, 1>, index: &Index) -> Tensor<B
 #[derive(Debug, Clone)]
 struct SparseLinear {
     index: Arc<Index>,
-    slot: Option<Arc<DenseGradientSlot>>,
+    request: Option<Arc<GradientRequest>>,
     batch: usize,
     relu: bool,
 }
@@ -140,7 +139,8 @@ impl SparseLinear {
         let [inputs, outputs] = self.index.shape();
         let batch = self.batch;
         let relu_output = self.relu.then_some(output);
-        if let Some(slot) = self.slot.as_ref().filter(|slot| wanted.values && slot.is_armed()) {
+        if let Some(request) = self.request.as_ref().filter(|request| wanted.values && request.wants_dense())
+        {
             let gated: Vec<f32>;
             let output_gradient = match relu_output {
                 None => output_gradient,
@@ -156,7 +156,7 @@ impl SparseLinear {
                 let input = Matrix::new(input, 0, [batch, inputs], inputs).transposed();
                 product(input, Matrix::new(output_gradient, 0, [batch, outputs], outputs), None)
             };
-            slot.add(TensorData::new(dense, [inputs, outputs]));
+            request.leave_dense(TensorData::new(dense, [inputs, outputs]));
         }
         let index = &self.index;
         Kernel::new().backward(Backward { index, batch, input, values, relu_output, output_gradient, wanted })

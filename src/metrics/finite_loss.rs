@@ -49,7 +49,7 @@ impl<M: Metric + Numeric> Metric for FiniteLossMetric<M> {
         let value = self.loss.value().current();
         if counts && !value.is_finite() && !self.interrupter.should_stop() {
             let error = Error::NotFinite { what: "the training loss".into(), step: self.step, value };
-            self.interrupter.stop(Some(&error.to_string()));
+            self.interrupter.stop(Some(&error.report()));
         }
         entry
     }
@@ -74,7 +74,7 @@ mod tests {
     use burn::data::dataloader::Progress;
 
     use super::*;
-    use crate::metrics::{TokenFigures, TokenMetric, TokenQuantity};
+    use crate::metrics::{TokenStatistics, TokenMetric, TokenQuantity};
 
     #[test]
     fn a_loss_that_is_not_finite_stops_the_run_and_a_step_without_tokens_does_not() {
@@ -87,12 +87,12 @@ mod tests {
         let interrupter = Interrupter::new();
         let loss = TokenMetric::new(TokenQuantity::Loss);
         let mut metric = FiniteLossMetric::new(loss, interrupter.clone(), 0);
-        let figures = |loss, tokens| TokenFigures { loss, nll: loss, tokens, words: 0, correct: None };
-        metric.update(&figures(2.0, 3), &metadata);
-        metric.update(&figures(0.0, 0), &metadata);
+        let statistics = |loss, tokens| TokenStatistics { loss, nll: loss, tokens, words: 0, correct: None };
+        metric.update(&statistics(2.0, 3), &metadata);
+        metric.update(&statistics(0.0, 0), &metadata);
         assert!(!interrupter.should_stop());
         assert_eq!(metric.running_value().current(), 2.0);
-        metric.update(&figures(f64::NAN, 3), &metadata);
+        metric.update(&statistics(f64::NAN, 3), &metadata);
         assert!(interrupter.get_message().unwrap().contains("step 3"));
     }
 }

@@ -8,5 +8,5 @@ mod topology;
 
 pub use finite_loss::FiniteLossMetric;
 pub use token::{TokenMetric, TokenQuantity};
-pub use token_output::{TokenFigures, TokenOutput};
+pub use token_output::{TokenOutput, TokenStatistics};
 pub use topology::{TopologyMetric, TopologyQuantity};

@@ -8,7 +8,7 @@ use burn::train::metric::{
     SerializedEntry, format_float,
 };
 
-use super::token_output::TokenFigures;
+use super::token_output::TokenStatistics;
 
 /// What a [`TokenMetric`] measures, over the tokens of a step and of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,23 +91,23 @@ impl TokenMetric {
         Self { name, quantity, epoch: Sums::default(), step: Sums::default(), started: None }
     }
 
-    fn take_in(&mut self, figures: &TokenFigures, seconds: f64) {
+    fn take_in(&mut self, statistics: &TokenStatistics, seconds: f64) {
         let timed = self.quantity != TokenQuantity::Throughput || self.started.is_some();
-        let tokens = if timed { figures.tokens } else { 0 };
+        let tokens = if timed { statistics.tokens } else { 0 };
         self.step = Sums {
-            loss: figures.loss * figures.tokens as f64,
-            nll: figures.nll * figures.tokens as f64,
+            loss: statistics.loss * statistics.tokens as f64,
+            nll: statistics.nll * statistics.tokens as f64,
             tokens,
-            words: figures.words,
-            correct: figures.correct,
+            words: statistics.words,
+            correct: statistics.correct,
             seconds: seconds - self.epoch.seconds,
         };
         let epoch = &mut self.epoch;
         epoch.loss += self.step.loss;
         epoch.nll += self.step.nll;
         epoch.tokens += tokens;
-        epoch.words += figures.words;
-        epoch.correct = match (epoch.correct, figures.correct) {
+        epoch.words += statistics.words;
+        epoch.correct = match (epoch.correct, statistics.correct) {
             (Some(sum), Some(correct)) => Some(sum + correct),
             (sum, correct) => sum.or(correct),
         };
@@ -135,7 +135,7 @@ impl TokenMetric {
 }
 
 impl Metric for TokenMetric {
-    type Input = TokenFigures;
+    type Input = TokenStatistics;
 
     fn name(&self) -> MetricName {
         Arc::clone(&self.name)
@@ -146,9 +146,9 @@ impl Metric for TokenMetric {
         NumericAttributes { unit, higher_is_better: self.quantity.higher_is_better() }.into()
     }
 
-    fn update(&mut self, figures: &TokenFigures, _metadata: &MetricMetadata) -> SerializedEntry {
+    fn update(&mut self, statistics: &TokenStatistics, _metadata: &MetricMetadata) -> SerializedEntry {
         let seconds = self.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        self.take_in(figures, seconds);
+        self.take_in(statistics, seconds);
         self.started.get_or_insert_with(Instant::now);
         let unit = self.quantity.unit().map_or(String::new(), |unit| format!(" {unit}"));
         let words = |sums| {
@@ -183,16 +183,16 @@ mod tests {
     use super::*;
 
     /// Three batches of different sizes, with smoothed labels.
-    const BATCHES: [TokenFigures; 3] = [
-        TokenFigures { loss: 3.0, nll: 2.0, tokens: 1, words: 1, correct: Some(1) },
-        TokenFigures { loss: 2.0, nll: 1.0, tokens: 6, words: 4, correct: Some(3) },
-        TokenFigures { loss: 5.0, nll: 4.0, tokens: 3, words: 1, correct: Some(0) },
+    const BATCHES: [TokenStatistics; 3] = [
+        TokenStatistics { loss: 3.0, nll: 2.0, tokens: 1, words: 1, correct: Some(1) },
+        TokenStatistics { loss: 2.0, nll: 1.0, tokens: 6, words: 4, correct: Some(3) },
+        TokenStatistics { loss: 5.0, nll: 4.0, tokens: 3, words: 1, correct: Some(0) },
     ];
 
     fn over_an_epoch(quantity: TokenQuantity) -> (f64, f64) {
         let mut metric = TokenMetric::new(quantity);
-        for (second, figures) in BATCHES.iter().enumerate() {
-            metric.take_in(figures, second as f64);
+        for (second, statistics) in BATCHES.iter().enumerate() {
+            metric.take_in(statistics, second as f64);
             metric.started.get_or_insert_with(Instant::now);
         }
         (metric.running_value().current(), metric.value().current())
@@ -214,16 +214,16 @@ mod tests {
 
     #[test]
     fn what_nobody_counted_is_not_a_number_and_a_new_epoch_starts_from_nothing() {
-        let figures = TokenFigures { loss: 1.0, nll: 1.0, tokens: 5, words: 0, correct: None };
+        let statistics = TokenStatistics { loss: 1.0, nll: 1.0, tokens: 5, words: 0, correct: None };
         for quantity in [TokenQuantity::WordPerplexity, TokenQuantity::Accuracy] {
             let mut metric = TokenMetric::new(quantity);
-            metric.take_in(&figures, 0.0);
+            metric.take_in(&statistics, 0.0);
             assert!(metric.running_value().current().is_nan(), "{quantity:?}");
         }
         let mut metric = TokenMetric::new(TokenQuantity::Loss);
         metric.take_in(&BATCHES[2], 0.0);
         metric.clear();
-        metric.take_in(&figures, 0.0);
+        metric.take_in(&statistics, 0.0);
         assert_eq!(metric.running_value().current(), 1.0);
     }
 }

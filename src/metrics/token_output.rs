@@ -117,7 +117,7 @@ impl<B: Backend> StepOutput for TokenOutput<B> {
 
 /// A [`TokenOutput`] read back from the device: the input of the token metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TokenFigures {
+pub struct TokenStatistics {
     /// The training loss: mean per predicted token, in nats.
     pub loss: f64,
     /// Mean negative log-likelihood of the targets.
@@ -131,9 +131,9 @@ pub struct TokenFigures {
 }
 
 impl<B: Backend> ItemLazy for TokenOutput<B> {
-    type ItemSync = TokenFigures;
+    type ItemSync = TokenStatistics;
 
-    fn sync(self) -> TokenFigures {
+    fn sync(self) -> TokenStatistics {
         let (smoothed, counted) = (self.nll.is_some(), self.correct.is_some());
         let mut transaction = Transaction::default().register(self.loss);
         if let Some(nll) = self.nll {
@@ -147,11 +147,11 @@ impl<B: Backend> ItemLazy for TokenOutput<B> {
         let loss = numbers.next().unwrap_or(f64::NAN);
         let nll = if smoothed { numbers.next().unwrap_or(f64::NAN) } else { loss };
         let correct = numbers.next().filter(|_| counted).map(|count| count as usize);
-        TokenFigures { loss, nll, tokens: self.tokens, words: self.words, correct }
+        TokenStatistics { loss, nll, tokens: self.tokens, words: self.words, correct }
     }
 }
 
-impl ItemLazy for TokenFigures {
+impl ItemLazy for TokenStatistics {
     type ItemSync = Self;
 
     fn sync(self) -> Self {
@@ -159,8 +159,8 @@ impl ItemLazy for TokenFigures {
     }
 }
 
-impl Adaptor<TokenFigures> for TokenFigures {
-    fn adapt(&self) -> TokenFigures {
+impl Adaptor<TokenStatistics> for TokenStatistics {
+    fn adapt(&self) -> TokenStatistics {
         *self
     }
 }

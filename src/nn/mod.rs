@@ -19,5 +19,4 @@ pub use feed_forward::{SparseFeedForward, SparseFeedForwardConfig};
 pub use linear::{SparseLinear, SparseLinearConfig};
 pub use settings::SparseSettings;
 pub(crate) use settings::forward_settings;
-pub(crate) use weight::Transport;
 pub use weight::{Layout, SparseWeight, SparseWeightRecord};

@@ -12,6 +12,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::{TrainOutput, TrainStep};
 
 use crate::error::{Error, Result};
+use crate::nn::{SparseWeight, hook};
 
 /// The output of a training step whose loss is a mean, so that those of several batches can be put together.
 pub trait StepOutput: Sized {
@@ -32,7 +33,7 @@ pub trait StepOutput: Sized {
 ///
 /// In every other respect this is the model that it holds: the same module paths, parameters and record, so that
 /// checkpoints are exchangeable, and the same model for validation. One batch a step costs nothing and changes no bit.
-/// The dense gradients that compressed layers leave for regrowth by gradient are summed over the batches unweighted.
+/// The dense gradients that compressed layers leave for regrowth by gradient are weighted alike.
 pub struct Accumulating<B, M> {
     model: M,
     backend: PhantomData<fn() -> B>,
@@ -64,28 +65,82 @@ where
     /// On an empty list of batches, which [`Groups`] never makes.
     fn step(&self, batches: Self::Input) -> TrainOutput<Self::Output> {
         let mut outputs: Vec<M::Output> = Vec::with_capacity(batches.len());
-        let mut sum = GradientsParams::new();
+        let mut sum = Sum::<B>::new(&self.model, batches.len());
         for batch in batches {
             let TrainOutput { grads, item } = self.model.step(batch);
             // In units of the first batch: all factors are 1 if batches are alike, and none is large.
             let factor = outputs.first().map_or(1.0, |first| share(item.count(), first.count()));
-            let mut adding = Adding::<B> { sum: &mut sum, grads, factor, backend: PhantomData };
-            self.model.visit(&mut adding);
+            sum.add(&self.model, grads, factor);
             outputs.push(item);
         }
         let first = outputs.first().expect("a step takes at least one batch").count();
         let item = M::Output::together(outputs);
-        let factor = share(first, item.count());
-        if factor != 1.0 {
-            let grads = std::mem::take(&mut sum);
-            self.model.visit(&mut Adding::<B> { sum: &mut sum, grads, factor, backend: PhantomData });
-        }
-        TrainOutput { grads: sum, item }
+        TrainOutput { grads: sum.scaled(&self.model, share(first, item.count())), item }
     }
 }
 
 fn share(part: usize, whole: usize) -> f64 {
     part.max(1) as f64 / whole.max(1) as f64
+}
+
+/// The gradients of several batches: those of parameters, and the dense ones that sparse layers leave beside theirs.
+struct Sum<B: AutodiffBackend> {
+    grads: GradientsParams,
+    left: Vec<Left<B>>,
+}
+
+/// The dense gradients that one sparse weight leaves.
+struct Left<B: AutodiffBackend> {
+    weight: SparseWeight<B>,
+    sum: Option<Tensor<B::InnerBackend, 2>>,
+}
+
+impl<B: AutodiffBackend> Sum<B> {
+    fn new<M: AutodiffModule<B>>(model: &M, batches: usize) -> Self {
+        // What one batch leaves is what a step leaves.
+        let weights = if batches > 1 { hook::collect(model) } else { Vec::new() };
+        let left = weights.into_iter().filter(|(_, weight)| weight.pays_for_dense_gradient());
+        Self {
+            grads: GradientsParams::new(),
+            left: left.map(|(_, weight)| Left { weight, sum: None }).collect(),
+        }
+    }
+
+    fn add<M: AutodiffModule<B>>(&mut self, model: &M, grads: GradientsParams, factor: f64) {
+        for Left { weight, sum } in &mut self.left {
+            let Some(left) = weight.take_left_gradient() else { continue };
+            *sum = Some(plus(sum.take(), left, factor));
+        }
+        let sum = &mut self.grads;
+        model.visit(&mut Adding::<B> { sum, grads, factor, backend: PhantomData });
+    }
+
+    /// The sum times `factor`; the dense gradients go back to where they were left.
+    fn scaled<M: AutodiffModule<B>>(mut self, model: &M, factor: f64) -> GradientsParams {
+        for Left { weight, sum } in self.left.drain(..) {
+            if let Some(sum) = sum {
+                weight.put_back_gradient(plus(None, sum, factor));
+            }
+        }
+        if factor != 1.0 {
+            let grads = std::mem::take(&mut self.grads);
+            self.add(model, grads, factor);
+        }
+        self.grads
+    }
+}
+
+/// `sum + factor · term`.
+fn plus<B: Backend, const D: usize>(
+    sum: Option<Tensor<B, D>>,
+    term: Tensor<B, D>,
+    factor: f64,
+) -> Tensor<B, D> {
+    let term = if factor == 1.0 { term } else { term * factor };
+    match sum {
+        Some(sum) => sum + term,
+        None => term,
+    }
 }
 
 /// Adds `factor · grads` to `sum`.
@@ -99,12 +154,8 @@ struct Adding<'a, B> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Adding<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) else { return };
-        let grad = if self.factor == 1.0 { grad } else { grad * self.factor };
-        let grad = match self.sum.remove::<B::InnerBackend, D>(param.id) {
-            Some(sum) => sum + grad,
-            None => grad,
-        };
-        self.sum.register::<B::InnerBackend, D>(param.id, grad);
+        let sum = plus(self.sum.remove::<B::InnerBackend, D>(param.id), grad, self.factor);
+        self.sum.register::<B::InnerBackend, D>(param.id, sum);
     }
 }
 
@@ -233,9 +284,13 @@ impl<O> DataLoaderIterator<Vec<O>> for Epoch<'_, O> {
 mod tests {
     use burn::backend::{Autodiff, Flex};
     use burn::nn::{Linear, LinearConfig};
+    use burn::optim::SgdConfig;
 
     use super::*;
     use crate::metrics::TokenOutput;
+    use crate::nn::{Layout, SparseLinear, SparseLinearConfig};
+    use crate::optim::SparseOptimizer;
+    use crate::topology::{Method, TopologyConfig};
 
     type B = Autodiff<Flex>;
 
@@ -295,6 +350,53 @@ mod tests {
             assert!((loss(&output) - loss(&whole)).abs() < 1e-6);
             for (own, expected) in gradient(&net, &output).into_iter().zip(gradient(&net, &whole)) {
                 assert!((own - expected).abs() < 1e-6, "{own}, not {expected}, of {parts:?}");
+            }
+        }
+    }
+
+    /// [`Net`] with a layer whose links evolve.
+    #[derive(Module, Debug)]
+    struct Sparse<B: Backend> {
+        layer: SparseLinear<B>,
+    }
+
+    impl<B: AutodiffBackend> TrainStep for Sparse<B> {
+        type Input = Tensor<B, 2>;
+        type Output = TokenOutput<B>;
+
+        fn step(&self, batch: Tensor<B, 2>) -> TrainOutput<TokenOutput<B>> {
+            let tokens = batch.dims()[0];
+            let loss = (self.layer.forward(batch) - 0.5).powi_scalar(2).mean();
+            TrainOutput::new(self, loss.backward(), TokenOutput::new(loss, tokens))
+        }
+    }
+
+    /// The links after every one of 16 steps of RigL, each on 12 rows in batches of `sizes`.
+    fn evolution(layout: Layout, sizes: &[usize]) -> Vec<Vec<bool>> {
+        let layer = SparseLinearConfig::new(24, 20).with_density(0.2).with_layout(layout);
+        let mut model = Accumulating::<B, _>::new(Sparse { layer: layer.init(&Default::default()) });
+        let topology = TopologyConfig::new(Method::Rigl, 16).with_update_interval(3).with_end_step(16);
+        let mut optim = SparseOptimizer::new(SgdConfig::new().init(), topology.init());
+        (0..16)
+            .map(|step| {
+                let row = |row: usize| (0..24).map(move |at| ((24 * row + at) as f32).sin() * row as f32);
+                let rows: Vec<f32> = (12 * step..12 * (step + 1)).flat_map(row).collect();
+                let all = Tensor::from_data(TensorData::new(rows, [12, 24]), &Default::default());
+                let batches = all.split_with_sizes(sizes.to_vec(), 0);
+                let output = model.step(batches);
+                model = optim.try_step(0.01, model.clone(), output.grads).unwrap();
+                model.model().layer.weight.links().to_mask()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn unequal_batches_grow_the_links_of_one_batch_of_all_in_both_layouts() {
+        let whole = evolution(Layout::Masked, &[12]);
+        assert_ne!(whole[0], whole[15], "links evolve");
+        for layout in [Layout::Masked, Layout::Compressed] {
+            for sizes in [&[12][..], &[1, 8, 3], &[7, 5]] {
+                assert_eq!(evolution(layout, sizes), whole, "{layout:?} {sizes:?}");
             }
         }
     }

@@ -3,18 +3,19 @@
 
 mod accumulate;
 mod adam;
-mod carry;
 mod clip;
 mod moments;
 mod optimizer;
 mod record;
 mod schedule;
 mod sgd;
+mod step_error;
+mod update;
 
 pub use accumulate::{Accumulating, Groups, StepOutput};
 pub use adam::{FusedAdam, FusedAdamConfig};
 pub use moments::CarriesMoments;
 pub use optimizer::SparseOptimizer;
-pub use record::TopologyRecord;
 pub use schedule::{LearningRateSchedule, WarmupCosine};
-pub use sgd::{FusedSgd, FusedSgdConfig, FusedSgdState, VelocityState};
+pub use sgd::{FusedSgd, FusedSgdConfig};
+pub use step_error::StepError;

@@ -1,11 +1,14 @@
 //! Access to the moments an optimizer keeps per parameter, so that they can follow their links.
 
 use burn::optim::momentum::{Momentum, MomentumConfig, MomentumState};
+use burn::optim::record::{AdaptorRecord, AdaptorRecordV1};
 use burn::optim::{
     Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, Sgd, SgdState, SimpleOptimizer,
 };
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+use crate::nn::weight::Moments;
 
 /// An optimizer whose moments a [`SparseOptimizer`](super::SparseOptimizer) can rewire.
 ///
@@ -103,4 +106,42 @@ fn map_adaptive<B: Backend, const D: usize, const E: usize>(
     let mut mapped = AdaptiveMomentumState::new(state.time, f(state.moment_1), f(state.moment_2));
     mapped.max_moment_2 = state.max_moment_2.map(&f);
     mapped
+}
+
+/// The state of one sparse weight, for its layout to move.
+pub(super) struct WeightState<O: SimpleOptimizer<B::InnerBackend>, B: AutodiffBackend> {
+    pub(super) record: AdaptorRecord<O, B>,
+    /// Where the moments are.
+    pub(super) device: B::Device,
+}
+
+impl<O: CarriesMoments<B::InnerBackend>, B: AutodiffBackend> Moments<B::InnerBackend> for WeightState<O, B> {
+    fn map<const D: usize, const E: usize>(
+        self,
+        f: impl Fn(Tensor<B::InnerBackend, D>) -> Tensor<B::InnerBackend, E>,
+    ) -> Result<Self, Self> {
+        if self.rank() != Some(D) {
+            return Err(self);
+        }
+        let Self { record, device } = self;
+        let state = O::map_moments::<D, E>(record.into_state::<D>(), &device, f);
+        Ok(Self { record: AdaptorRecord::from_state(state), device })
+    }
+
+    fn first<const D: usize>(&self) -> Option<Tensor<B::InnerBackend, D>> {
+        if self.rank() != Some(D) {
+            return None;
+        }
+        O::first_moment::<D>(&self.record.clone().into_state::<D>(), &self.device)
+    }
+}
+
+impl<O: SimpleOptimizer<B::InnerBackend>, B: AutodiffBackend> WeightState<O, B> {
+    fn rank(&self) -> Option<usize> {
+        match &self.record {
+            AdaptorRecord::V1(AdaptorRecordV1::Rank1(_)) => Some(1),
+            AdaptorRecord::V1(AdaptorRecordV1::Rank2(_)) => Some(2),
+            _ => None,
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! The optimizer wrapper that keeps a model sparse and evolves its topology.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::adaptor::{GradAdaptor, OptimizerAdaptor};
@@ -10,18 +9,16 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 
-use super::carry;
 use super::clip::clip;
 use super::moments::CarriesMoments;
-use super::record::TopologyRecord;
+use super::record::{Place, TopologyRecord};
+use super::step_error::StepError;
 use crate::error::{Error, Result};
-use crate::kernel::{is_on_host, zeroed};
-use crate::nn::{SparseWeight, Transport, hook, weight};
-use crate::topology::scores::DenseGradient;
-use crate::topology::{LayerView, Links, TopologyManager, TopologyMonitor};
+use crate::nn::{SparseWeight, hook};
+use crate::topology::{Links, TopologyManager, TopologyMonitor};
 
-type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
-type Found<B> = Vec<(String, SparseWeight<B>)>;
+pub(super) type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
+pub(super) type Found<B> = Vec<(String, SparseWeight<B>)>;
 
 /// Any of Burn's optimizer adaptors, with the topology of the model's sparse layers evolving as it steps.
 ///
@@ -56,16 +53,14 @@ where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
 {
-    inner: OptimizerAdaptor<O, M, B>,
-    manager: TopologyManager,
+    pub(super) inner: OptimizerAdaptor<O, M, B>,
+    pub(super) manager: TopologyManager,
     /// Dense gradients for the next update, put together as it wants them, by the path of the layer.
-    gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
+    pub(super) gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
     /// The links that the moments of each sparse weight belong to, and where they are.
-    links: HashMap<ParamId, Place<B::Device>>,
+    pub(super) links: HashMap<ParamId, Place<B::Device>>,
     /// Loaded, but the model they belong to has not been seen yet.
-    pending: Option<TopologyRecord>,
-    /// Whether the model has been asked for gradients without their part off the links.
-    asks_for_zeroed: bool,
+    pub(super) pending: Option<TopologyRecord>,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
     max_gradient_norm: Option<f64>,
@@ -85,7 +80,6 @@ where
             gradients: HashMap::new(),
             links: HashMap::new(),
             pending: None,
-            asks_for_zeroed: false,
             failure: None,
             interrupter: None,
             max_gradient_norm: None,
@@ -105,7 +99,7 @@ where
     /// [`Error::Argument`] unless `norm` is positive and finite.
     pub fn with_max_gradient_norm(mut self, norm: f64) -> Result<Self> {
         if !(norm.is_finite() && norm > 0.0) {
-            return Err(Error::argument("largest norm of the gradients", norm, "a positive number"));
+            return Err(Error::argument("max_gradient_norm", norm, "a positive number"));
         }
         self.max_gradient_norm = Some(norm);
         Ok(self)
@@ -138,55 +132,66 @@ where
         self.manager.warnings()
     }
 
-    /// Checks that the manager's configuration fits `model`, before any training: every pattern matches, densities
-    /// are those of the schedule, there is a sparse layer at all. The first step checks the same.
+    /// Checks that the manager's configuration and a loaded state fit `model`, before any training: every pattern
+    /// matches, densities are those of the schedule, layouts have the gradients that updates need, there is a sparse
+    /// layer at all. The first step checks the same.
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`].
+    /// Those of [`TopologyManager::bind`]; [`Error::Argument`] that names the layer for clones of one layer and for a
+    /// compressed layer to be regrown by gradient on a backend that does not compute it; [`Error::Mismatch`] and
+    /// [`Error::Shape`] for a loaded state of other layers or links.
     pub fn bind(&mut self, model: &M) -> Result<()> {
         let found = hook::collect(model);
         self.bind_found(&found)
     }
 
     fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
-        let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
-        for (path, weight) in found {
-            if let Some(other) = owners.insert(weight.id(), path) {
-                return Err(Error::argument(
-                    "sparse layers",
-                    format!("`{other}` and `{path}`, clones of one layer"),
-                    "layers with a parameter of their own each: initialise them one by one",
-                ));
-            }
+        let known = self.places_are(found) && self.pending.is_none();
+        if !known {
+            check_clones(found)?;
         }
+        self.manager.set_requires_grad(found.iter().map(|(_, weight)| weight.requires_grad()));
         let layers: Vec<(&str, &Links)> =
             found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
-        self.manager.bind(&layers)
+        self.manager.bind(&layers)?;
+        if known {
+            return Ok(());
+        }
+        for (index, (path, weight)) in found.iter().enumerate() {
+            if self.manager.wants_dense_gradient_of(index) && !weight.has_dense_gradient() {
+                let allowed = "`Layout::Masked` or `Layout::Auto`: on this backend a compressed layer has no gradient \
+                               where there is no link, by which it is to be regrown";
+                return Err(Error::argument("layout", "compressed", allowed).of(format!("`{path}`")));
+            }
+        }
+        self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
+        self.finish_loading(found)
     }
 
     /// One optimizer step, and an update of the topology if one is due.
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`] at the first step and of [`TopologyManager::update`], and those that
+    /// Those of [`bind`](Self::bind) at the first step and of [`TopologyManager::update`], and those that
     /// [`with_max_gradient_norm`](Self::with_max_gradient_norm) names, with the model as far as it got.
     pub fn try_step(
         &mut self,
         lr: LearningRate,
         model: M,
         grads: impl Into<GradAdaptor>,
-    ) -> Result<M, Box<(M, Error)>> {
+    ) -> Result<M, StepError<M>> {
         let mut grads = grads.into();
         let found = hook::collect(&model);
-        if let Err(error) = self.bind_found(&found).and_then(|()| self.finish_loading(&found)) {
-            return Err(Box::new((model, error)));
+        if let Err(error) = self.bind_found(&found).and_then(|()| self.check_devices(&grads)) {
+            return Err(StepError::new(model, error));
         }
         let link_gradients = self.mask_gradients(&found, &mut grads);
+        let pays_for_dense = found.iter().any(|(_, weight)| weight.pays_for_dense_gradient());
         // Optimizers work in place where they hold the only reference.
         drop(found);
         if let Err(error) = self.clip(&model, &mut grads) {
-            return Err(Box::new((model, error)));
+            return Err(StepError::new(model, error));
         }
 
         let lr = lr * self.manager.learning_rate_factor();
@@ -195,27 +200,32 @@ where
             GradAdaptor::Multi(grads) => self.inner.step_multi(lr, model, grads),
         };
         self.manager.advance();
-        if !self.manager.is_due() {
-            return Ok(self.ask_for_gradients(model));
+        let due = self.manager.is_due();
+        let rewired = if due { self.rewirings(&model, link_gradients) } else { Ok(Vec::new()) };
+        let dense = self.manager.wants_dense_gradient();
+        if !(due || pays_for_dense || dense) {
+            return Ok(model);
         }
-        match self.rewirings(&model, link_gradients) {
-            Ok(rewired) => {
-                // Weights may have changed their layout.
-                self.asks_for_zeroed = false;
-                Ok(self.ask_for_gradients(hook::replace(model, rewired)))
-            }
-            Err(error) => Err(Box::new((model, error))),
+        rewired
+            .and_then(|rewired| Self::prepared(&model, rewired, dense))
+            .map_err(|error| StepError::new(model, error))
+    }
+
+    /// Gradients of several devices are summed by the inner optimizer, after they would have to be clipped.
+    fn check_devices(&self, grads: &GradAdaptor) -> Result<()> {
+        match grads {
+            GradAdaptor::Multi(_) if self.max_gradient_norm.is_some() => Err(Error::argument(
+                "gradients",
+                "those of several devices",
+                "those of one device, where they are clipped by their norm; or no `with_max_gradient_norm`",
+            )),
+            _ => Ok(()),
         }
     }
 
     fn clip(&self, model: &M, grads: &mut GradAdaptor) -> Result<()> {
-        let Some(max_norm) = self.max_gradient_norm else { return Ok(()) };
-        let GradAdaptor::Single(grads) = grads else {
-            return Err(Error::argument(
-                "gradients",
-                "those of several devices",
-                "those of one device, where they are clipped by their norm",
-            ));
+        let (Some(max_norm), GradAdaptor::Single(grads)) = (self.max_gradient_norm, grads) else {
+            return Ok(());
         };
         clip::<B, M>(model, grads, max_norm).map_err(|value| Error::NotFinite {
             what: "the norm of the gradients".into(),
@@ -224,182 +234,8 @@ where
         })
     }
 
-    /// Has the coming backward pass leave the dense gradient if the next update wants it, else none off the links.
-    fn ask_for_gradients(&mut self, model: M) -> M {
-        let dense = self.manager.wants_dense_gradient();
-        if self.asks_for_zeroed && !dense {
-            return model;
-        }
-        self.asks_for_zeroed = !dense;
-        let found: Found<B> = hook::collect(&model);
-        let asked = found.into_iter().filter_map(|(_, weight)| weight.asked_for_gradient(dense));
-        let asked: Vec<_> = asked.collect();
-        if asked.is_empty() { model } else { hook::replace(model, asked) }
-    }
-
-    /// Zeroes gradients off the mask, keeps what the next update will ask for, and returns the gradients at the links
-    /// if that update follows this step and wants them.
-    fn mask_gradients(&mut self, found: &Found<B>, grads: &mut GradAdaptor) -> HashMap<String, Vec<f32>> {
-        let steps_left = self.manager.steps_to_update();
-        let wants_dense = self.manager.wants_dense_gradient();
-        let wants_links = steps_left == Some(1) && self.manager.wants().link_gradients;
-        let average = match self.manager.wants().dense_gradient {
-            Some(DenseGradient::Average { decay }) if wants_dense => Some(decay),
-            _ => None,
-        };
-        if let Some(decay) = average {
-            self.gradients.values_mut().for_each(|kept| *kept = kept.clone().mul_scalar(decay));
-        }
-        let mut link_gradients = HashMap::new();
-        let parts: Vec<&mut GradientsParams> = match grads {
-            GradAdaptor::Single(grads) => vec![grads],
-            GradAdaptor::Multi(grads) => grads.grads.iter_mut().map(|(grads, _)| grads).collect(),
-        };
-        for part in parts {
-            for (path, weight) in found {
-                let (dense, at_links) = match weight.transport() {
-                    Transport::Masked { absent, gradient } => {
-                        let Some(grad) = part.remove::<B::InnerBackend, 2>(weight.id()) else { continue };
-                        let is_zeroed = gradient.has_zeroed(&grad);
-                        let dense = (wants_dense && !is_zeroed).then(|| grad.clone());
-                        let device = grad.device();
-                        let grad = match absent {
-                            Some(absent) if !is_zeroed => zeroed(grad, absent.to_device(&device)),
-                            _ => grad,
-                        };
-                        let at_links = wants_links
-                            .then(|| weight::gather(weight.links(), &weight::read_f32(grad.clone())));
-                        part.register::<B::InnerBackend, 2>(weight.id(), grad);
-                        (dense, at_links)
-                    }
-                    Transport::Compressed { slot } => {
-                        let dense = if slot.is_armed() { slot.take() } else { None };
-                        let grad = part.get::<B::InnerBackend, 1>(weight.id());
-                        let at_links = grad.filter(|_| wants_links).map(weight::read_f32);
-                        let dense = dense.filter(|_| wants_dense);
-                        (dense.map(|data| Tensor::from_data(data, &weight.device())), at_links)
-                    }
-                };
-                if let Some(dense) = dense {
-                    let dense = dense.to_device(&weight.device());
-                    let dense = match average {
-                        Some(decay) => dense.mul_scalar(1.0 - decay),
-                        None => dense,
-                    };
-                    let sum = match self.gradients.remove(path) {
-                        Some(sum) => sum + dense,
-                        None => dense,
-                    };
-                    self.gradients.insert(path.clone(), sum);
-                }
-                if let Some(values) = at_links {
-                    let add = |sum: &mut Vec<f32>| {
-                        sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value)
-                    };
-                    link_gradients.entry(path.clone()).and_modify(add).or_insert(values);
-                }
-            }
-        }
-        link_gradients
-    }
-
-    /// One topology update: the manager decides, moments are rewired, and so are the layers that are handed back.
-    fn rewirings(
-        &mut self,
-        model: &M,
-        mut link_gradients: HashMap<String, Vec<f32>>,
-    ) -> Result<Vec<SparseWeight<B>>> {
-        let found = hook::collect(model);
-        let mut moments = self.inner.to_record();
-        let wants = self.manager.wants();
-        let gradients = match wants.dense_gradient {
-            Some(DenseGradient::Average { .. }) => self.gradients.clone(),
-            // Those of the next update are summed anew.
-            _ => std::mem::take(&mut self.gradients),
-        };
-        let views: Vec<LayerView<_>> = found
-            .iter()
-            .map(|(path, weight)| LayerView {
-                links: weight.links().clone(),
-                weights: weight.link_values(),
-                link_gradients: link_gradients.remove(path),
-                first_moments: moments
-                    .get(&weight.id())
-                    .filter(|_| wants.first_moments)
-                    .and_then(|record| carry::first_moments(record, weight.links(), &weight.device())),
-                dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
-                device: weight.device(),
-                on_host: is_on_host::<B>(),
-            })
-            .collect();
-        for ((path, _), view) in found.iter().zip(&views) {
-            if let Some(&value) = view.weights.iter().find(|weight| !weight.is_finite()) {
-                let (what, step) = (format!("a weight of `{path}`"), self.manager.step());
-                return Err(Error::NotFinite { what, step, value: value.into() });
-            }
-        }
-        let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
-
-        let mut rewired = Vec::with_capacity(found.len());
-        for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
-            let (id, old) = (weight.id(), weight.links().clone());
-            if *old == *rewiring.links {
-                continue;
-            }
-            let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
-            if let Some(record) = moments.remove(&id) {
-                moments.insert(id, carry::follow::<O, B>(record, &old, &weight));
-            }
-            self.links.insert(id, Place::of(&path, &weight));
-            rewired.push(weight);
-        }
-        self.inner = self.inner.clone().load_record(moments);
-        Ok(rewired)
-    }
-
-    /// Brings loaded moments and gradients into the form that the model's layout needs.
-    fn finish_loading(&mut self, found: &Found<B>) -> Result<()> {
-        self.links = found.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))).collect();
-        let Some(record) = &self.pending else { return Ok(()) };
-        for (path, checksum) in &record.links {
-            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
-            let own = weight.links().checksum();
-            if *checksum != own {
-                return Err(Error::Mismatch {
-                    what: format!("links of `{path}` that the optimizer was saved with"),
-                    found: format!("checksum {checksum:08x}"),
-                    expected: format!("checksum {own:08x}, the model's"),
-                });
-            }
-        }
-        let mut moments = self.inner.to_record();
-        for (path, weight) in found {
-            if let Some(saved) = moments.remove(&weight.id()) {
-                moments.insert(weight.id(), carry::expand::<O, B>(saved, path, weight)?);
-            }
-        }
-        let mut gradients = HashMap::new();
-        for (path, gradient) in &record.gradients {
-            let Some((_, weight)) = found.iter().find(|(other, _)| other == path) else { continue };
-            if gradient.len() != weight.links().capacity() {
-                return Err(Error::Shape {
-                    what: format!("saved gradient of `{path}`"),
-                    found: vec![gradient.len()],
-                    expected: weight.shape().to_vec(),
-                });
-            }
-            let data = TensorData::new(gradient.clone(), weight.shape());
-            gradients.insert(path.clone(), Tensor::from_data(data, &weight.device()));
-        }
-        // Only now, so that a second try meets the same error.
-        self.pending = None;
-        self.gradients = gradients;
-        self.inner = self.inner.clone().load_record(moments);
-        Ok(())
-    }
-
     fn fail(&mut self, error: &Error) {
-        let message = error.to_string();
+        let message = error.report();
         match &self.interrupter {
             // What stopped the run first is the cause of what follows.
             Some(interrupter) if interrupter.should_stop() => {}
@@ -415,25 +251,26 @@ where
             return model;
         }
         self.try_step(lr, model, grads).unwrap_or_else(|failed| {
-            let (model, error) = *failed;
+            let (model, error) = failed.into_parts();
             self.fail(&error);
             model
         })
     }
 }
 
-/// Where the moments of a sparse weight belong.
-#[derive(Debug, Clone)]
-struct Place<D> {
-    path: String,
-    links: Arc<Links>,
-    device: D,
-}
-
-impl<D> Place<D> {
-    fn of<B: AutodiffBackend<Device = D>>(path: &str, weight: &SparseWeight<B>) -> Self {
-        Self { path: path.to_string(), links: Arc::clone(weight.links()), device: weight.device() }
+/// Weights are exchanged and moments kept by the identity of the parameter.
+fn check_clones<B: AutodiffBackend>(found: &Found<B>) -> Result<()> {
+    let mut owners: HashMap<ParamId, &str> = HashMap::with_capacity(found.len());
+    for (path, weight) in found {
+        if let Some(other) = owners.insert(weight.id(), path) {
+            return Err(Error::argument(
+                "sparse layers",
+                format!("`{other}` and `{path}`, clones of one layer"),
+                "layers with a parameter of their own each: initialise them one by one",
+            ));
+        }
     }
+    Ok(())
 }
 
 impl<O, M, B> Optimizer<M, B> for SparseOptimizer<O, M, B>
@@ -461,23 +298,7 @@ where
     }
 
     fn to_record(&self) -> Self::Record {
-        let mut moments = self.inner.to_record();
-        if let Some(pending) = &self.pending {
-            return (moments, pending.clone());
-        }
-        let mut links = Vec::with_capacity(self.links.len());
-        for (id, place) in &self.links {
-            if let Some(record) = moments.remove(id) {
-                moments.insert(*id, carry::compact::<O, B>(record, &place.links, &place.device));
-            }
-            links.push((place.path.clone(), place.links.checksum()));
-        }
-        links.sort_unstable();
-        let gradients =
-            self.gradients.iter().map(|(path, sum)| (path.clone(), weight::read_f32(sum.clone())));
-        let mut gradients: Vec<_> = gradients.collect();
-        gradients.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
-        (moments, TopologyRecord { topology: self.manager.state(), gradients, links })
+        self.saved()
     }
 
     /// Loads both parts. A state of another run is an error of the next step.
@@ -489,7 +310,6 @@ where
         }
         self.inner = self.inner.load_record(moments);
         self.gradients.clear();
-        self.asks_for_zeroed = false;
         self.pending = Some(topology);
         self
     }

@@ -127,7 +127,7 @@ impl WarmupCosine {
     pub fn new(peak: f64, warmup: usize, total: usize, final_share: f64) -> Result<Self> {
         let peak = positive("lr", peak)?;
         if !(0.0..=1.0).contains(&final_share) {
-            return Err(Error::argument("final share of the learning rate", final_share, "[0, 1]"));
+            return Err(Error::argument("final_share", final_share, "[0, 1]"));
         }
         if warmup >= total {
             return Err(Error::argument("warmup", warmup, format!("less than the {total} steps of the run")));
@@ -165,7 +165,7 @@ impl LrScheduler for WarmupCosine {
     }
 }
 
-fn positive(name: &str, rate: f64) -> Result<f64> {
+fn positive(name: &'static str, rate: f64) -> Result<f64> {
     if rate.is_finite() && rate > 0.0 {
         Ok(rate)
     } else {
@@ -254,7 +254,7 @@ mod tests {
             (LearningRateSchedule::noam(1.0, 0, 512), "warmup"),
             (LearningRateSchedule::noam(-1.0, 10, 512), "lr"),
             (LearningRateSchedule::warmup_cosine(1.0, 10, 10, 0.1), "warmup"),
-            (LearningRateSchedule::warmup_cosine(1.0, 1, 10, 1.5), "final share of the learning rate"),
+            (LearningRateSchedule::warmup_cosine(1.0, 1, 10, 1.5), "final_share"),
         ] {
             let Err(Error::Argument { name: named, .. }) = refused else { panic!("{refused:?}") };
             assert_eq!(named, name);

@@ -181,7 +181,7 @@ impl MetricLogger for EpochHistory {
         };
         shared.since = Instant::now();
         if let Err(error) = shared.lines.append(std::slice::from_ref(&finished)) {
-            shared.interrupter.stop(Some(&error.to_string()));
+            shared.interrupter.stop(Some(&error.report()));
         }
         shared.finished.push(finished);
         drop(shared);

@@ -68,7 +68,7 @@ impl MetricLogger for MetricFiles {
             }
             if let Err(error) = self.write(entry, epoch, split) {
                 self.failed = true;
-                self.interrupter.stop(Some(&error.to_string()));
+                self.interrupter.stop(Some(&error.report()));
             }
         }
     }

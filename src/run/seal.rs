@@ -99,10 +99,10 @@ impl<B: Backend> Recorder<B> for SealedRecorder {
 fn recorder_error(error: Error) -> RecorderError {
     match &error {
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            RecorderError::FileNotFound(error.to_string())
+            RecorderError::FileNotFound(error.report())
         }
-        Error::Data { .. } => RecorderError::DeserializeError(error.to_string()),
-        _ => RecorderError::Unknown(error.to_string()),
+        Error::Data { .. } => RecorderError::DeserializeError(error.report()),
+        _ => RecorderError::Unknown(error.report()),
     }
 }
 

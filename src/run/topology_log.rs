@@ -40,7 +40,7 @@ fn follow(mut lines: JsonLines, mut last: Option<u64>, monitor: &TopologyMonitor
         last = Some(report.update);
         if let Err(error) = lines.append(&report.layers) {
             failed = true;
-            interrupter.stop(Some(&error.to_string()));
+            interrupter.stop(Some(&error.report()));
         }
     };
     // The first links may have been reported already.

@@ -264,7 +264,7 @@ impl Composition {
     /// Links that are taken away must come back, or the number of links would fall below its target.
     pub(super) fn check_regrows<T: std::fmt::Debug>(
         &self,
-        name: &str,
+        name: &'static str,
         taking: Option<T>,
         regrowth: Option<&Regrowth>,
     ) -> Result<()> {

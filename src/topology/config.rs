@@ -446,16 +446,18 @@ impl TopologyConfig {
         self.drawn_weights.validate()?;
         for (pattern, settings) in &self.layers {
             if settings.parts == Some(0) {
-                return Err(Error::argument(format!("parts of `{pattern}`"), 0, "at least 1"));
+                return Err(Error::argument("parts", 0, "at least 1").of(format!("`{pattern}`")));
             }
             settings.removal.as_ref().map_or(Ok(()), Removal::validate)?;
             settings.regrowth.as_ref().map_or(Ok(()), Regrowth::validate)?;
             settings.fraction.as_ref().map_or(Ok(()), FractionSchedule::validate)?;
-            composition.check_regrows(
-                &format!("removal of `{pattern}`"),
-                settings.removal.as_ref().or(composition.removal.as_ref()),
-                settings.regrowth.as_ref().or(composition.regrowth.as_ref()),
-            )?;
+            composition
+                .check_regrows(
+                    "removal",
+                    settings.removal.as_ref().or(composition.removal.as_ref()),
+                    settings.regrowth.as_ref().or(composition.regrowth.as_ref()),
+                )
+                .map_err(|error| error.of(format!("`{pattern}`")))?;
         }
         // Gradients are summed from one update to the next.
         let wants = self.wants(self.layers.iter().map(|(_, settings)| settings))?;

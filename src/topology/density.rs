@@ -178,7 +178,7 @@ impl DensitySchedule {
     ///
     /// [`Error::Argument`] for a sparsity outside [0, 1) (NaN included) and a ramp that does not start before it ends.
     pub fn validate(&self) -> Result<()> {
-        let sparsity = |name: &str, value: f64| {
+        let sparsity = |name: &'static str, value: f64| {
             let fits = (0.0..1.0).contains(&value);
             fits.then_some(()).ok_or_else(|| Error::argument(name, value, "at least 0 and below 1"))
         };

@@ -30,6 +30,8 @@ pub struct TopologyManager {
     pub(super) step: usize,
     pub(super) last_update: Option<usize>,
     pub(super) restored: Option<TopologyState>,
+    /// Of every layer; see [`set_requires_grad`](Self::set_requires_grad).
+    pub(super) requires_grad: Vec<bool>,
     pub(super) warnings: Vec<String>,
     pub(super) monitor: TopologyMonitor,
     wants: Wants,
@@ -43,7 +45,12 @@ pub(super) struct LayerState {
     pub(super) initial_nnz: usize,
     /// The links it was left with when links last moved between layers.
     pub(super) redistributed: Option<usize>,
+    /// Its own `frozen` or that of a layer that is not trained.
     pub(super) settings: LayerSettings,
+    /// Whether it is frozen even where it is trained.
+    pub(super) always_frozen: bool,
+    /// The number of links that it keeps while it is frozen.
+    pub(super) frozen_nnz: usize,
     pub(super) parts: Parts,
     pub(super) stopped: bool,
     pub(super) ever_active: EverActive,
@@ -62,6 +69,7 @@ impl TopologyManager {
             step: 0,
             last_update: None,
             restored: None,
+            requires_grad: Vec::new(),
             warnings: Vec::new(),
             monitor: TopologyMonitor::default(),
             wants: Wants::default(),
@@ -110,7 +118,9 @@ impl TopologyManager {
     /// without a link.
     pub fn bind(&mut self, layers: &[(&str, &Links)]) -> Result<()> {
         if !self.layers.is_empty() {
-            return self.check_same(layers);
+            self.check_same(layers)?;
+            self.freeze(layers);
+            return Ok(());
         }
         let taken = self.take_in(layers);
         if taken.is_err() {
@@ -136,14 +146,17 @@ impl TopologyManager {
         let remembers = self.config.initial_weight() == InitialWeight::Historical;
         let mut states: Vec<LayerState> = layers
             .iter()
-            .map(|(path, links)| {
+            .enumerate()
+            .map(|(index, (path, links))| {
                 let mut ever_active = EverActive::new(links.shape());
                 ever_active.observe(links)?;
-                let settings = self.settings_of(path)?;
+                let mut settings = self.settings_of(path)?;
+                let always_frozen = settings.frozen;
+                settings.frozen |= !self.is_trained(index);
                 let parts = settings.parts.unwrap_or(1);
                 if !links.num_columns().is_multiple_of(parts) {
                     let allowed = format!("a divisor of its {} outputs", links.num_columns());
-                    return Err(Error::argument(format!("parts of `{path}`"), parts, allowed));
+                    return Err(Error::argument("parts", parts, allowed).of(format!("`{path}`")));
                 }
                 Ok(LayerState {
                     path: (*path).to_string(),
@@ -152,6 +165,8 @@ impl TopologyManager {
                     redistributed: None,
                     parts: Parts::new(links.num_columns(), parts),
                     settings,
+                    always_frozen,
+                    frozen_nnz: links.nnz(),
                     stopped: false,
                     ever_active,
                     history: remembers.then(|| vec![0.0; links.capacity()]),
@@ -164,7 +179,7 @@ impl TopologyManager {
         };
         if !resumed {
             self.check_densities(&states)?;
-            self.check_first_links(layers);
+            self.check_first_links(layers, &states);
         }
         self.wants = self.config.wants(states.iter().map(|layer| &layer.settings))?;
         (self.layers, self.chains) = (states, chains);
@@ -208,7 +223,8 @@ impl TopologyManager {
 
     fn is_due_at(&self, step: usize) -> bool {
         let own_removal = self.layers.iter().any(|layer| layer.settings.removal.is_some());
-        let acts = self.density.is_some() || self.config.composition().removal.is_some() || own_removal;
+        let method = self.config.composition();
+        let acts = self.density.is_some() || method.removal.is_some() || method.percolation || own_removal;
         let regular = step > 0 && step.is_multiple_of(self.config.update_interval());
         let ends = self.density.as_ref().and_then(DensitySchedule::last_change) == Some(step) && step > 0;
         acts && step <= self.config.end_step() && (regular || ends) && !self.is_finished()
@@ -273,8 +289,9 @@ impl TopologyManager {
     fn undistributed_nnz(&self, index: usize, step: usize) -> usize {
         let layer = &self.layers[index];
         let schedule = match &self.density {
-            Some(schedule) if !layer.settings.frozen => schedule,
-            _ => return layer.initial_nnz,
+            _ if layer.settings.frozen => return layer.frozen_nnz,
+            Some(schedule) => schedule,
+            None => return layer.initial_nnz,
         };
         let capacity = (layer.shape[0] * layer.shape[1]) as f64;
         let (start, now) = (1.0 - schedule.sparsity_at(0), 1.0 - schedule.sparsity_at(step));

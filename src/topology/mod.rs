@@ -24,6 +24,7 @@ pub mod sampling;
 pub mod scores;
 mod start;
 mod state;
+mod training;
 mod update;
 
 pub use composition::{Composition, DensityDecay, FirstLinks};

@@ -37,12 +37,14 @@ impl TopologyManager {
         }
     }
 
-    /// Warns of layers whose links are known to have been chosen in another way than the method's.
-    pub(super) fn check_first_links(&mut self, layers: &[(&str, &Links)]) {
+    /// Warns of evolving layers whose links are known to have been chosen in another way than the method's.
+    pub(super) fn check_first_links(&mut self, layers: &[(&str, &Links)], states: &[LayerState]) {
         let method = self.config.composition();
         self.warnings = layers
             .iter()
-            .filter_map(|(path, links)| {
+            .zip(states)
+            .filter(|(_, state)| !state.settings.frozen)
+            .filter_map(|((path, links), _)| {
                 let init = links.initialiser().filter(|init| !method.first_links.admits(init))?;
                 Some(format!(
                     "the first links of `{path}` are {init}, those of `{}` are {}: make the layer with \

@@ -190,7 +190,8 @@ fn a_sentence_scores_as_a_corpus_of_one_line() {
 #[test]
 fn mismatched_line_counts_are_named() {
     let check = |error: Error, named: &str, value: &str| match error {
-        Error::Argument { name, value: found, .. } => {
+        Error::Argument { name, place, value: found, .. } => {
+            let name = place.map_or(name.to_string(), |place| format!("{name} {place}"));
             assert_eq!((name.as_str(), found.as_str()), (named, value))
         }
         other => panic!("{other}"),
@@ -198,9 +199,9 @@ fn mismatched_line_counts_are_named() {
     let (two, three) = (["a", "b"], ["a", "b", "c"]);
     let references: [&[&str]; 2] = [&two, &three];
     let none: [&str; 0] = [];
-    check(Bleu::new().corpus(&two, &references).unwrap_err(), "references[1]", "3 lines");
-    check(Chrf::new().corpus(&two, &references).unwrap_err(), "references[1]", "3 lines");
-    check(MultiBleuDetok::corpus(&three, &references).unwrap_err(), "references[0]", "2 lines");
+    check(Bleu::new().corpus(&two, &references).unwrap_err(), "references stream 1", "3 lines");
+    check(Chrf::new().corpus(&two, &references).unwrap_err(), "references stream 1", "3 lines");
+    check(MultiBleuDetok::corpus(&three, &references).unwrap_err(), "references stream 0", "2 lines");
     check(Bleu::new().corpus::<_, &str>(&two, &[]).unwrap_err(), "references", "none");
     check(Bleu::new().corpus(&none, &[&none]).unwrap_err(), "hypotheses", "0 lines");
     check(Bleu::new().sentence("a", &none).unwrap_err(), "references", "none");

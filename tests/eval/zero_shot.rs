@@ -222,7 +222,7 @@ fn an_empty_context_needs_a_token_to_begin_with() {
     let foreign = Foreign { beginning: None };
     let scorer = Scorer::<Flex, _, _>::new(&model, &foreign, true, &Default::default());
     let error = scorer.score(&[request("", "a")]).unwrap_err();
-    assert!(matches!(&error, Error::Argument { name, .. } if name == "context"), "{error}");
+    assert!(matches!(&error, Error::Argument { name: "context", .. }), "{error}");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn a_task_without_its_data_says_which_file_it_wants() {
     let error = evaluate(&Task::built_in("rte").unwrap(), folder.path(), None, &scorer).unwrap_err();
     assert!(error.to_string().contains("RTE.val.jsonl"), "{error}");
     let error = evaluate(&Task::built_in("rte").unwrap(), folder.path(), Some(0), &scorer).unwrap_err();
-    assert!(matches!(&error, Error::Argument { name, .. } if name == "limit"), "{error}");
+    assert!(matches!(&error, Error::Argument { name: "limit", .. }), "{error}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn what_takes_links_away_needs_a_regrowth() {
         );
         let settings = LayerSettings { removal: Some(removal.clone()), ..LayerSettings::default() };
         let message = topology(method, |topology| topology.with_layer("a.*", settings));
-        assert!(message.starts_with("`removal of `a.*`` is "), "{message}");
+        assert!(message.starts_with("`removal` of `a.*` is "), "{message}");
     }
     let message = topology(Method::Gmp, |topology| topology.with_sparsity(0.9).with_percolation(true));
     assert_eq!(

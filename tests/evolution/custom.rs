@@ -383,6 +383,19 @@ fn every_stage_can_be_switched_off() {
     }));
     // Prunes alone.
     assert!(!still(|topology| topology.with_removal(None).with_percolation(false).with_regrowth(None)));
+    // Percolates alone.
+    let setup = Setup::new(Method::Chts, 14, 0.1).with(|topology| topology.with_removal(None));
+    let mut run = setup.train(sgd());
+    let first: Vec<usize> = run.net.links().iter().map(|links| links.nnz()).collect();
+    let reports = Arc::new(Mutex::new(0));
+    let percolated = Arc::clone(&reports);
+    run.optim.monitor().on_report(move |report| {
+        *percolated.lock().unwrap() += report.layers.iter().map(|layer| layer.percolated).sum::<usize>();
+        assert!(report.layers.iter().all(|layer| layer.removed == 0 && layer.regrown == layer.percolated));
+    });
+    run.steps(14);
+    assert!(run.optim.manager().updates() > 0 && *reports.lock().unwrap() > 0);
+    assert_eq!(run.net.links().iter().map(|links| links.nnz()).collect::<Vec<_>>(), first);
     let config = TopologyConfig::new(Method::Cht, 14).with_early_stop(None).with_redistribution(None);
     assert_eq!(config.composition().early_stop, None);
     assert_eq!(config.with_early_stop(0.9).composition(), &Composition::from(Method::Cht));

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod custom;
+mod frozen;
 mod invariants;
 mod layer;
 mod layouts;

@@ -158,10 +158,7 @@ impl<O: CarriesMoments<Flex>> Training<O> {
         let loss = loss(&self.net, batch(self.widths, self.done + 1));
         let value = loss.clone().into_scalar();
         let grads = GradientsParams::from_grads(loss.backward(), &self.net);
-        match self.optim.try_step(0.05, self.net.clone(), grads) {
-            Ok(net) => self.net = net,
-            Err(failed) => return Err(failed.1),
-        }
+        self.net = self.optim.try_step(0.05, self.net.clone(), grads)?;
         self.done += 1;
         Ok(value)
     }

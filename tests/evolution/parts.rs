@@ -136,6 +136,6 @@ fn parts_that_do_not_divide_a_layer_are_refused_by_its_name() {
         let config = config(Method::Chts, Some(parts));
         config.try_init().and_then(|mut manager| manager.bind(&[("query", &links)])).unwrap_err().to_string()
     };
-    assert_eq!(refused(4), "`parts of `query`` is 4; allowed: a divisor of its 6 outputs");
-    assert_eq!(refused(0), "`parts of `**`` is 0; allowed: at least 1");
+    assert_eq!(refused(4), "`parts` of `query` is 4; allowed: a divisor of its 6 outputs");
+    assert_eq!(refused(0), "`parts` of `**` is 0; allowed: at least 1");
 }

@@ -8,7 +8,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor, TensorData, Tolerance};
 use burn_cht::kernel::{
-    DenseGradientSlot, Index, dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu,
+    GradientRequest, Index, dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu,
 };
 use burn_cht::topology::Links;
 use rand::rngs::StdRng;
@@ -110,16 +110,15 @@ fn the_rectified_layer_is_the_layer_with_relu_behind_it_to_the_bit() {
 #[test]
 fn the_dense_gradient_of_a_rectified_layer_is_that_of_its_positive_outputs() {
     let index = index(0.2);
-    let slot = Arc::new(DenseGradientSlot::default());
+    let request = Arc::new(GradientRequest::dense());
     let x = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[0]], 1), &Default::default());
     let dy = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[1]], 4), &Default::default());
     let values = leaf::<Plain, 1>([index.nnz()], 2);
-    slot.arm();
-    let y = sparse_linear_relu(x.clone(), values.clone(), None, &index, Some(&slot));
+    let y = sparse_linear_relu(x.clone(), values.clone(), None, &index, Some(&request));
     let positive = y.clone().greater_elem(0.0);
     let gradients = (y * dy.clone()).sum().backward();
     let at_links = values.grad(&gradients).unwrap().into_data().into_vec::<f32>().unwrap();
-    let dense = slot.take().unwrap();
+    let dense = request.take_dense().unwrap();
     let expected = x.transpose().matmul(dy.mask_fill(positive.bool_not(), 0.0)).into_data();
     dense.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-5, 1e-5));
     let dense = dense.into_vec::<f32>().unwrap();
@@ -208,24 +207,25 @@ fn other_float_types_take_the_fallback() {
 }
 
 #[test]
-fn an_armed_slot_receives_the_dense_weight_gradient_until_it_is_taken() {
+fn the_dense_weight_gradient_is_left_where_it_is_wanted_and_adds_up_until_it_is_taken() {
     let index = index(0.2);
-    let slot = Arc::new(DenseGradientSlot::default());
     let device = Default::default();
     let x = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[0]], 1), &device);
     let dy = Tensor::<Plain, 2>::from_data(data([BATCH, SHAPE[1]], 4), &device);
     let values = leaf::<Plain, 1>([index.nnz()], 2);
-    let step = || {
-        let y = sparse_linear(x.clone(), values.clone(), None, &index, Some(&slot));
+    let step = |request: &Arc<GradientRequest>| {
+        let y = sparse_linear(x.clone(), values.clone(), None, &index, Some(request));
         let gradients = (y * dy.clone()).sum().backward();
         values.grad(&gradients).unwrap().into_data().into_vec::<f32>().unwrap()
     };
-    step();
-    assert!(slot.take().is_none(), "nobody asked");
+    let at_links = Arc::new(GradientRequest::at_links());
+    step(&at_links);
+    assert!(at_links.take_dense().is_none(), "nobody asked");
 
-    slot.arm();
-    let at_links = step();
-    let dense = slot.take().unwrap();
+    let request = Arc::new(GradientRequest::dense());
+    assert!(request.take_dense().is_none(), "no backward pass yet");
+    let at_links = step(&request);
+    let dense = request.take_dense().unwrap();
     let expected = x.clone().transpose().matmul(dy.clone()).into_data();
     dense.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-5, 1e-5));
     let dense = dense.into_vec::<f32>().unwrap();
@@ -234,12 +234,9 @@ fn an_armed_slot_receives_the_dense_weight_gradient_until_it_is_taken() {
         assert!((dense[position] - at_link).abs() < 1e-5);
     }
 
-    slot.arm();
-    step();
-    step();
-    let twice = slot.take().unwrap().into_vec::<f32>().unwrap();
+    assert!(request.take_dense().is_none(), "taken");
+    step(&request);
+    step(&request);
+    let twice = request.take_dense().unwrap().into_vec::<f32>().unwrap();
     assert!(twice.iter().zip(&dense).all(|(twice, once)| *twice == 2.0 * once));
-    assert!(!slot.is_armed());
-    step();
-    assert!(slot.take().is_none());
 }

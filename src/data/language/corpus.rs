@@ -184,9 +184,12 @@ impl Corpus {
 fn read_manifest(folder: &Path, name: &str) -> Result<Option<Manifest>> {
     let path = folder.join(format!("{name}.json"));
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| Error::data(&path, format!("no description of shards: {error}"))),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            Error::data(
+                &path,
+                format!("no description of shards ({error}): remove it to have them made anew"),
+            )
+        }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io(path)(error)),
     }

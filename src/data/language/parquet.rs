@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use parquet::basic::Compression;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
@@ -51,9 +51,9 @@ pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
 
 /// The compression of the column, if it is one that is not compiled in.
 fn unsupported_compression(metadata: &ParquetMetaData, field: &str) -> Option<&'static str> {
-    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let chunks = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let own = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| name == field));
-    own.map(|chunk| chunk.compression()).find_map(|compression| match compression {
+    own.map(ColumnChunkMetaData::compression).find_map(|compression| match compression {
         Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) | Compression::ZSTD(_) => None,
         Compression::BROTLI(_) => Some("Brotli"),
         Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),

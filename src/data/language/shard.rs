@@ -115,7 +115,9 @@ impl Shard {
     fn checked(path: &Path, content: Content, tokenizer: &Tokenizer) -> Result<Self> {
         let mut shard = Self { content, width: 2, tokens: 0, spans: 0 };
         let bytes = shard.bytes();
-        let refused = |what: String| Error::data(path, what);
+        let refused = |what: String| {
+            Error::data(path, format!("{what}; without the `.json` of these shards they are made anew"))
+        };
         if bytes.get(..8) != Some(MAGIC) {
             return Err(refused("no shard of tokens".into()));
         }

@@ -113,10 +113,11 @@ impl LanguageSource {
                         }
                     }
                     if paths.is_empty() {
-                        return Err(Error::data(
-                            &folder,
-                            format!("no file here whose name begins with `{start}`"),
-                        ));
+                        let reason = format!(
+                            "no file here whose name begins with `{start}`; expected: files whose names begin with \
+                             `train` and `valid`, or a single file in place of the folder"
+                        );
+                        return Err(Error::data(&folder, reason));
                     }
                     paths.sort();
                     paths.iter().try_for_each(|path| Format::of(path).map(|_| ()))?;
@@ -141,7 +142,7 @@ fn single(path: &Path, field: &str) -> Result<LanguageTask> {
     if Format::of(path)? == Format::Plain {
         let text = Input::open(path)?.text(SPLIT_IN_MEMORY)?;
         if text.is_empty() {
-            return Err(Error::data(path, "there is no text in it"));
+            return Err(Error::data(path, "empty: there is no text in it"));
         }
         return Ok(split(&text));
     }

@@ -60,9 +60,7 @@ impl Texts {
         let pieces = match self {
             Self::Memory(name, text) => {
                 let bytes = Arc::<[u8]>::from(Arc::clone(text));
-                Input::memory(name, bytes)
-                    .map(|input| plain::pieces(input, arrangement))
-                    .unwrap_or_else(failed)
+                Input::memory(name, bytes).map_or_else(failed, |input| plain::pieces(input, arrangement))
             }
             Self::Files(paths, field) => {
                 let field = field.clone();

@@ -40,7 +40,7 @@ impl BleuMetric {
     ///
     /// [`Error::Argument`](crate::Error::Argument) for a smoothing value that is negative or not finite.
     pub fn new(bleu: Bleu, vocabulary: &Vocabulary) -> Result<Self> {
-        bleu.check()?;
+        bleu.validate()?;
         Ok(Self {
             name: Arc::new("BLEU".into()),
             bleu,

@@ -91,7 +91,7 @@ impl Bleu {
         hypotheses: &[H],
         references: &[&[R]],
     ) -> Result<BleuScore> {
-        self.check()?;
+        self.validate()?;
         Ok(self.score(&self.statistics(hypotheses, references)?, references.len()))
     }
 
@@ -105,7 +105,7 @@ impl Bleu {
         self.corpus(&[hypothesis], &references)
     }
 
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         match self.smoothing {
             Smoothing::Floor(value) | Smoothing::AddK(value) if !(value.is_finite() && value >= 0.0) => {
                 Err(Error::argument("smoothing", value, "a finite number of at least 0"))

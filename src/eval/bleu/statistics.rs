@@ -29,7 +29,7 @@ impl Statistics {
         tokenise: impl Fn(&str) -> String,
         separates: impl Fn(char) -> bool,
     ) -> Result<Self> {
-        lines::check(hypotheses, references)?;
+        lines::validate(hypotheses, references)?;
         let mut statistics = Self::default();
         for (line, hypothesis) in hypotheses.iter().enumerate() {
             let hypothesis = tokenise(hypothesis.as_ref());

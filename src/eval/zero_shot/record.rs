@@ -1,7 +1,7 @@
 //! Records of a task's data: lines of JSON, plain or compressed, in one file or in an archive of several; labels may
 //! stand in a file of their own.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -183,6 +183,8 @@ fn read_archive(input: Input, limit: Option<usize>) -> Result<Vec<Group>> {
         }
         groups.push(read_lines(Input::memory(&path.to_string_lossy(), bytes)?, limit)?);
     }
+    // An archive ends before its file does, where the checksum of a compressed one stands.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(&failed)?;
     Ok(groups)
 }
 

@@ -105,7 +105,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         let mut scores = Vec::with_capacity(requests.len());
         for (request, text) in requests.iter().enumerate() {
             let encoded = self.encoder.encode(text)?;
-            self.check(&encoded.tokens)?;
+            self.validate(&encoded.tokens)?;
             let targets = encoded.tokens[encoded.continuation..].to_vec();
             if targets.len() > context {
                 return Err(Error::argument(
@@ -127,7 +127,7 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         Ok((inputs, scores))
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<()> {
+    fn validate(&self, tokens: &[u32]) -> Result<()> {
         let vocabulary = self.model.vocabulary();
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             None => Ok(()),
@@ -166,8 +166,9 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         let answers = likelihoods.iter::<f64>().zip(likeliest.iter::<i64>()).zip(targets);
         for (owner, ((likelihood, likeliest), target)) in owners.into_iter().zip(answers) {
             if likelihood.is_nan() {
-                let name = format!("log-likelihood of {:?}", requests[owner].continuation);
-                return Err(Error::argument(name, likelihood, "a number: the model's logits are not finite"));
+                let allowed = "a number: the model's logits are not finite";
+                let whose = format!("{:?}", requests[owner].continuation);
+                return Err(Error::argument("log-likelihood", likelihood, allowed).of(whose));
             }
             scores[owner].log_likelihood += likelihood;
             scores[owner].greedy &= likeliest == target;

@@ -9,7 +9,7 @@ use super::LlamaConfig;
 ///
 /// Made by [`Llama::cache`](super::Llama::cache) for a number of sequences that grow together.
 #[derive(Debug, Clone)]
-pub struct KeyValueCache<B: Backend> {
+pub struct LlamaCache<B: Backend> {
     layers: Vec<LayerCache<B>>,
     length: usize,
     capacity: usize,
@@ -22,7 +22,7 @@ pub(super) struct LayerCache<B: Backend> {
     values: Tensor<B, 3>,
 }
 
-impl<B: Backend> KeyValueCache<B> {
+impl<B: Backend> LlamaCache<B> {
     pub(super) fn new(config: &LlamaConfig, batch: usize, capacity: usize, device: &B::Device) -> Self {
         let empty = || Tensor::zeros([batch, capacity, config.d_key()], device);
         let layers = (0..config.layers).map(|_| LayerCache { keys: empty(), values: empty() });

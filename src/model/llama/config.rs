@@ -107,7 +107,7 @@ impl LlamaConfig {
             ("context", self.context),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(Error::argument(*name, 0, "at least 1"));
+            return Err(Error::argument(name, 0, "at least 1"));
         }
         if !self.d_model.is_multiple_of(2 * self.heads) {
             let allowed = format!("a divisor of d_model {} that leaves heads of an even width", self.d_model);

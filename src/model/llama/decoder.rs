@@ -5,7 +5,7 @@ use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::prelude::*;
 
 use super::parameters::{Drawn, Parameters, norm, transposed};
-use super::{Block, KeyValueCache, LlamaConfig, Rotary};
+use super::{Block, LlamaCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
 use crate::fused::{rms_norm, row_product};
 use crate::topology::{Chain, LayerSettings};
@@ -181,8 +181,8 @@ impl<B: Backend> Llama<B> {
 
     /// An empty cache for `batch` sequences as long as the context.
     #[must_use]
-    pub fn cache(&self, batch: usize) -> KeyValueCache<B> {
-        KeyValueCache::new(&self.config, batch, self.config.context, &self.norm.gamma.val().device())
+    pub fn cache(&self, batch: usize) -> LlamaCache<B> {
+        LlamaCache::new(&self.config, batch, self.config.context, &self.norm.gamma.val().device())
     }
 
     /// Reads `tokens` `[batch, length]` after what `cache` holds, which then holds them too. Logits
@@ -191,7 +191,7 @@ impl<B: Backend> Llama<B> {
     /// # Errors
     ///
     /// [`Error::Argument`] if the positions exceed the context. The cache is left as it was.
-    pub fn extend(&self, tokens: Tensor<B, 2, Int>, cache: &mut KeyValueCache<B>) -> Result<Tensor<B, 3>> {
+    pub fn extend(&self, tokens: Tensor<B, 2, Int>, cache: &mut LlamaCache<B>) -> Result<Tensor<B, 3>> {
         Ok(self.logits(self.extend_hidden(tokens, cache)?))
     }
 
@@ -200,11 +200,7 @@ impl<B: Backend> Llama<B> {
     /// # Errors
     ///
     /// As [`extend`](Self::extend), and for no token at all.
-    pub fn next_logits(
-        &self,
-        tokens: Tensor<B, 2, Int>,
-        cache: &mut KeyValueCache<B>,
-    ) -> Result<Tensor<B, 2>> {
+    pub fn next_logits(&self, tokens: Tensor<B, 2, Int>, cache: &mut LlamaCache<B>) -> Result<Tensor<B, 2>> {
         let [batch, length] = tokens.dims();
         if length == 0 {
             return Err(Error::argument("tokens", "none", "at least one"));
@@ -213,7 +209,7 @@ impl<B: Backend> Llama<B> {
         Ok(self.logits(hidden).reshape([batch, self.config.vocabulary]))
     }
 
-    fn extend_hidden(&self, tokens: Tensor<B, 2, Int>, cache: &mut KeyValueCache<B>) -> Result<Tensor<B, 3>> {
+    fn extend_hidden(&self, tokens: Tensor<B, 2, Int>, cache: &mut LlamaCache<B>) -> Result<Tensor<B, 3>> {
         let [_, length] = tokens.dims();
         let start = cache.len();
         self.check_length(start + length)?;

@@ -20,7 +20,7 @@ mod size;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use cache::KeyValueCache;
+pub use cache::LlamaCache;
 pub use config::LlamaConfig;
 pub use decoder::Llama;
 pub use feed_forward::FeedForward;

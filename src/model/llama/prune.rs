@@ -35,6 +35,6 @@ impl<B: Backend> Llama<B> {
             weight.rewire(Arc::new(links), &[])
         });
         let weights = weights.collect::<Result<_>>()?;
-        Ok(hook::replace(self, weights))
+        hook::replace(self, weights)
     }
 }

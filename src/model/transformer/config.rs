@@ -166,7 +166,7 @@ impl TransformerConfig {
             ("decoder_layers", self.decoder_layers),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::argument(*name, 0, "at least 1"));
+            return Err(Error::argument(name, 0, "at least 1"));
         }
         if self.max_length < 2 {
             return Err(Error::argument("max_length", self.max_length, "at least 2"));

@@ -24,4 +24,4 @@ pub use generator::Generator;
 pub use model::Transformer;
 pub use position::PositionTable;
 pub use residual::Residual;
-pub use validation::{TranslationFigures, TranslationOutput};
+pub use validation::{TranslationOutput, TranslationStatistics};

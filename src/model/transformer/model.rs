@@ -85,13 +85,13 @@ impl<B: Backend> Transformer<B> {
     /// [`Error::Argument`] for a side that is too long.
     pub fn fit(&self, batch: &TranslationBatch<B>) -> Result<()> {
         let sides = [
-            ("source length of a batch", batch.source.dims()[1], self.source_positions.len()),
+            ("source length", batch.source.dims()[1], self.source_positions.len()),
             // The last token is predicted and not read.
-            ("target length of a batch", batch.target.dims()[1], self.target_positions.len() + 1),
+            ("target length", batch.target.dims()[1], self.target_positions.len() + 1),
         ];
         match sides.into_iter().find(|(_, length, positions)| length > positions) {
             Some((name, length, positions)) => {
-                Err(Error::argument(name, length, format!("at most {positions} tokens")))
+                Err(Error::argument(name, length, format!("at most {positions} tokens")).of("a batch"))
             }
             None => Ok(()),
         }

@@ -7,7 +7,7 @@ use burn::train::{InferenceStep, ItemLazy};
 use super::{DecodeConfig, Transformer};
 use crate::data::translation::{BOS, EOS, TranslatedSentence, TranslationBatch};
 use crate::error::Result;
-use crate::metrics::{TokenFigures, TokenOutput};
+use crate::metrics::{TokenOutput, TokenStatistics};
 
 impl<B: Backend> Transformer<B> {
     /// The same model, which in validation also translates every batch, for
@@ -60,22 +60,22 @@ pub struct TranslationOutput<B: Backend> {
 
 /// A [`TranslationOutput`] read back from the device.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TranslationFigures {
+pub struct TranslationStatistics {
     /// Loss and correct tokens.
-    pub tokens: TokenFigures,
+    pub tokens: TokenStatistics,
     /// A translation for every sentence, or none.
     pub translations: Vec<TranslatedSentence>,
 }
 
 impl<B: Backend> ItemLazy for TranslationOutput<B> {
-    type ItemSync = TranslationFigures;
+    type ItemSync = TranslationStatistics;
 
-    fn sync(self) -> TranslationFigures {
-        TranslationFigures { tokens: self.tokens.sync(), translations: self.translations }
+    fn sync(self) -> TranslationStatistics {
+        TranslationStatistics { tokens: self.tokens.sync(), translations: self.translations }
     }
 }
 
-impl ItemLazy for TranslationFigures {
+impl ItemLazy for TranslationStatistics {
     type ItemSync = Self;
 
     fn sync(self) -> Self {
@@ -83,13 +83,13 @@ impl ItemLazy for TranslationFigures {
     }
 }
 
-impl Adaptor<TokenFigures> for TranslationFigures {
-    fn adapt(&self) -> TokenFigures {
+impl Adaptor<TokenStatistics> for TranslationStatistics {
+    fn adapt(&self) -> TokenStatistics {
         self.tokens
     }
 }
 
-impl Adaptor<Vec<TranslatedSentence>> for TranslationFigures {
+impl Adaptor<Vec<TranslatedSentence>> for TranslationStatistics {
     fn adapt(&self) -> Vec<TranslatedSentence> {
         self.translations.clone()
     }

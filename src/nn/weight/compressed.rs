@@ -7,7 +7,7 @@ use burn::prelude::*;
 
 use super::{read_f32, transfer};
 use crate::error::Result;
-use crate::kernel::{DenseGradientSlot, Index, dense_weight, sparse_linear, sparse_linear_relu};
+use crate::kernel::{GradientRequest, Index, dense_weight, sparse_linear, sparse_linear_relu};
 use crate::topology::Links;
 
 /// Values in link order. Gradients, moments, clipping and weight decay see nothing but these `nnz` numbers.
@@ -15,8 +15,8 @@ use crate::topology::Links;
 pub(super) struct Compressed<B: Backend> {
     pub(super) values: Param<Tensor<B, 1>>,
     pub(super) index: Arc<Index>,
-    /// Where a backward pass leaves the dense gradient when gradient-based regrowth has asked for it.
-    pub(super) slot: Arc<DenseGradientSlot>,
+    /// Whether backward passes leave the dense gradient.
+    pub(super) request: Arc<GradientRequest>,
 }
 
 impl<B: Backend> Compressed<B> {
@@ -25,16 +25,16 @@ impl<B: Backend> Compressed<B> {
         Ok(Self {
             values: Param::initialized(id, values.require_grad()),
             index: Arc::new(Index::try_new(links)?),
-            slot: Arc::default(),
+            request: Arc::new(GradientRequest::at_links()),
         })
     }
 
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-        sparse_linear(input, self.values.val(), bias, &self.index, Some(&self.slot))
+        sparse_linear(input, self.values.val(), bias, &self.index, Some(&self.request))
     }
 
     pub(super) fn linear_relu(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-        sparse_linear_relu(input, self.values.val(), bias, &self.index, Some(&self.slot))
+        sparse_linear_relu(input, self.values.val(), bias, &self.index, Some(&self.request))
     }
 
     pub(super) fn dense(&self) -> Tensor<B, 2> {
@@ -53,6 +53,6 @@ impl<B: Backend> Compressed<B> {
             let values = transfer(from, &read_f32(old), to, initial);
             Tensor::from_data(TensorData::new(values, [to.nnz()]), &device).set_require_grad(trainable)
         });
-        Ok(Self { values, index, slot: self.slot })
+        Ok(Self { values, index, request: self.request })
     }
 }

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::{gather, read_f32, spread, transfer};
-use crate::kernel::{MaskedGradient, masked_linear};
+use crate::kernel::{GradientRequest, masked_linear};
 use crate::topology::Links;
 
 /// A dense `[d_input, d_output]` weight and the positions it must be zero at.
@@ -20,8 +20,8 @@ pub(super) struct Masked<B: Backend> {
     pub(super) weight: Param<Tensor<B, 2>>,
     /// True where there is no link; `None` when every position is one.
     pub(super) absent: Option<Tensor<B, 2, Bool>>,
-    /// What backward passes do with the gradient off the mask.
-    pub(super) gradient: Arc<MaskedGradient>,
+    /// Whether backward passes leave the gradient dense.
+    pub(super) request: Arc<GradientRequest>,
 }
 
 impl<B: Backend> Masked<B> {
@@ -30,12 +30,12 @@ impl<B: Backend> Masked<B> {
         Self {
             weight: Param::initialized(id, weight.require_grad()),
             absent: absent(links, device),
-            gradient: Arc::default(),
+            request: Arc::new(GradientRequest::dense()),
         }
     }
 
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
-        masked_linear(input, self.weight.val(), bias, &self.gradient)
+        masked_linear(input, self.weight.val(), bias, &self.request)
     }
 
     pub(super) fn dense(&self) -> Tensor<B, 2> {
@@ -64,7 +64,7 @@ impl<B: Backend> Masked<B> {
             };
             new.set_require_grad(trainable)
         });
-        Self { weight, absent, gradient: Arc::default() }
+        Self { weight, absent, request: Arc::new(GradientRequest::dense()) }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The weight of a sparse layer: a connectivity and one value per link. This folder alone knows how it is stored.
 
 mod compressed;
+mod gradient;
 mod layout;
 mod masked;
 mod module;
+mod moments;
 mod record;
 
 use std::sync::Arc;
@@ -11,16 +13,17 @@ use std::sync::Arc;
 use burn::module::ParamId;
 use burn::prelude::*;
 use burn::tensor::activation::relu;
-use burn::tensor::backend::AutodiffBackend;
 
 use crate::error::{Error, Result};
-use crate::kernel::{DenseGradientSlot, MaskedGradient, has_kernel};
+use crate::kernel::GradientRequest;
 use crate::topology::Links;
 
 use compressed::Compressed;
+pub(crate) use gradient::{Gradient, GradientWanted};
 pub use layout::Layout;
 use layout::Stored;
 use masked::Masked;
+pub(crate) use moments::{Moments, compact, first_moments};
 pub use record::SparseWeightRecord;
 
 /// A `[d_input, d_output]` weight that exists only where its [`Links`] are.
@@ -60,20 +63,20 @@ impl<B: Backend> Storage<B> {
         })
     }
 
-    fn is_trainable(&self) -> bool {
+    fn requires_grad(&self) -> bool {
         match self {
             Self::Masked(masked) => masked.weight.is_require_grad(),
             Self::Compressed(compressed) => compressed.values.is_require_grad(),
         }
     }
 
-    fn set_trainable(self, trainable: bool) -> Self {
+    fn set_require_grad(self, require: bool) -> Self {
         match self {
             Self::Masked(masked) => {
-                Self::Masked(Masked { weight: masked.weight.set_require_grad(trainable), ..masked })
+                Self::Masked(Masked { weight: masked.weight.set_require_grad(require), ..masked })
             }
             Self::Compressed(compressed) => Self::Compressed(Compressed {
-                values: compressed.values.set_require_grad(trainable),
+                values: compressed.values.set_require_grad(require),
                 ..compressed
             }),
         }
@@ -112,11 +115,11 @@ impl<B: Backend> SparseWeight<B> {
 
     /// As [`with_links`](Self::with_links), as another parameter.
     fn loaded(self, id: ParamId, links: Arc<Links>, values: Vec<f32>) -> Result<Self> {
-        let storage = Storage::try_new(id, &links, values, self.layout, &self.device())?
-            .set_trainable(self.storage.is_trainable());
-        if let Storage::Compressed(compressed) = &storage {
+        let mut storage = Storage::try_new(id, &links, values, self.layout, &self.device())?
+            .set_require_grad(self.storage.requires_grad());
+        if let Storage::Compressed(compressed) = &mut storage {
             // Training that goes on from here may want the dense gradient of its very first step.
-            compressed.slot.arm();
+            compressed.request = Arc::new(GradientRequest::dense());
         }
         Ok(Self { links, layout: self.layout, storage })
     }
@@ -149,6 +152,11 @@ impl<B: Backend> SparseWeight<B> {
     #[must_use]
     pub fn explain_layout(&self) -> String {
         self.layout.explain::<B>(&self.links)
+    }
+
+    /// Whether the values are trained; false once Burn's `no_grad` has been called on the module.
+    pub(crate) fn requires_grad(&self) -> bool {
+        self.storage.requires_grad()
     }
 
     /// The device the values are on.
@@ -235,53 +243,11 @@ impl<B: Backend> SparseWeight<B> {
                 let old = Self { links: Arc::clone(&self.links), layout: self.layout, storage };
                 let values = transfer(&old.links, &old.link_values(), &links, initial);
                 Storage::try_new(old.id(), &links, values, old.layout, &old.device())?
-                    .set_trainable(old.storage.is_trainable())
+                    .set_require_grad(old.storage.requires_grad())
             }
         };
         Ok(Self { links, layout: self.layout, storage })
     }
-}
-
-impl<B: AutodiffBackend> SparseWeight<B> {
-    /// The weight with its next backward passes asked for the dense gradient, or for none off the links, in a way that
-    /// no other copy of the weight notices; `None` if nothing has to be asked for.
-    pub(crate) fn asked_for_gradient(self, dense: bool) -> Option<Self> {
-        let Self { links, layout, storage } = self;
-        let storage = match storage {
-            Storage::Compressed(compressed) if dense => {
-                let slot = Arc::new(DenseGradientSlot::default());
-                slot.arm();
-                Storage::Compressed(Compressed { slot, ..compressed })
-            }
-            Storage::Masked(masked)
-                if has_kernel::<B>() && masked.absent.is_some() && masked.gradient.zeroes() == dense =>
-            {
-                let gradient = if dense { MaskedGradient::default() } else { MaskedGradient::zeroed(&links) };
-                Storage::Masked(Masked { gradient: Arc::new(gradient), ..masked })
-            }
-            _ => return None,
-        };
-        Some(Self { links, layout, storage })
-    }
-
-    /// What the optimizer must do with this weight's gradient and moments; see [`Transport`].
-    pub(crate) fn transport(&self) -> Transport<B::InnerBackend> {
-        match &self.storage {
-            Storage::Masked(masked) => {
-                Transport::Masked { absent: masked.absent_inner(), gradient: Arc::clone(&masked.gradient) }
-            }
-            Storage::Compressed(compressed) => Transport::Compressed { slot: Arc::clone(&compressed.slot) },
-        }
-    }
-}
-
-/// How the gradient and moments of a sparse weight are stored, seen from the optimizer.
-pub(crate) enum Transport<B: Backend> {
-    /// As `[d_input, d_output]` tensors that must stay zero where `absent` is true (`None`: every position a link);
-    /// `gradient` knows the gradient that is so already.
-    Masked { absent: Option<Tensor<B, 2, Bool>>, gradient: Arc<MaskedGradient> },
-    /// As `[nnz]` tensors in link order; the dense gradient comes through `slot` when it has been asked for.
-    Compressed { slot: Arc<DenseGradientSlot> },
 }
 
 /// Values of `from` moved to `to`: kept where both have the link, else what `initial` lists for the position, or zero.

@@ -20,15 +20,15 @@ impl<B: Backend> SparseWeight<B> {
 
     fn on_device(self, device: &B::Device, fork: bool) -> Self {
         let storage = match self.storage.clone() {
-            Storage::Masked(Masked { weight, absent, gradient }) => Storage::Masked(Masked {
+            Storage::Masked(Masked { weight, absent, request }) => Storage::Masked(Masked {
                 weight: if fork { weight.fork(device) } else { Module::<B>::to_device(weight, device) },
                 absent: absent.map(|mask| mask.to_device(device)),
-                gradient,
+                request,
             }),
-            Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
+            Storage::Compressed(Compressed { values, index, request }) => Storage::Compressed(Compressed {
                 values: if fork { values.fork(device) } else { Module::<B>::to_device(values, device) },
                 index,
-                slot,
+                request: if fork { request.fork() } else { request },
             }),
         };
         self.moved(storage)
@@ -91,12 +91,12 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
             Storage::Masked(masked) => Storage::Masked(Masked {
                 weight: masked.weight.valid(),
                 absent: masked.absent_inner(),
-                gradient: Arc::clone(&masked.gradient),
+                request: Arc::clone(&masked.request),
             }),
-            Storage::Compressed(Compressed { values, index, slot }) => Storage::Compressed(Compressed {
+            Storage::Compressed(Compressed { values, index, request }) => Storage::Compressed(Compressed {
                 values: values.valid(),
                 index: Arc::clone(index),
-                slot: Arc::clone(slot),
+                request: Arc::clone(request),
             }),
         })
     }
@@ -105,13 +105,13 @@ impl<B: AutodiffBackend> AutodiffModule<B> for SparseWeight<B> {
         let SparseWeight { links, layout, storage } = module;
         // Taken apart, not cloned: a clone of a parameter outside of autodiff forgets that it was trainable.
         let storage = match storage {
-            Storage::Masked(Masked { weight, absent, gradient }) => Storage::Masked(Masked {
+            Storage::Masked(Masked { weight, absent, request }) => Storage::Masked(Masked {
                 weight: AutodiffModule::from_inner(weight),
                 absent: absent.map(Tensor::from_inner),
-                gradient,
+                request,
             }),
-            Storage::Compressed(Compressed { values, index, slot }) => {
-                Storage::Compressed(Compressed { values: AutodiffModule::from_inner(values), index, slot })
+            Storage::Compressed(Compressed { values, index, request }) => {
+                Storage::Compressed(Compressed { values: AutodiffModule::from_inner(values), index, request })
             }
         };
         Self { links, layout, storage }

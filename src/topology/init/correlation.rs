@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ impl FeatureCorrelation {
     }
 
     /// The `nnz` > 0 positions of a layer whose features correlate most. O(rows · columns).
-    pub(super) fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+    pub(super) fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
         let matrix = self.matrix()?;
         let [rows, columns] = shape;
         let tiled = || {
@@ -238,7 +238,7 @@ mod tests {
         let read: TopologyInit = serde_json::from_str(&text).unwrap();
         assert_eq!(read, init);
         let error = read.links([3, 3], 2, &mut stream(1, "csti", 0)).unwrap_err();
-        assert!(matches!(&error, Error::Argument { name, .. } if name == "correlation"), "{error}");
+        assert!(matches!(&error, Error::Argument { name: "correlation", .. }), "{error}");
         assert_ne!(init, TopologyInit::Correlation(FeatureCorrelation::from_matrix(3, vec![0.0; 9])));
         let broken = r#"{"Correlation":{"features":3,"checksum":"no number"}}"#;
         assert!(serde_json::from_str::<TopologyInit>(broken).is_err());

@@ -1,7 +1,7 @@
 //! ER: every position is as likely as any other.
 
+use chacha20::ChaCha12Rng;
 use rand::RngExt;
-use rand::rngs::StdRng;
 
 use crate::error::Result;
 use crate::topology::Links;
@@ -10,7 +10,7 @@ use crate::topology::Links;
 ///
 /// Draws the rarer of links and gaps into a mask and repeats a draw that hits a taken position: at most 2 ln 2 draws
 /// a link are expected, and the links come out sorted.
-pub(super) fn links(shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+pub(super) fn links(shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
     let capacity = shape[0] * shape[1];
     let links_are_rarer = nnz <= capacity / 2;
     let mut mask = vec![!links_are_rarer; capacity];

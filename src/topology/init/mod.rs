@@ -23,7 +23,7 @@ pub use weights::WeightInit;
 
 use std::fmt;
 
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Links;
@@ -85,7 +85,7 @@ impl TopologyInit {
     /// [`Error::Argument`] for `beta` or `r` outside of `[0, 1]` or NaN, and for a correlation whose matrix is not
     /// there (see [`FeatureCorrelation`]).
     pub fn validate(&self) -> Result<()> {
-        let in_unit_interval = |name: &str, value: f64| {
+        let in_unit_interval = |name: &'static str, value: f64| {
             if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::argument(name, value, "0 to 1")) }
         };
         match self {
@@ -103,7 +103,7 @@ impl TopologyInit {
     /// # Errors
     ///
     /// [`Error::Capacity`] if `nnz` exceeds the number of positions, and those of [`TopologyInit::validate`].
-    pub fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+    pub fn links(&self, shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
         self.validate()?;
         let capacity = distribution::capacity(shape)?;
         if nnz > capacity {

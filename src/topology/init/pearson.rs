@@ -71,8 +71,8 @@ impl Panels {
                 });
             }
             if let Some(feature) = row.iter().position(|value| !value.is_finite()) {
-                let name = format!("feature {feature} of sample {index}");
-                return Err(Error::argument(name, row[feature], "finite values"));
+                let whose = format!("sample {index}, feature {feature}");
+                return Err(Error::argument("value", row[feature], "finite values").of(whose));
             }
             for (panel, chunk) in row.chunks(LANES).enumerate() {
                 let start = (panel * samples + sample) * LANES;
@@ -277,6 +277,6 @@ mod tests {
             message(absolute_correlation(9, 2, ragged.iter())).contains("sample 1: shape [1], expected [2]")
         );
         let nan = of(2, &[1.0, 2.0, 3.0, f32::NAN]);
-        assert!(message(nan).contains("`feature 1 of sample 1` is NaN"));
+        assert!(message(nan).contains("`value` of sample 1, feature 1 is NaN"));
     }
 }

@@ -1,6 +1,6 @@
 //! BRF: links near the diagonal, with a tunable share of far ones.
 
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Exp1;
@@ -24,7 +24,7 @@ pub enum Degrees {
 
 impl Degrees {
     /// One degree per node, each at most `limit`, `nnz` in total. The caller guarantees `nnz ≤ nodes · limit`.
-    fn draw(self, nodes: usize, limit: usize, nnz: usize, rng: &mut StdRng) -> Vec<usize> {
+    fn draw(self, nodes: usize, limit: usize, nnz: usize, rng: &mut ChaCha12Rng) -> Vec<usize> {
         if self == Self::Fixed || nnz <= nodes {
             let mut degrees = vec![nnz / nodes; nodes];
             for node in index::sample(rng, nodes, nnz % nodes) {
@@ -52,7 +52,7 @@ pub(super) fn links(
     degrees: Degrees,
     shape: [usize; 2],
     nnz: usize,
-    rng: &mut StdRng,
+    rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
     let [rows, columns] = shape;
     if rows <= columns {
@@ -67,11 +67,11 @@ fn from_smaller_side(
     degrees: Degrees,
     [smaller, larger]: [usize; 2],
     nnz: usize,
-    rng: &mut StdRng,
+    rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
     let degrees = degrees.draw(smaller, larger, nnz, rng);
     // A stream of its own for every node: the links do not depend on how nodes are spread over threads.
-    let streams: Vec<StdRng> = (0..smaller).map(|_| StdRng::from_rng(rng)).collect();
+    let streams: Vec<ChaCha12Rng> = (0..smaller).map(|_| ChaCha12Rng::from_rng(rng)).collect();
     let mut offsets = Vec::with_capacity(smaller + 1);
     offsets.push(0);
     offsets.extend(degrees.iter().scan(0, |end, degree| {
@@ -91,7 +91,13 @@ fn from_smaller_side(
 ///
 /// Taking the smallest of E / p with E ~ Exp(1) is such a draw. The keys are r · ln(E / p), up to a constant: the
 /// same order, finite for every r, where p itself underflows. At r = 0 the law's limit is the nearest nodes.
-fn field(r: f64, node: usize, [smaller, larger]: [usize; 2], degree: usize, rng: &mut StdRng) -> Vec<u32> {
+fn field(
+    r: f64,
+    node: usize,
+    [smaller, larger]: [usize; 2],
+    degree: usize,
+    rng: &mut ChaCha12Rng,
+) -> Vec<u32> {
     if r == 0.0 || degree == larger {
         return ring::arc(node, smaller, larger, degree, Tie::Upper).map(|other| other as u32).collect();
     }

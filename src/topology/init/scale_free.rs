@@ -1,7 +1,7 @@
 //! BSF: a few hubs, many nodes of low degree.
 
+use chacha20::ChaCha12Rng;
 use rand::RngExt;
-use rand::rngs::StdRng;
 use rand::seq::{SliceRandom, index};
 use rand_distr::Exp1;
 
@@ -16,7 +16,7 @@ use crate::topology::Links;
 ///    preferentially.
 /// 3. Links that would be there twice, which is mostly hub to hub, are drawn anew over all empty positions with
 ///    p ∝ (row degree + 1)(column degree + 1). This ends at any density, full layers included.
-pub(super) fn links(shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+pub(super) fn links(shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
     let [rows, columns] = shape;
     let mut arrival: Vec<usize> = (0..rows + columns).collect();
     arrival.shuffle(rng);
@@ -67,7 +67,7 @@ pub(super) fn links(shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<L
 /// Node t links to min(t, M) earlier nodes with p ∝ degree + 1 (the 1 lets nodes without an edge be found), M such
 /// that the edges come out; a random part of the nodes makes one more link. The caller guarantees that `edges`
 /// fit, as they do when they are the links of a bipartite layer.
-fn preferential_attachment(nodes: usize, edges: usize, rng: &mut StdRng) -> Vec<[usize; 2]> {
+fn preferential_attachment(nodes: usize, edges: usize, rng: &mut ChaCha12Rng) -> Vec<[usize; 2]> {
     let total = |each: usize| each * each.saturating_sub(1) / 2 + each * (nodes - each);
     let each = (1..nodes).find(|&each| total(each) > edges).unwrap_or(nodes) - 1;
     let mut wanted = vec![each; nodes];
@@ -99,7 +99,7 @@ fn preferential_attachment(nodes: usize, edges: usize, rng: &mut StdRng) -> Vec<
 }
 
 /// Turns `missing` empty positions into links, drawn without replacement with p ∝ the product of degrees plus one.
-fn fill_preferentially(mask: &mut [bool], columns: usize, missing: usize, rng: &mut StdRng) {
+fn fill_preferentially(mask: &mut [bool], columns: usize, missing: usize, rng: &mut ChaCha12Rng) {
     let mut row_weights = vec![1.0f64; mask.len() / columns];
     let mut column_weights = vec![1.0f64; columns];
     for (position, _) in mask.iter().enumerate().filter(|&(_, &live)| live) {

@@ -1,7 +1,7 @@
 //! BSW: a bipartite ring with some of its links rewired.
 
+use chacha20::ChaCha12Rng;
 use rand::RngExt;
-use rand::rngs::StdRng;
 use rand::seq::{SliceRandom, index};
 
 use super::ring::{self, Tie};
@@ -12,7 +12,7 @@ use crate::topology::Links;
 ///
 /// All links that a node rewires are lifted before the first of them is placed again. Rewiring one after the other
 /// would avoid the place a link comes from and keep a trace of the ring even at `beta` = 1.
-pub(super) fn links(beta: f64, shape: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+pub(super) fn links(beta: f64, shape: [usize; 2], nnz: usize, rng: &mut ChaCha12Rng) -> Result<Links> {
     let [rows, columns] = shape;
     if rows <= columns {
         Ok(from_larger_side(beta, [columns, rows], nnz, rng)?.transpose())
@@ -21,7 +21,12 @@ pub(super) fn links(beta: f64, shape: [usize; 2], nnz: usize, rng: &mut StdRng) 
     }
 }
 
-fn from_larger_side(beta: f64, [larger, smaller]: [usize; 2], nnz: usize, rng: &mut StdRng) -> Result<Links> {
+fn from_larger_side(
+    beta: f64,
+    [larger, smaller]: [usize; 2],
+    nnz: usize,
+    rng: &mut ChaCha12Rng,
+) -> Result<Links> {
     let mut degrees = vec![nnz / larger; larger];
     for node in index::sample(rng, larger, nnz % larger) {
         degrees[node] += 1;

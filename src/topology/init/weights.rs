@@ -1,7 +1,7 @@
 //! The first weights of a sparse layer.
 
+use chacha20::ChaCha12Rng;
 use rand::RngExt;
-use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ impl WeightInit {
 
     /// One weight per link, in link order; fan-in is the number of rows, density that of `links`.
     #[must_use]
-    pub fn draw(&self, links: &Links, rng: &mut StdRng) -> Vec<f32> {
+    pub fn draw(&self, links: &Links, rng: &mut ChaCha12Rng) -> Vec<f32> {
         let std = self.std(links.num_rows(), links.density());
         let normal = |_| (std * rng.sample::<f64, _>(StandardNormal)) as f32;
         (0..links.nnz()).map(normal).collect()

@@ -69,11 +69,8 @@ impl<'a> Grower<'a> {
             for (column, &score) in (first..link).zip(&scores[first..link]) {
                 let score = f64::from(score);
                 if !(score >= 0.0 && score.is_finite()) {
-                    return Err(Error::argument(
-                        format!("score at ({row}, {column})"),
-                        score,
-                        "finite and not negative",
-                    ));
+                    let whose = format!("position ({row}, {column})");
+                    return Err(Error::argument("score", score, "finite and not negative").of(whose));
                 }
                 self.consider(row * width + column, score);
             }

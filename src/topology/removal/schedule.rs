@@ -56,11 +56,11 @@ impl TemperatureSchedule {
     ///
     /// [`Error::Argument`] for a T that is negative or not finite and for a δ outside [0, 1).
     pub fn validate(&self) -> Result<()> {
-        let temperature = |name: &str, value: f64| {
+        let temperature = |name: &'static str, value: f64| {
             let fits = value >= 0.0 && value.is_finite();
             fits.then_some(()).ok_or_else(|| Error::argument(name, value, "finite and not negative"))
         };
-        let delta = |name: &str, value: f64| {
+        let delta = |name: &'static str, value: f64| {
             let fits = (0.0..1.0).contains(&value);
             fits.then_some(()).ok_or_else(|| Error::argument(name, value, "at least 0 and below 1"))
         };

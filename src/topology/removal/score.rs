@@ -99,7 +99,7 @@ impl RemovalScore {
 }
 
 /// Absolute values, checked to be finite and one per link.
-fn magnitudes(what: &str, links: &Links, values: &[f32]) -> Result<Vec<f64>> {
+fn magnitudes(what: &'static str, links: &Links, values: &[f32]) -> Result<Vec<f64>> {
     if values.len() != links.nnz() {
         return Err(Error::Shape {
             what: format!("{what}, one per link"),
@@ -108,7 +108,7 @@ fn magnitudes(what: &str, links: &Links, values: &[f32]) -> Result<Vec<f64>> {
         });
     }
     if let Some(link) = values.iter().position(|value| !value.is_finite()) {
-        return Err(Error::argument(format!("{what}[{link}]"), values[link], "finite"));
+        return Err(Error::argument(what, values[link], "finite").of(format!("link {link}")));
     }
     Ok(values.iter().map(|&value| f64::from(value).abs()).collect())
 }

@@ -196,7 +196,8 @@ fn is_score(score: f64) -> bool {
 }
 
 fn refused(score: &str, layer: &str, place: &str, value: f64) -> Error {
-    Error::argument(format!("score `{score}` of layer `{layer}`{place}"), value, "finite and not negative")
+    Error::argument("score", value, "finite and not negative")
+        .of(format!("`{score}` of layer `{layer}`{place}"))
 }
 
 fn check_length(what: String, found: usize, expected: &[usize]) -> Result<()> {

@@ -111,10 +111,10 @@ impl<'a> LayerSnapshot<'a> {
         self.wanted("dense gradient", self.dense_gradient)
     }
 
-    fn wanted(&self, what: &str, values: Option<&'a [f32]>) -> Result<&'a [f32]> {
+    fn wanted(&self, what: &'static str, values: Option<&'a [f32]>) -> Result<&'a [f32]> {
         values.ok_or_else(|| {
-            let name = format!("{what} of layer `{}`", self.path);
-            Error::argument(name, "not given", "given, to a score that looks at it and says so")
+            Error::argument(what, "not given", "given, to a score that looks at it and says so")
+                .of(format!("layer `{}`", self.path))
         })
     }
 }

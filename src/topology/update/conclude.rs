@@ -19,7 +19,7 @@ impl TopologyManager {
         let threshold = self.config.composition().early_stop;
         if self.config.composition().redistribution.is_some() {
             for (layer, passage) in self.layers.iter_mut().zip(&passages) {
-                layer.redistributed = (!layer.settings.frozen).then_some(passage.target);
+                layer.redistributed = Some(passage.target);
             }
         }
         let mut rewirings = Vec::with_capacity(views.len());

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use burn::prelude::*;
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 
 use super::layer::{LayerData, LayerView};
 use super::{Passage, TopologyManager};
@@ -77,7 +77,7 @@ impl TopologyManager {
         layer: &LayerData<'_>,
         missing: usize,
         view: &LayerView<B::Device>,
-        rng: &mut StdRng,
+        rng: &mut ChaCha12Rng,
     ) -> Result<Links> {
         let kept = &*layer.links;
         match regrowth {
@@ -103,7 +103,7 @@ fn grow_by_topology<B: Backend>(
     kept: &Links,
     missing: usize,
     view: &LayerView<B::Device>,
-    rng: &mut StdRng,
+    rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
     let on_device = !predictor.is_path_based() && Route::cheapest(kept, view.on_host) == Route::Matrix;
     let scores = if on_device {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rand::rngs::StdRng;
+use chacha20::ChaCha12Rng;
 
 use super::layer::{LayerData, LayerView};
 use super::{Passage, TopologyManager};
@@ -68,7 +68,7 @@ impl TopologyManager {
         layer: &LayerData<'_>,
         keep: impl Fn(usize, usize) -> usize,
         progress: f64,
-        rng: &mut StdRng,
+        rng: &mut ChaCha12Rng,
     ) -> Result<Links> {
         let parts = self.layers[index].parts;
         if parts.is_whole() {

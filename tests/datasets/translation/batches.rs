@@ -154,8 +154,8 @@ fn a_batch_too_small_for_the_longest_pair_is_refused_with_its_line() {
     let longest = longest(&dataset);
     assert!(TranslationLoader::<Flex>::new(dataset.clone(), longest, &Default::default()).is_ok());
     let refused = TranslationLoader::<Flex>::new(dataset, longest - 1, &Default::default());
-    let Err(Error::Argument { name, value, allowed }) = refused else { panic!() };
-    assert_eq!((name.as_str(), value), ("batch_tokens", (longest - 1).to_string()));
+    let Err(Error::Argument { name, value, allowed, .. }) = refused else { panic!() };
+    assert_eq!((name, value), ("batch_tokens", (longest - 1).to_string()));
     assert!(allowed.starts_with(&format!("at least {longest}, the longest pair's (")), "{allowed}");
     assert!(allowed.ends_with("pairs.tsv line 2)"), "{allowed}");
 }
@@ -179,7 +179,7 @@ fn slices_part_the_pairs_and_are_shuffled_each_in_its_own_way() {
 #[test]
 fn an_epoch_without_batches_is_refused() {
     let loader = loader(&dataset(&[1]), 100).with_batches_per_epoch(0);
-    assert!(matches!(loader, Err(Error::Argument { name, .. }) if name == "batches_per_epoch"));
+    assert!(matches!(loader, Err(Error::Argument { name: "batches_per_epoch", .. })));
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl Tokenizer {
         let Kind::HuggingFace(model) = &*self.kind else {
             return self.decode_pieces(tokens);
         };
-        tokens.iter().try_for_each(|&token| self.check(token))?;
+        tokens.iter().try_for_each(|&token| self.validate(token))?;
         model.decode(tokens).map_err(|error| {
             Error::argument(
                 "tokens",

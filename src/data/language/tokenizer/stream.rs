@@ -42,7 +42,7 @@ impl<'a> TextStream<'a> {
     ///
     /// [`Error::Argument`] for a token that the tokenizer does not have.
     pub fn push(&mut self, token: u32) -> Result<String> {
-        self.tokenizer.check(token)?;
+        self.tokenizer.validate(token)?;
         match &*self.tokenizer.kind {
             Kind::Llama2c(pieces) => {
                 let bytes = pieces.bytes(token);
@@ -120,7 +120,7 @@ impl Tokenizer {
         Ok(text + &stream.finish())
     }
 
-    pub(super) fn check(&self, token: u32) -> Result<()> {
+    pub(super) fn validate(&self, token: u32) -> Result<()> {
         let known = (token as usize) < self.vocabulary_size()
             && match &*self.kind {
                 Kind::HuggingFace(model) => model.knows(token),

@@ -3,8 +3,8 @@
 mod sampling;
 
 use burn::prelude::*;
+use chacha20::ChaCha12Rng;
 use rand::SeedableRng;
-use rand::rngs::StdRng;
 
 use super::Llama;
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl<B: Backend> Llama<B> {
     ) -> Result<Continuation> {
         generation.sampling.validate()?;
         self.check_prompt(prompt)?;
-        let mut rng = StdRng::seed_from_u64(generation.seed);
+        let mut rng = ChaCha12Rng::seed_from_u64(generation.seed);
         let mut cache = self.cache(1);
         let mut unread: Vec<u32> = prompt.to_vec();
         let mut tokens = Vec::new();

@@ -84,7 +84,7 @@ fn a_prompt_that_does_not_fit_is_refused() {
         Err(Error::Argument { name, value, .. }) => (name, value),
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&[]), ("length of the prompt".into(), "0".into()));
-    assert_eq!(refused(&[1; 25]), ("length of the prompt".into(), "25".into()));
-    assert_eq!(refused(&[1, 50]), ("token of the prompt".into(), "50".into()));
+    assert_eq!(refused(&[]), ("length of the prompt", "0".into()));
+    assert_eq!(refused(&[1; 25]), ("length of the prompt", "25".into()));
+    assert_eq!(refused(&[1, 50]), ("token of the prompt", "50".into()));
 }

@@ -60,7 +60,7 @@ impl DecodeConfig {
     pub fn validate(&self) -> Result<()> {
         let sizes = [("beam", self.beam), ("max_length", self.max_length), ("batch", self.batch)];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::argument(*name, 0, "at least 1"));
+            return Err(Error::argument(name, 0, "at least 1"));
         }
         if !(self.length_penalty >= 0.0 && self.length_penalty.is_finite()) {
             return Err(Error::argument("length_penalty", self.length_penalty, "at least 0 and finite"));
@@ -124,16 +124,17 @@ impl<B: Backend> Transformer<B> {
         let positions = self.source_positions.len();
         let ended = sources.iter().enumerate().map(|(sentence, source)| {
             if let Some(token) = source.iter().find(|&&token| token as usize >= vocabulary) {
-                let name = format!("a token of source sentence {}", sentence + 1);
-                return Err(Error::argument(name, token, format!("below {vocabulary}")));
+                let whose = format!("source sentence {}", sentence + 1);
+                return Err(Error::argument("token", token, format!("below {vocabulary}")).of(whose));
             }
             let mut source = source.clone();
             if source.last() != Some(&EOS) {
                 source.push(EOS);
             }
             if source.len() > positions {
-                let name = format!("tokens of source sentence {}, its end counted", sentence + 1);
-                return Err(Error::argument(name, source.len(), format!("at most {positions}")));
+                let whose = format!("source sentence {}, its end counted", sentence + 1);
+                let allowed = format!("at most {positions} tokens");
+                return Err(Error::argument("length", source.len(), allowed).of(whose));
             }
             Ok(source)
         });

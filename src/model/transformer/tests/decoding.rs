@@ -140,7 +140,9 @@ fn an_end_is_added_where_there_is_none_and_kept_where_there_is() {
 fn what_cannot_be_translated_is_refused_by_sentence() {
     let model = tiny().with_max_length(6).init::<Flex>(&Default::default());
     let refused = |sources: &[Vec<u32>], config: DecodeConfig| match model.translate(sources, &config) {
-        Err(Error::Argument { name, value, .. }) => format!("{name} = {value}"),
+        Err(Error::Argument { name, place, value, .. }) => {
+            format!("{}{name} = {value}", place.map(|place| place + " ").unwrap_or_default())
+        }
         other => panic!("{other:?}"),
     };
     let config = DecodeConfig::new;

@@ -1,0 +1,130 @@
+//! The gradient of a sparse weight, whatever the layout.
+
+use std::sync::Arc;
+
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::DType;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32};
+use crate::kernel::{GradientRequest, has_kernel, zeroed};
+
+/// What a topology update will read of a step's gradient.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GradientWanted {
+    /// At every position.
+    pub(crate) dense: bool,
+    /// At the links.
+    pub(crate) at_links: bool,
+}
+
+/// What was wanted of a step's gradient and is there.
+pub(crate) struct Gradient<B: Backend> {
+    /// `[d_input, d_output]`, on the device of the gradient.
+    pub(crate) dense: Option<Tensor<B, 2>>,
+    /// In link order.
+    pub(crate) at_links: Option<Vec<f32>>,
+}
+
+impl<B: AutodiffBackend> SparseWeight<B> {
+    /// Whether a backward pass can leave the dense gradient.
+    pub(crate) fn has_dense_gradient(&self) -> bool {
+        match &self.storage {
+            Storage::Masked(_) => true,
+            Storage::Compressed(compressed) => {
+                has_kernel::<B>() && compressed.values.val().dtype() == DType::F32
+            }
+        }
+    }
+
+    /// Whether the coming backward passes have a dense gradient to leave at a price, which
+    /// [`asked_for_gradient`](Self::asked_for_gradient) can spare them.
+    pub(crate) fn pays_for_dense_gradient(&self) -> bool {
+        let pays = match &self.storage {
+            Storage::Masked(masked) => {
+                has_kernel::<B>() && masked.absent.is_some() && masked.request.wants_dense()
+            }
+            Storage::Compressed(compressed) => compressed.request.wants_dense(),
+        };
+        pays && self.requires_grad()
+    }
+
+    /// The weight with its coming backward passes asked for the dense gradient, or for none off the links, in a way
+    /// that no other copy of the weight notices; `None` if nothing has to be asked for.
+    pub(crate) fn asked_for_gradient(&self, dense: bool) -> Option<Self> {
+        if !self.requires_grad() {
+            return None;
+        }
+        let pays = self.pays_for_dense_gradient();
+        let request = match &self.storage {
+            // Anew at every step, so that nothing comes in that copies of the weight do later.
+            Storage::Compressed(_) if dense => GradientRequest::dense(),
+            Storage::Compressed(_) if pays => GradientRequest::at_links(),
+            Storage::Masked(masked) if dense && !masked.request.wants_dense() => GradientRequest::dense(),
+            Storage::Masked(_) if !dense && pays => GradientRequest::zeroed_off(&self.links),
+            _ => return None,
+        };
+        let mut asked = self.clone();
+        match &mut asked.storage {
+            Storage::Masked(Masked { request: own, .. })
+            | Storage::Compressed(Compressed { request: own, .. }) => {
+                *own = Arc::new(request);
+            }
+        }
+        Some(asked)
+    }
+
+    /// Leaves this weight's gradient in `grads` with nothing off the links, and returns what is `wanted` of it.
+    ///
+    /// Cost: one pass over the gradient of a weight that is dense in memory, unless its backward pass has zeroed it.
+    pub(crate) fn mask_gradient(
+        &self,
+        grads: &mut GradientsParams,
+        wanted: GradientWanted,
+    ) -> Gradient<B::InnerBackend> {
+        match &self.storage {
+            Storage::Masked(masked) => {
+                let Some(grad) = grads.remove::<B::InnerBackend, 2>(self.id()) else {
+                    return Gradient { dense: None, at_links: None };
+                };
+                let is_zeroed = masked.request.is_zeroed(&grad);
+                let dense = (wanted.dense && !is_zeroed).then(|| grad.clone());
+                let grad = match masked.absent_inner() {
+                    Some(absent) if !is_zeroed => {
+                        let absent = absent.to_device(&grad.device());
+                        zeroed(grad, absent)
+                    }
+                    _ => grad,
+                };
+                let at_links = wanted.at_links.then(|| gather(&self.links, &read_f32(grad.clone())));
+                grads.register::<B::InnerBackend, 2>(self.id(), grad);
+                Gradient { dense, at_links }
+            }
+            Storage::Compressed(_) => {
+                let at_links = wanted.at_links.then(|| grads.get::<B::InnerBackend, 1>(self.id())).flatten();
+                Gradient {
+                    dense: self.take_left_gradient().filter(|_| wanted.dense),
+                    at_links: at_links.map(read_f32),
+                }
+            }
+        }
+    }
+
+    /// Takes the dense gradient that backward passes have left beside the gradient of the parameter, if any have.
+    pub(crate) fn take_left_gradient(&self) -> Option<Tensor<B::InnerBackend, 2>> {
+        match &self.storage {
+            Storage::Masked(_) => None,
+            Storage::Compressed(compressed) => {
+                compressed.request.take_dense().map(|data| Tensor::from_data(data, &self.device()))
+            }
+        }
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back_gradient(&self, gradient: Tensor<B::InnerBackend, 2>) {
+        if let Storage::Compressed(compressed) = &self.storage {
+            compressed.request.leave_dense(gradient.into_data());
+        }
+    }
+}
