@@ -112,7 +112,10 @@ fn composed<B: Backend>(
     let scores = query.matmul(key.swap_dims(2, 3));
     let scores = match length {
         1 => scores,
-        _ => scores + ahead(group, length, heads.start, &value.device()),
+        _ => {
+            let ahead = ahead(group, length, heads.start, &value.device()).cast(scores.dtype());
+            scores + ahead
+        }
     };
     let attended = softmax(scores, 3).matmul(value);
     attended.reshape([batch, heads.queries, length, width]).swap_dims(1, 2).reshape([batch, length, all])

@@ -182,6 +182,8 @@ mod tests {
         type B = burn::backend::Autodiff<Flex>;
         let device = Default::default();
         let model = burn::nn::LinearConfig::new(7, 3).init::<B>(&device);
+        // Burn draws when first asked, and for each copy of what is not drawn yet.
+        let _ = (model.weight.val(), model.bias.as_ref().map(burn::module::Param::val));
         let clipping = Some(GradientClippingConfig::Norm(1e-3));
         let mut own = FusedAdamConfig::new().with_grad_clipping(clipping.clone()).init();
         let mut burns = AdamConfig::new().with_epsilon(1e-8).with_grad_clipping(clipping).init();
