@@ -25,7 +25,7 @@ use burn_cht::topology::init::FeatureCorrelation;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
-use common::optimizer::OptimizerKnobs;
+use common::optimizer::OptimizerOptions;
 use common::summary::{Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -86,7 +86,7 @@ struct Settings {
     patience: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
-    optimizer: OptimizerKnobs,
+    optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     topology: TopologyOptions,

@@ -27,7 +27,7 @@ use burn_cht::eval::zero_shot::{Scorer, Task, TaskReport, ZeroShotReport, evalua
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::nn::Layout;
-use burn_cht::run::{Kept, SavedRun, write_atomically};
+use burn_cht::run::{CheckpointChoice, SavedRun, write_atomically};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -171,7 +171,7 @@ fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
         let what = format!("tokenizer for {}", checkpoint.display());
         return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
     }
-    let (model, epoch) = saved.load(config.model.try_init(&device)?, Kept::Best, &device)?;
+    let (model, epoch) = saved.load(config.model.try_init(&device)?, CheckpointChoice::Best, &device)?;
     println!("the model of epoch {epoch}");
     Ok(model)
 }

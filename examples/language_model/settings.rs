@@ -14,10 +14,10 @@ use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::common::optimizer::OptimizerKnobs;
+use crate::common::optimizer::OptimizerOptions;
 use crate::common::topology::TopologyOptions;
-use crate::rate::RateKnobs;
-use crate::tokens::StepKnobs;
+use crate::rate::RateOptions;
+use crate::tokens::StepOptions;
 use crate::writer::hex;
 
 /// Everything that makes two runs of one method and seed the same.
@@ -95,13 +95,13 @@ pub struct Settings {
     pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
-    pub steps: StepKnobs,
+    pub steps: StepOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub rate: RateKnobs,
+    pub rate: RateOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub optimizer: OptimizerKnobs,
+    pub optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     pub topology: TopologyOptions,

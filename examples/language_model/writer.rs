@@ -8,7 +8,7 @@ use burn_cht::data::Input;
 use burn_cht::data::language::Tokenizer;
 use burn_cht::model::llama::generate::{Generation, Sampling};
 use burn_cht::model::llama::{Llama, LlamaConfig};
-use burn_cht::run::{Kept, SavedRun};
+use burn_cht::run::{CheckpointChoice, SavedRun};
 use burn_cht::{Error, Result};
 use serde::Deserialize;
 
@@ -101,7 +101,7 @@ impl<B: Backend> Writer<B> {
             return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
         }
         let device = B::Device::default();
-        let (model, _) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
+        let (model, _) = saved.load(config.model.try_init::<B>(&device)?, CheckpointChoice::Best, &device)?;
         Ok(Self { model, tokenizer })
     }
 

@@ -8,10 +8,10 @@ use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::common::optimizer::OptimizerKnobs;
+use crate::common::optimizer::OptimizerOptions;
 use crate::common::summary::Score;
 use crate::common::topology::TopologyOptions;
-use crate::tokens::StepKnobs;
+use crate::tokens::StepOptions;
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
@@ -89,10 +89,10 @@ pub struct Settings {
     pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
-    pub steps: StepKnobs,
+    pub steps: StepOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub optimizer: OptimizerKnobs,
+    pub optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     pub topology: TopologyOptions,

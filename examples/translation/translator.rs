@@ -9,7 +9,7 @@ use burn_cht::data::Input;
 use burn_cht::data::translation::Vocabularies;
 use burn_cht::eval::one_line;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
-use burn_cht::run::{Kept, SavedRun};
+use burn_cht::run::{CheckpointChoice, SavedRun};
 use serde::Deserialize;
 
 /// The vocabularies of a run, beside its configuration.
@@ -42,7 +42,8 @@ impl<B: Backend> Translator<B> {
         let vocabularies = Vocabularies::load(run.join(VOCABULARY))?;
         vocabularies.verify(&config.vocabulary_checksum)?;
         let device = B::Device::default();
-        let (model, epoch) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
+        let (model, epoch) =
+            saved.load(config.model.try_init::<B>(&device)?, CheckpointChoice::Best, &device)?;
         let positions = config.model.max_length;
         let longest = decode.max_length.min(positions);
         Ok(Self { model, vocabularies, positions, decode: decode.with_max_length(longest), epoch })

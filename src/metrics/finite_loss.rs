@@ -74,7 +74,7 @@ mod tests {
     use burn::data::dataloader::Progress;
 
     use super::*;
-    use crate::metrics::{TokenStatistics, TokenMetric, TokenQuantity};
+    use crate::metrics::{TokenMetric, TokenQuantity, TokenStatistics};
 
     #[test]
     fn a_loss_that_is_not_finite_stops_the_run_and_a_step_without_tokens_does_not() {

@@ -30,7 +30,7 @@ impl Encode for Letters {
         Ok(text.chars().filter_map(of).collect())
     }
 
-    fn beginning(&self) -> Option<u32> {
+    fn bos(&self) -> Option<u32> {
         Some(0)
     }
 }
@@ -202,7 +202,7 @@ impl Encode for Foreign {
         Ok(vec![1, 6])
     }
 
-    fn beginning(&self) -> Option<u32> {
+    fn bos(&self) -> Option<u32> {
         self.beginning
     }
 }

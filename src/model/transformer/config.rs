@@ -9,7 +9,9 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::{Decoder, DecoderLayer, Encoder, EncoderLayer, Generator, PositionTable, Residual, Transformer};
+use super::{
+    Decoder, DecoderLayer, Encoder, EncoderLayer, OutputProjection, PositionTable, Residual, Transformer,
+};
 use crate::error::{Error, Result};
 use crate::fused::LayerNorm;
 use crate::nn::dropout::dropout;
@@ -127,7 +129,7 @@ impl TransformerConfig {
             dropout,
             encoder: self.encoder(device)?,
             decoder: self.decoder(device)?,
-            generator: Generator {
+            generator: OutputProjection {
                 weight: (!tied).then(|| self.generator_weight(device)),
                 bias: Param::from_tensor(Tensor::zeros([self.target_vocabulary], device)),
             },

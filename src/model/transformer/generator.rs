@@ -12,7 +12,7 @@ use crate::fused::{CrossEntropy, Sums, cross_entropy_sums, cross_entropy_with_gr
 
 /// `logits = h·W + b` over the target vocabulary; dense.
 #[derive(Module, Debug)]
-pub struct Generator<B: Backend> {
+pub struct OutputProjection<B: Backend> {
     /// The weight, `[d_model, vocabulary]`; absent if it is the target embedding's, transposed.
     pub weight: Option<Param<Tensor<B, 2>>>,
     /// The bias, `[vocabulary]`.

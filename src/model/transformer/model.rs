@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::{TrainOutput, TrainStep};
 
 use super::generator::Words;
-use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTable};
+use super::{DecodeConfig, Decoder, DecoderState, Encoder, OutputProjection, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
 use crate::fused::{self, Sums};
@@ -46,7 +46,7 @@ pub struct Transformer<B: Backend> {
     /// The decoder.
     pub decoder: Decoder<B>,
     /// The output projection onto the vocabulary.
-    pub generator: Generator<B>,
+    pub generator: OutputProjection<B>,
     /// Label smoothing: the share of a target's probability that training spreads over the vocabulary.
     pub label_smoothing: f64,
     /// Options of the beam search in validation, if batches are translated there.
@@ -83,7 +83,7 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     ///
     /// [`Error::Argument`] for a side that is too long.
-    pub fn fit(&self, batch: &TranslationBatch<B>) -> Result<()> {
+    pub fn check_length(&self, batch: &TranslationBatch<B>) -> Result<()> {
         let sides = [
             ("source length", batch.source.dims()[1], self.source_positions.len()),
             // The last token is predicted and not read.
@@ -120,7 +120,7 @@ impl<B: Backend> Transformer<B> {
 
     /// Input of the output projection, `[batch, target length − 1, d_model]`.
     fn hidden(&self, batch: &TranslationBatch<B>) -> Tensor<B, 3> {
-        self.fit(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
+        self.check_length(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
         let memory = self.encode(batch.source.clone(), &batch.source_padding);
         let [sentences, length] = batch.target.dims();
         let read = batch.target.clone().slice([0..sentences, 0..length - 1]);
