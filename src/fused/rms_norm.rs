@@ -21,6 +21,10 @@ const ROWS: usize = 64;
 ///
 /// - input: `[..., d_model]`
 /// - output: `[..., d_model]`
+///
+/// # Panics
+///
+/// If the input has another width.
 pub fn rms_norm<B: Backend, const D: usize>(norm: &RmsNorm<B>, input: Tensor<B, D>) -> Tensor<B, D> {
     let gain = norm.gamma.val();
     let [width] = gain.dims();

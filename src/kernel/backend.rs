@@ -131,12 +131,15 @@ pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
     }
 }
 
+/// Tensors that have been changed and what else that gave, or the tensors as they were.
+pub(crate) type Updated<T, R, const N: usize> = Result<([T; N], R), [T; N]>;
+
 /// Has `change` write to the numbers of tensors of one shape, in place where nobody else has them. `Err` gives the tensors
 /// back where there is no kernel, where they are not f32, or where autodiff would have to know.
 pub(crate) fn update<B: Backend, R, const D: usize, const N: usize>(
     tensors: [Tensor<B, D>; N],
     change: impl FnOnce([&mut [f32]; N]) -> R,
-) -> Result<([Tensor<B, D>; N], R), [Tensor<B, D>; N]> {
+) -> Updated<Tensor<B, D>, R, N> {
     let device = tensors[0].device();
     let is_f32 = |tensor: &Tensor<B, D>| tensor.dtype() == burn::tensor::DType::F32;
     if !has_kernel::<B>() || B::ad_enabled(&device) || !tensors.iter().all(is_f32) {
@@ -296,7 +299,7 @@ fn tracked<B: Backend, H: Host, C: CheckpointStrategy, O: Operation<N>, const N:
     inputs: [FloatTensor<B>; N],
 ) -> Option<FloatTensor<B>> {
     let inputs: [FloatTensor<Autodiff<H>>; N] = inputs.map(same);
-    let tracked = inputs.each_ref().map(|input| input.is_tracked());
+    let tracked = inputs.each_ref().map(<FloatTensor<Autodiff<H>>>::is_tracked);
     if tracked
         .iter()
         .zip(operation.differentiates())
