@@ -7,7 +7,6 @@
 
 mod training;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use burn::optim::{AdamW, AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn_cht::data::language::SequenceBatch;
+use burn_cht::fused::ablation::Fused;
 use burn_cht::model::llama::generate::Generation;
 use burn_cht::model::llama::{Llama, LlamaSize};
 use burn_cht::nn::Layout;
@@ -26,6 +26,7 @@ use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
+use training::ablation::{self, Switches};
 use training::{Times, parts};
 
 type B = Autodiff<Flex>;
@@ -52,11 +53,13 @@ struct Args {
     /// Tokens that are generated after a prompt of 8.
     #[arg(long, default_value_t = 64)]
     generated: usize,
-    /// Where the time of a training step goes, instead.
+    /// Where the time of a training step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -131,7 +134,8 @@ fn batch(args: &Args, step: usize) -> SequenceBatch<B> {
 
 fn main() {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
+    args.switches.apply();
     let mut trainings: Vec<Training> =
         args.sparsity.iter().map(|&sparsity| Training::new(&args, sparsity)).collect();
     if args.profile {
@@ -144,6 +148,10 @@ fn main() {
                 Training::optimize,
             );
         });
+        return;
+    }
+    if args.switches.ablation {
+        ablate(&args, &mut trainings);
         return;
     }
     for round in 0..args.rounds + 1 {
@@ -163,12 +171,27 @@ fn main() {
     let trained = table("training", &args, tokens, trainings.iter().map(|training| &training.times));
     let generated = args.generated as f64;
     let written = table("generation", &args, generated, trainings.iter().map(|training| &training.texts));
-    if let Some(file) = &args.json {
-        let found = json!({
-            "threads": args.threads, "size": args.size, "training": trained, "generation": written
+    let found =
+        json!({ "threads": args.threads, "size": args.size, "training": trained, "generation": written });
+    training::write_json(args.json.as_deref(), &found);
+}
+
+/// How much longer a training step and a text take without each fused operation.
+fn ablate(args: &Args, trainings: &mut [Training]) {
+    const TRAINING: [Fused; 5] =
+        [Fused::CrossEntropy, Fused::RmsNorm, Fused::CausalAttention, Fused::Rotation, Fused::Gate];
+    const GENERATION: [Fused; 5] =
+        [Fused::RmsNorm, Fused::CausalAttention, Fused::Rotation, Fused::Gate, Fused::RowProduct];
+    ablation::header();
+    for (training, sparsity) in trainings.iter_mut().zip(&args.sparsity) {
+        let what = format!("language {}, {sparsity} % sparse", args.size);
+        let mut number = 0;
+        ablation::print(&what, &TRAINING, args.rounds, 1, || {
+            number += 1;
+            training.step(batch(args, number));
         });
-        let text = format!("{found:#}");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let what = format!("{what}, generation");
+        ablation::print(&what, &GENERATION, args.rounds, 1, || training.write(args));
     }
 }
 

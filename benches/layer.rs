@@ -1,12 +1,13 @@
 //! One layer, compressed against dense: what the kernels save at which density and batch.
 //!
-//! Criterion would time each side in its own minute, and the machine's mood between the two would end up in the ratio.
-//! So this harness times the sides in turn, round after round, keeps the fastest of each and prints the ratio dense /
-//! compressed beside both times. The dense side is Burn's matrix product on the same backend (Flex with AVX-512).
+//! The sides take turns, round after round, so that whatever else the machine does slows both; the fastest of each and the
+//! ratio dense / compressed are printed. The dense side is Burn's matrix product on the same backend (Flex with AVX-512).
 //!
 //! `cargo bench --bench layer` runs everything (some minutes); arguments filter by substring over lines like
 //! `784x1568 batch 32 density 1%`, all of them must match: `cargo bench --bench layer -- 3072x768 "batch 128"`.
 //! `RAYON_NUM_THREADS` sets the threads of both sides.
+
+mod training;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor};
-use burn_cht::kernel::{Index, Kernel, Wanted, dense_weight, sparse_linear};
+use burn_cht::kernel::{Backward, Forward, Index, Kernel, Wanted, dense_weight, sparse_linear};
 use burn_cht::topology::{Links, stream};
 use rand::RngExt;
+use training::Times;
 
 const SHAPES: [[usize; 2]; 3] = [[784, 1568], [1568, 1568], [3072, 768]];
 const BATCHES: [usize; 5] = [1, 32, 128, 256, 512];
@@ -28,6 +30,7 @@ type Dense = Tensor<Flex, 2>;
 type Tracked<const D: usize> = Tensor<Autodiff<Flex>, D>;
 
 fn main() {
+    burn_cht::keep_freed_memory();
     let filters: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     println!("{} threads", rayon::current_num_threads());
@@ -83,11 +86,26 @@ impl Bench {
 
         let forward =
             ratio([&mut || drop(black_box(self.x.clone().matmul(self.weight.clone()))), &mut || {
-                drop(black_box(kernel.forward(&index, self.batch, &x, &values, Some(&bias))))
+                drop(black_box(kernel.forward(Forward {
+                    index: &index,
+                    batch: self.batch,
+                    input: &x,
+                    values: &values,
+                    bias: Some(&bias),
+                    relu: false,
+                })))
             }]);
         let backward = |input| {
             let wanted = Wanted { input, values: !input, bias: false };
-            drop(black_box(kernel.backward(&index, self.batch, &x, &values, &dy, wanted)));
+            drop(black_box(kernel.backward(Backward {
+                index: &index,
+                batch: self.batch,
+                input: &x,
+                values: &values,
+                relu_output: None,
+                output_gradient: &dy,
+                wanted,
+            })));
         };
         let input = ratio([
             &mut || drop(black_box(self.dy.clone().matmul(self.weight.clone().transpose()))),
@@ -120,22 +138,16 @@ impl Bench {
 
 /// Times both in turn and formats the fastest run of each.
 fn ratio(mut sides: [&mut dyn FnMut(); 2]) -> String {
-    let mut best = [Duration::MAX; 2];
-    let mut spent = [Duration::ZERO; 2];
+    let mut times = [Times::default(), Times::default()];
+    let begin = Instant::now();
     let mut rounds = 0;
-    while rounds < 3 || (spent[0] + spent[1] < 2 * TIME && rounds < 2000) {
-        for (side, run) in sides.iter_mut().enumerate() {
+    while rounds < 3 || (begin.elapsed() < 2 * TIME && rounds < 2000) {
+        for (times, run) in times.iter_mut().zip(&mut sides) {
             // A side's second run of a round finds its own data in the caches, not the other side's.
-            for _ in 0..2 {
-                let start = Instant::now();
-                run();
-                let time = start.elapsed();
-                best[side] = best[side].min(time);
-                spent[side] += time;
-            }
+            (0..2).for_each(|_| times.measure(&mut *run));
         }
         rounds += 1;
     }
-    let [dense, compressed] = best.map(|time| time.as_secs_f64() * 1e6);
+    let [dense, compressed] = times.map(|times| times.minimum() * 1e3);
     format!("{dense:9.0}/{compressed:7.0} ={:6.2}  ", dense / compressed)
 }

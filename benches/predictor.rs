@@ -1,6 +1,10 @@
 //! Link predictors: node-based scores by matrix products and by sparse products, path-based scores by paths.
 //!
-//! `cargo bench --bench predictor`. The table at the end is made of the same measurements, the best of each.
+//! `cargo bench --bench predictor`. What is compared takes turns, round after round, so that whatever else the machine does
+//! slows all of it; the tables show the best of each. Arguments filter by substring over names like
+//! `1024x1024 5% nodes matrix`.
+
+mod training;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -10,37 +14,53 @@ use burn::backend::Flex;
 use burn::tensor::{Bool, Distribution, Tensor, TensorData};
 use burn_cht::topology::predictor::{LinkPredictor, Route};
 use burn_cht::topology::{Links, stream};
-use criterion::{Bencher, Criterion};
 use rand::RngExt;
+use training::Times;
 
 const SHAPES: [[usize; 2]; 2] = [[1024, 1024], [3072, 1568]];
 const PERCENT: [usize; 4] = [1, 5, 10, 30];
 /// Percent of links and milliseconds of the authors' program on one thread, 1024 × 1024, path-based.
 const PATHS: [(usize, f64); 3] = [(1, 800.0), (5, 15_000.0), (10, 94_000.0)];
 
+/// Wall time spent on each measurement, and how many rounds it takes at least.
+const TIME: Duration = Duration::from_millis(1000);
+const ROUNDS: u32 = 5;
+
+/// What is measured in turns.
+type Work<'a> = (String, Box<dyn FnMut() + 'a>);
+
 /// The best time of every measurement, by its name.
-#[derive(Default)]
-struct Best(BTreeMap<String, Duration>);
+struct Best {
+    filters: Vec<String>,
+    times: BTreeMap<String, Times>,
+}
 
 impl Best {
-    fn measure<T>(&mut self, criterion: &mut Criterion, name: &str, mut run: impl FnMut() -> T) {
-        criterion.bench_function(name, |bencher: &mut Bencher| {
-            bencher.iter_custom(|iterations| {
-                let start = Instant::now();
-                (0..iterations).for_each(|_| drop(black_box(run())));
-                let elapsed = start.elapsed();
-                let once = elapsed / iterations as u32;
-                let best = self.0.entry(name.into()).or_insert(once);
-                *best = once.min(*best);
-                elapsed
-            });
-        });
+    fn measure(&mut self, mut works: Vec<Work<'_>>) {
+        works.retain(|(name, _)| self.filters.iter().all(|filter| name.contains(filter.as_str())));
+        let begin = Instant::now();
+        let limit = TIME * works.len() as u32;
+        let mut round = 0;
+        while !works.is_empty() && (round <= ROUNDS || begin.elapsed() < limit) {
+            for (name, work) in &mut works {
+                // The first round warms up.
+                match round {
+                    0 => work(),
+                    _ => self.times.entry(name.clone()).or_default().measure(work),
+                }
+            }
+            round += 1;
+        }
     }
 
     /// Milliseconds; NaN where a filter on the command line left the measurement out.
     fn ms(&self, name: &str) -> f64 {
-        self.0.get(name).map_or(f64::NAN, |best| best.as_secs_f64() * 1e3)
+        self.times.get(name).map_or(f64::NAN, Times::minimum)
     }
+}
+
+fn work<'a, T>(name: impl Into<String>, mut run: impl FnMut() -> T + 'a) -> Work<'a> {
+    (name.into(), Box::new(move || drop(black_box(run()))))
 }
 
 fn random_links(shape: [usize; 2], percent: usize) -> Links {
@@ -50,48 +70,47 @@ fn random_links(shape: [usize; 2], percent: usize) -> Links {
     Links::try_from_mask(shape, &mask).expect("the mask has the layer's size")
 }
 
-fn plain_products(criterion: &mut Criterion, best: &mut Best, [rows, columns]: [usize; 2]) {
+fn node_based(best: &mut Best) {
     let device = Default::default();
     let random = |shape: [usize; 2]| Tensor::<Flex, 2>::random(shape, Distribution::Default, &device);
-    let (wide, tall) = (random([rows, columns]), random([columns, rows]));
-    let (square_rows, square_columns) = (random([rows, rows]), random([columns, columns]));
-    best.measure(criterion, &format!("{rows}x{columns} four plain products"), || {
-        [
-            wide.clone().matmul(tall.clone()),
-            tall.clone().matmul(wide.clone()),
-            square_rows.clone().matmul(wide.clone()),
-            wide.clone().matmul(square_columns.clone()),
-        ]
-    });
-}
-
-fn node_based(criterion: &mut Criterion, best: &mut Best) {
     for shape @ [rows, columns] in SHAPES {
-        plain_products(criterion, best, shape);
+        let (wide, tall) = (random([rows, columns]), random([columns, rows]));
+        let (square_rows, square_columns) = (random([rows, rows]), random([columns, columns]));
+        let mut works = vec![work(format!("{rows}x{columns} four plain products"), || {
+            [
+                wide.clone().matmul(tall.clone()),
+                tall.clone().matmul(wide.clone()),
+                square_rows.clone().matmul(wide.clone()),
+                wide.clone().matmul(square_columns.clone()),
+            ]
+        })];
         for percent in PERCENT {
             let links = random_links(shape, percent);
             let mask = TensorData::new(links.to_mask(), shape);
-            let mask = Tensor::<Flex, 2, Bool>::from_data(mask, &Default::default());
+            let mask = Tensor::<Flex, 2, Bool>::from_data(mask, &device);
             let name = format!("{rows}x{columns} {percent}% nodes");
-            best.measure(criterion, &format!("{name} matrix"), || LinkPredictor::Ch2L3n.scores(mask.clone()));
+            works.push(work(format!("{name} matrix"), move || LinkPredictor::Ch2L3n.scores(mask.clone())));
             // What selecting links does: it looks at every score once and keeps few of them.
-            best.measure(criterion, &format!("{name} sparse"), || {
+            works.push(work(format!("{name} sparse"), move || {
                 LinkPredictor::Ch2L3n
                     .score_rows(&links, |_, scores| scores.iter().copied().fold(0.0, f32::max))
-            });
+            }));
         }
+        best.measure(works);
     }
 }
 
-fn path_based(criterion: &mut Criterion, best: &mut Best) {
+fn path_based(best: &mut Best) {
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
     for (percent, _) in PATHS {
         let links = random_links([1024, 1024], percent);
         let name = format!("1024x1024 {percent}% paths");
-        best.measure(criterion, &format!("{name} 1 thread"), || {
-            one_thread.install(|| LinkPredictor::Ch3L3p.score_links(&links))
-        });
-        best.measure(criterion, &format!("{name} all threads"), || LinkPredictor::Ch3L3p.score_links(&links));
+        best.measure(vec![
+            work(format!("{name} 1 thread"), || {
+                one_thread.install(|| LinkPredictor::Ch3L3p.score_links(&links))
+            }),
+            work(format!("{name} all threads"), || LinkPredictor::Ch3L3p.score_links(&links)),
+        ]);
     }
 }
 
@@ -124,14 +143,10 @@ fn print_table(best: &Best) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(1000))
-        .configure_from_args();
-    let mut best = Best::default();
-    node_based(&mut criterion, &mut best);
-    path_based(&mut criterion, &mut best);
-    criterion.final_summary();
+    burn_cht::keep_freed_memory();
+    let filters = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let mut best = Best { filters, times: BTreeMap::new() };
+    node_based(&mut best);
+    path_based(&mut best);
     print_table(&best);
 }

@@ -8,12 +8,12 @@
 mod training;
 
 use std::cell::RefCell;
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use burn::optim::{AdamWConfig, GradientsParams};
+use burn_cht::fused::ablation::Fused;
 use burn_cht::kernel::{Part, time_spent};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
 use burn_cht::nn::Layout;
@@ -21,7 +21,8 @@ use burn_cht::optim::FusedSgd;
 use burn_cht::topology::{Method, TopologyConfig};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
-use training::{B, Digits, Times, Training, mlp, sgd};
+use training::ablation::{self, Switches};
+use training::{B, Digits, Times, Training, mlp, parts, sgd};
 
 /// Names, for a child process, the training whose memory it reports: sparsity, batch, layout, optimizer.
 const MEMORY_OF: &str = "BURN_CHT_STEP_MEMORY";
@@ -44,7 +45,7 @@ struct Args {
     /// Milliseconds of a turn.
     #[arg(long, default_value_t = 60)]
     turn: u64,
-    /// Where the time of a step goes, instead.
+    /// Where the time of a step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     /// Peak memory of training, instead.
@@ -52,6 +53,8 @@ struct Args {
     memory: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -94,12 +97,16 @@ impl Column {
 
 fn main() {
     if let Ok(which) = std::env::var(MEMORY_OF) {
+        burn_cht::keep_freed_memory();
         return report_memory(&which);
     }
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
+    args.switches.apply();
     let mut found = json!({ "threads": args.threads });
-    if args.profile {
+    if args.switches.ablation {
+        ablate(&args);
+    } else if args.profile {
         for &batch in &args.batch {
             args.sparsity.iter().for_each(|&sparsity| profile(sparsity, batch, &args));
         }
@@ -108,10 +115,7 @@ fn main() {
     } else {
         found["steps"] = steps(&args);
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&found).expect("numbers and names");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
+    training::write_json(args.json.as_deref(), &found);
 }
 
 /// Times every cell of the table.
@@ -165,8 +169,25 @@ fn steps_of_a_turn(training: &mut Training<FusedSgd>, digits: &mut Digits, args:
     count.clamp(1.0, 200.0) as u32
 }
 
+/// How much longer a step of the layout `Auto` takes without each fused operation.
+fn ablate(args: &Args) {
+    ablation::header();
+    for &batch in &args.batch {
+        for &sparsity in &args.sparsity {
+            let mut digits = Digits::new(batch);
+            let mut training = Column::Auto.training(sparsity);
+            let steps = steps_of_a_turn(&mut training, &mut digits, args) as usize;
+            let what = format!("MLP, {sparsity} % sparse, batch {batch}");
+            ablation::print(&what, &[Fused::Linear, Fused::Loss, Fused::Sgd], args.rounds, steps, || {
+                training.step(&mut digits);
+            });
+        }
+    }
+}
+
 /// Times the phases of a step of the layout `Auto` takes, and the products of its layers among them.
 fn profile(sparsity: f64, batch: usize, args: &Args) {
+    parts::needs_feature();
     const PHASES: [&str; 8] = [
         "data",
         "forward",
@@ -181,7 +202,7 @@ fn profile(sparsity: f64, batch: usize, args: &Args) {
     let mut training = Column::Auto.training(sparsity);
     let mut phases: [Times; 8] = Default::default();
     for step in 0..args.rounds * 40 {
-        let products = || time_spent(Part::Products) + time_spent(Part::Output);
+        let products = || time_spent(Part::SparseProducts) + time_spent(Part::Output);
         let before = products();
         let start = Instant::now();
         let batch = digits.batch();

@@ -7,7 +7,6 @@
 
 mod training;
 
-use std::fs;
 use std::path::PathBuf;
 
 use burn::backend::flex::FlexDevice;
@@ -16,6 +15,7 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::prelude::*;
 use burn::train::{TrainOutput, TrainStep};
 use burn_cht::data::translation::{BOS, EOS, TranslationBatch};
+use burn_cht::fused::ablation::Fused;
 use burn_cht::metrics::TokenOutput;
 use burn_cht::model::transformer::{Transformer, TransformerConfig};
 use burn_cht::optim::{FusedAdam, FusedAdamConfig, SparseOptimizer};
@@ -23,6 +23,7 @@ use burn_cht::topology::{Method, TopologyConfig, stream};
 use clap::Parser;
 use rand::RngExt;
 use serde_json::{Value, json};
+use training::ablation::{self, Switches};
 use training::{B, Times, memory, parts};
 
 /// Names, for a child process, the sparsity whose memory it reports.
@@ -42,7 +43,7 @@ struct Args {
     /// Steps that every sparsity takes.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
-    /// Where the time of a step goes, instead.
+    /// Where the time of a step goes, instead; takes `--features profile`.
     #[arg(long)]
     profile: bool,
     /// Peak memory of training, instead.
@@ -50,6 +51,8 @@ struct Args {
     memory: bool,
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    switches: Switches,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -57,22 +60,23 @@ struct Args {
 
 fn main() {
     if let Ok(sparsity) = std::env::var(MEMORY_OF) {
+        burn_cht::keep_freed_memory();
         return report_memory(sparsity.parse().expect("a percentage"));
     }
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
+    args.switches.apply();
     let mut found = json!({ "threads": args.threads });
-    if args.profile {
+    if args.switches.ablation {
+        ablate(&args);
+    } else if args.profile {
         args.sparsity.iter().for_each(|&sparsity| profile(sparsity, &args));
     } else if args.memory {
         found["memory"] = memory(&args);
     } else {
         found["steps"] = steps(&args);
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&found).expect("numbers and names");
-        fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
+    training::write_json(args.json.as_deref(), &found);
 }
 
 /// The model with its optimizer.
@@ -153,6 +157,19 @@ fn steps(args: &Args) -> Value {
         json!({ "sparsity": sparsity, "median_ms": median, "minimum_ms": minimum })
     });
     Value::Array(cells.collect())
+}
+
+/// How much longer a step takes without each fused operation.
+fn ablate(args: &Args) {
+    const OPERATIONS: [Fused; 5] =
+        [Fused::CrossEntropy, Fused::Adam, Fused::LayerNorm, Fused::MaskedAttention, Fused::Dropout];
+    ablation::header();
+    let batch = batch();
+    for &sparsity in &args.sparsity {
+        let mut training = Translation::new(&config(sparsity));
+        let what = format!("translation, {sparsity} % sparse");
+        ablation::print(&what, &OPERATIONS, args.rounds, 1, || training.step(&batch));
+    }
 }
 
 /// Prints where the time of a step goes.

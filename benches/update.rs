@@ -49,7 +49,7 @@ fn methods() -> [(&'static str, Method, Option<LinkPredictor>); 5] {
 
 fn main() {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global().expect("the first pool");
+    training::start(args.threads);
     println!("Milliseconds, {} threads, batch {}: medians (minima).\n", args.threads, args.batch);
     println!("| sparsity | method | step | update | update / step |\n|---|---|---|---|---|");
     for &sparsity in &args.sparsity {

@@ -93,6 +93,7 @@ impl<B: Backend> InferenceStep for Net<B> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    burn_cht::keep_freed_memory();
     let device = Default::default();
     backend::Training::seed(&device, 1);
     println!("{}", backend::describe());

@@ -26,7 +26,7 @@ use burn_cht::topology::init::FeatureCorrelation;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
-use common::optimizer::OptimizerKnobs;
+use common::optimizer::OptimizerOptions;
 use common::summary::{Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -87,7 +87,7 @@ struct Settings {
     patience: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
-    optimizer: OptimizerKnobs,
+    optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     topology: TopologyOptions,
@@ -107,6 +107,7 @@ struct OnData<'a> {
 const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highest: true, digits: 2 }];
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

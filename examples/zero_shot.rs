@@ -27,7 +27,7 @@ use burn_cht::eval::zero_shot::{Scorer, Task, TaskReport, ZeroShotReport, evalua
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::nn::Layout;
-use burn_cht::run::{Kept, SavedRun, write_atomically};
+use burn_cht::run::{CheckpointChoice, SavedRun, write_atomically};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,9 @@ fn run() -> Result<()> {
     };
     let device = Default::default();
     let model = model(checkpoint, &tokenizer)?;
-    tokenizer.check_fits(model.config().vocabulary)?;
+    if let Some(difference) = tokenizer.compare_vocabulary(model.config().vocabulary) {
+        eprintln!("note: {}: {difference}", checkpoint.display());
+    }
     println!(
         "{}: {} parameters, context {}; {}",
         checkpoint.display(),
@@ -158,21 +160,18 @@ fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
     if !checkpoint.is_dir() {
         return read_llama2c(checkpoint, Layout::Auto, &device);
     }
+    let saved = SavedRun::open(checkpoint)?;
     // Both kinds of folder have a config.json.
-    if ["model.safetensors", "model.safetensors.index.json"]
-        .iter()
-        .any(|name| checkpoint.join(name).is_file())
-    {
+    if saved.config::<serde_json::Value>()?.get("tokenizer_checksum").is_none() {
         return read_hugging_face(checkpoint, Layout::Auto, &device);
     }
-    let saved = SavedRun::open(checkpoint)?;
     let config: SavedConfig = saved.config()?;
     let checksum: String = tokenizer.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
     if checksum != config.tokenizer_checksum {
         let what = format!("tokenizer for {}", checkpoint.display());
         return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
     }
-    let (model, epoch) = saved.load(config.model.try_init(&device)?, Kept::Best, &device)?;
+    let (model, epoch) = saved.load(config.model.try_init(&device)?, CheckpointChoice::Best, &device)?;
     println!("the model of epoch {epoch}");
     Ok(model)
 }

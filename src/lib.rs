@@ -55,7 +55,9 @@ pub mod data;
 pub mod error;
 pub mod eval;
 mod file;
+pub mod fused;
 pub mod interchange;
+#[doc(hidden)]
 #[allow(
     unsafe_code,
     reason = "the kernels write disjoint parts of one buffer from several threads and skip bounds checks"
@@ -69,6 +71,8 @@ pub mod run;
 pub mod topology;
 
 pub use error::{Error, Result};
+#[doc(inline)]
+pub use kernel::{has_kernel, keep_freed_memory};
 
 /// Everything a user of sparse layers needs.
 pub mod prelude {

@@ -1,9 +1,12 @@
 //! The paper's MLP in training, as the benchmarks of whole steps and of topology updates time it, and how they time.
 #![allow(dead_code)] // No benchmark uses all of it.
 
+pub mod ablation;
 pub mod memory;
 pub mod parts;
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::backend::flex::FlexDevice;
@@ -18,8 +21,22 @@ use burn_cht::nn::Layout;
 use burn_cht::optim::{CarriesMoments, FusedSgd, FusedSgdConfig, SparseOptimizer};
 use burn_cht::topology::{TopologyConfig, stream};
 use rand::seq::SliceRandom;
+use serde_json::Value;
 
 pub type B = Autodiff<Flex>;
+
+/// What every benchmark begins with.
+pub fn start(threads: usize) {
+    burn_cht::keep_freed_memory();
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the first pool");
+}
+
+/// Leaves what was found in a file, if one is named.
+pub fn write_json(file: Option<&Path>, found: &Value) {
+    if let Some(file) = file {
+        fs::write(file, format!("{found:#}")).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
 
 const LEARNING_RATE: f64 = 0.025;
 

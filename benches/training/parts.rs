@@ -7,11 +7,21 @@ use burn_cht::kernel::{Part, time_spent};
 use super::Times;
 
 const PARTS: [(&str, Part); 4] = [
-    ("products of sparse layers", Part::Products),
+    ("products of sparse layers", Part::SparseProducts),
     ("output layer with its loss", Part::Output),
     ("attention", Part::Attention),
     ("norms, gates, rotations and dropout", Part::Elementwise),
 ];
+
+/// Ends the program if it cannot tell what takes how long.
+pub fn needs_feature() {
+    if !cfg!(feature = "profile") {
+        eprintln!(
+            "`--profile` needs the library's clocks: cargo bench --features profile --bench NAME -- --profile"
+        );
+        std::process::exit(2);
+    }
+}
 
 /// Takes a step so many times, in two halves, the first from the number of the step to gradients, and prints what its
 /// kernels took by kinds, what the optimizer, and what is between them.
@@ -21,6 +31,7 @@ pub fn profile<T, G>(
     differentiate: impl Fn(&mut T, usize) -> G,
     optimize: impl Fn(&mut T, G),
 ) {
+    needs_feature();
     let mut times: [Times; PARTS.len() + 3] = Default::default();
     for round in 0..=rounds {
         let before = PARTS.map(|(_, part)| time_spent(part));

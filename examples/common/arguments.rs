@@ -111,7 +111,7 @@ mod tests {
 
     #[derive(Debug, Parser, PartialEq)]
     #[command(args_override_self = true)]
-    struct Knobs {
+    struct Options {
         #[arg(long, default_value_t = 0.3)]
         zeta: f64,
         /// Steps between updates [default: one epoch]
@@ -123,13 +123,13 @@ mod tests {
 
     fn refused(given: &[&str]) -> String {
         let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
-        in_one_line(&parse_from::<Knobs>(&[], given.collect()).unwrap_err())
+        in_one_line(&parse_from::<Options>(&[], given.collect()).unwrap_err())
     }
 
     #[test]
     fn the_help_tells_the_default_of_the_example_alone() {
         let given = ["example", "--help"].map(OsString::from).to_vec();
-        let help = parse_from::<Knobs>(&[("interval", "100")], given).unwrap_err().to_string();
+        let help = parse_from::<Options>(&[("interval", "100")], given).unwrap_err().to_string();
         let line = help.lines().find(|line| line.contains("--interval")).unwrap();
         assert!(line.ends_with("Steps between updates [default: 100]"), "{help}");
     }
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn numbers_below_zero_are_values_and_of_a_list_the_last_one_given_counts() {
         let given = ["example", "--zeta", "-0.5", "--temperature", "1,9", "--temperature", "2,3"];
-        let knobs = parse_from::<Knobs>(&[], given.map(OsString::from).to_vec()).unwrap();
-        assert_eq!(knobs, Knobs { zeta: -0.5, interval: None, temperature: Some(vec![2.0, 3.0]) });
+        let options = parse_from::<Options>(&[], given.map(OsString::from).to_vec()).unwrap();
+        assert_eq!(options, Options { zeta: -0.5, interval: None, temperature: Some(vec![2.0, 3.0]) });
     }
 
     #[test]
@@ -153,12 +153,12 @@ mod tests {
         let parse = |given: &[&str]| {
             let defaults = [("zeta", "0.1"), ("interval", "100"), ("temperature", "1,9")];
             let given = std::iter::once("example").chain(given.iter().copied()).map(OsString::from);
-            parse_from::<Knobs>(&defaults, given.collect()).unwrap()
+            parse_from::<Options>(&defaults, given.collect()).unwrap()
         };
-        let own = Knobs { zeta: 0.1, interval: Some(100), temperature: Some(vec![1.0, 9.0]) };
+        let own = Options { zeta: 0.1, interval: Some(100), temperature: Some(vec![1.0, 9.0]) };
         assert_eq!(parse(&[]), own);
         let given = parse(&["--zeta", "0.5", "--interval", "7", "--temperature", "1,1"]);
-        assert_eq!(given, Knobs { zeta: 0.5, interval: Some(7), temperature: Some(vec![1.0, 1.0]) });
+        assert_eq!(given, Options { zeta: 0.5, interval: Some(7), temperature: Some(vec![1.0, 1.0]) });
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// The options of the optimizer, but for the learning rate.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Optimizer")]
-pub struct OptimizerKnobs {
+pub struct OptimizerOptions {
     /// Optimizer
     #[arg(long, value_enum, default_value_t = OptimizerKind::Sgd)]
     pub optimizer: OptimizerKind,
@@ -48,7 +48,7 @@ pub enum OptimizerKind {
     Adamw,
 }
 
-impl OptimizerKnobs {
+impl OptimizerOptions {
     /// Refuses what no optimizer can work with.
     pub fn validate(&self) -> Result<()> {
         let within = |name: &'static str, value: f64, allowed: &str, holds: bool| {

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The options of the learning rate.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Learning rate")]
-pub struct RateKnobs {
+pub struct RateOptions {
     /// Schedule of the learning rate
     #[arg(long, value_enum, default_value_t = RateKind::Cosine)]
     pub lr_schedule: RateKind,
@@ -33,7 +33,7 @@ pub enum RateKind {
     Cosine,
 }
 
-impl RateKnobs {
+impl RateOptions {
     /// The schedule of a run of so many steps of the optimizer.
     pub fn schedule(&self, total_steps: usize, d_model: usize) -> Result<LearningRateSchedule> {
         match self.lr_schedule {

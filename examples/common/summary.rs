@@ -136,7 +136,12 @@ impl Summary {
 
 /// One row a method, the mean over its seeds.
 pub fn print_table(methods: &[Method], summaries: &[Summary]) {
-    let columns = summaries.first().map_or(&[][..], |summary| &summary.columns);
+    let mut columns: Vec<&(String, usize)> = Vec::new();
+    for column in summaries.iter().flat_map(|summary| &summary.columns) {
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
     let mut header = vec!["method".to_string(), "seeds".into()];
     header.extend(columns.iter().map(|(name, _)| heading(name)));
     header.extend(["density", "ANP", "ITOP", "s"].map(String::from));
@@ -147,8 +152,10 @@ pub fn print_table(methods: &[Method], summaries: &[Summary]) {
             let of = |value: &dyn Fn(&Summary) -> f64, digits: usize| {
                 table::mean_and_spread(&own.iter().map(|summary| value(summary)).collect::<Vec<_>>(), digits)
             };
+            // A run may lack what is measured after training.
             let figure = |name: &str, digits| {
-                of(&|summary| summary.figures.get(name).copied().unwrap_or(f64::NAN), digits)
+                let values = own.iter().filter_map(|summary| summary.figures.get(name).copied());
+                table::mean_and_spread(&values.collect::<Vec<_>>(), digits)
             };
             let mut row = vec![method.to_string(), own.len().to_string()];
             row.extend(columns.iter().map(|(name, digits)| figure(name, *digits)));

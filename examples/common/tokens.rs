@@ -16,7 +16,7 @@ use crate::common::training::{Components, Watch};
 /// How long a run is, and what a step is.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Steps")]
-pub struct StepKnobs {
+pub struct StepOptions {
     /// Optimizer steps
     #[arg(long, default_value_t = 1000)]
     pub steps: usize,
@@ -32,7 +32,7 @@ pub struct StepKnobs {
     pub patience: Option<usize>,
 }
 
-impl StepKnobs {
+impl StepOptions {
     /// The evaluations of the run: what the learner calls epochs.
     pub fn epochs(&self) -> Result<usize> {
         let Self { steps, evaluate_every, accumulate, .. } = *self;

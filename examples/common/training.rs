@@ -16,12 +16,12 @@ use burn::train::{
 use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::prelude::*;
-use burn_cht::run::{Patience, ProgressLines, Reseeded, RunFolder, SealedRecorder};
+use burn_cht::run::{Patience, ProgressLines, RunFolder, SealedRecorder, SeededEpochs};
 use burn_cht::{Error, Result};
 use serde::Serialize;
 
 use super::comparison::Job;
-use super::optimizer::{OptimizerKind, OptimizerKnobs};
+use super::optimizer::{OptimizerKind, OptimizerOptions};
 use super::summary::{Figure, Finished, Score, Summary};
 
 /// The types of a learner with the optimizer `O`.
@@ -32,7 +32,7 @@ pub struct Training<'a, B: AutodiffBackend, M> {
     pub job: &'a Job,
     pub model: M,
     pub topology: TopologyConfig,
-    pub optimizer: &'a OptimizerKnobs,
+    pub optimizer: &'a OptimizerOptions,
     pub rate: LearningRateSchedule,
     pub epochs: usize,
     /// Steps of the optimizer in an epoch.
@@ -95,7 +95,8 @@ where
         watch: &Watch,
     ) -> SupervisedTraining<Components<B, M, O>>;
 
-    /// What else is to be known of a run that has ended with `model`; its checkpoints are in `dir`.
+    /// What else is to be known of a run that has ended with `model`; its checkpoints are in `dir`. An error is a
+    /// warning: the run has its summary without it.
     fn measure(&self, _model: &M::InnerModule, _dir: &Path) -> Result<Vec<Figure>> {
         Ok(Vec::new())
     }
@@ -120,15 +121,15 @@ where
     /// Trains with the optimizer that was asked for, and leaves the summary in the run's folder. `config` is what a resumed run must have in common with this one,
     /// but for its field `backend`.
     pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
-        let knobs = self.optimizer;
-        knobs.validate()?;
+        let options = self.optimizer;
+        options.validate()?;
         if self.patience == Some(0) {
             return Err(Error::argument("patience", 0, "at least 1"));
         }
-        match knobs.optimizer {
-            OptimizerKind::Sgd => self.run_with(config, task, knobs.sgd()),
-            OptimizerKind::Adam => self.run_with(config, task, knobs.adam()),
-            OptimizerKind::Adamw => self.run_with(config, task, knobs.adamw()),
+        match options.optimizer {
+            OptimizerKind::Sgd => self.run_with(config, task, options.sgd()),
+            OptimizerKind::Adam => self.run_with(config, task, options.adam()),
+            OptimizerKind::Adamw => self.run_with(config, task, options.adamw()),
         }
     }
 
@@ -168,7 +169,7 @@ where
         let patience = self.patience.map(|epochs| Patience::new(criterion, epochs, &history));
 
         let Loaders { train, valid } = loaders;
-        let train = Reseeded::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
+        let train = SeededEpochs::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
         let mut training = SupervisedTraining::new(folder.path(), Arc::new(train), valid)
             .num_epochs(self.epochs_left(&folder, patience.as_ref()))
             .with_interrupter(interrupter.clone())
@@ -206,7 +207,14 @@ where
             monitor: &monitor,
         };
         let mut summary = finished.summary(&model)?;
-        summary.add(task.measure(&model, folder.path())?);
+        // Whatever becomes of the rest, what has been trained is summarised.
+        folder.write_summary(&summary)?;
+        match task.measure(&model, folder.path()) {
+            Ok(figures) => summary.add(figures),
+            Err(error) => {
+                eprintln!("warning: the run is complete, but not what follows training: {}", error.report());
+            }
+        }
         folder.write_summary(&summary)?;
         Ok(summary)
     }

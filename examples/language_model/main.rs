@@ -79,6 +79,7 @@ const SCORES: [Score; 2] = [
 ];
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
-    generating.generation(None).sampling.validate()?;
+    generating.generation(&[]).sampling.validate()?;
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
@@ -154,9 +155,11 @@ impl OneRun<'_> {
         let topology = settings.topology.config(&run)?;
         let sparse = settings.topology.settings(&topology)?;
         if let Some(path) = &settings.checkpoint {
-            let model = read_checkpoint::<B>(path, sparse.layout, device)?;
+            let model = read_checkpoint::<B>(path, self.tokenizer, sparse.layout, device)?;
             let config = model.config().clone();
-            self.tokenizer.check_fits(config.vocabulary)?;
+            for (name, sequences) in [("training", self.train), ("validation", self.valid)] {
+                self.check_embedded(name, sequences, config.vocabulary)?;
+            }
             if settings.length > config.context {
                 return Err(Error::argument(
                     "length",
@@ -168,8 +171,23 @@ impl OneRun<'_> {
             let model = if sparse.density < 1.0 { model.pruned(sparse.density, score)? } else { model };
             return Ok((model, settings.declare(topology, &config)));
         }
-        let config = settings.shape(self.tokenizer.vocabulary_size()).with_sparse(sparse);
+        let config = settings.shape(self.tokenizer).with_sparse(sparse);
         Ok((config.try_init(device)?, settings.declare(topology, &config)))
+    }
+
+    /// Refuses a text with a token that is none of the model's embeddings.
+    fn check_embedded(&self, name: &str, sequences: &Sequences, embeddings: usize) -> Result<()> {
+        if self.tokenizer.vocabulary_size() <= embeddings {
+            return Ok(());
+        }
+        let tokens = (0..sequences.len()).flat_map(|at| sequences.get(at).tokens);
+        match tokens.into_iter().find(|&token| token as usize >= embeddings) {
+            None => Ok(()),
+            Some(token) => {
+                let allowed = format!("below {embeddings}, the number of the model's embeddings");
+                Err(Error::argument("token", token, allowed).of(format!("the {name} text")))
+            }
+        }
     }
 
     fn train<B: AutodiffBackend>(&self) -> Result<Summary> {

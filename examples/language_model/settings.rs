@@ -14,10 +14,10 @@ use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::common::optimizer::OptimizerKnobs;
+use crate::common::optimizer::OptimizerOptions;
 use crate::common::topology::TopologyOptions;
-use crate::rate::RateKnobs;
-use crate::tokens::StepKnobs;
+use crate::rate::RateOptions;
+use crate::tokens::StepOptions;
 use crate::writer::hex;
 
 /// Everything that makes two runs of one method and seed the same.
@@ -95,13 +95,13 @@ pub struct Settings {
     pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
-    pub steps: StepKnobs,
+    pub steps: StepOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub rate: RateKnobs,
+    pub rate: RateOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub optimizer: OptimizerKnobs,
+    pub optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     pub topology: TopologyOptions,
@@ -173,7 +173,8 @@ impl Settings {
     }
 
     /// The dense model that was asked for.
-    pub fn shape(&self, vocabulary: usize) -> LlamaConfig {
+    pub fn shape(&self, tokenizer: &Tokenizer) -> LlamaConfig {
+        let vocabulary = tokenizer.vocabulary_size();
         let size = self.size.config(vocabulary);
         let shape = LlamaConfig::new(
             vocabulary,
@@ -182,11 +183,42 @@ impl Settings {
             self.layers.unwrap_or(size.layers),
             self.heads.unwrap_or(size.heads),
         );
-        shape.with_kv_heads(self.kv_heads).with_tied_head(self.tied).with_context(self.length)
+        shape
+            .with_kv_heads(self.kv_heads)
+            .with_tied_head(self.tied)
+            .with_context(self.length)
+            .with_bos(tokenizer.bos())
+            .with_eos(ends(tokenizer))
     }
 }
 
-/// The model at `path`: a folder is Hugging Face's, a file llama2.c's.
-pub fn read_checkpoint<B: Backend>(path: &Path, layout: Layout, device: &B::Device) -> Result<Llama<B>> {
-    if path.is_dir() { read_hugging_face(path, layout, device) } else { read_llama2c(path, layout, device) }
+/// The model at `path`, a folder of Hugging Face or a file of llama2.c, for use with `tokenizer`: texts end with that
+/// one's eos unless it is among those of the checkpoint. Numbers of tokens and embeddings that differ are said.
+pub fn read_checkpoint<B: Backend>(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    layout: Layout,
+    device: &B::Device,
+) -> Result<Llama<B>> {
+    if path.join("topology.jsonl").is_file() {
+        let allowed =
+            "a Hugging Face folder or a llama2.c file; the folder of a run is --out, with --generate";
+        return Err(Error::argument("checkpoint", format!("{}, a run", path.display()), allowed));
+    }
+    let model = if path.is_dir() {
+        read_hugging_face(path, layout, device)
+    } else {
+        read_llama2c(path, layout, device)
+    }?;
+    if let Some(difference) = tokenizer.compare_vocabulary(model.config().vocabulary) {
+        eprintln!("note: {}: {difference}", path.display());
+    }
+    let known = &model.config().eos;
+    let ends_alike = tokenizer.eos().map_or(!known.is_empty(), |end| known.contains(&end));
+    Ok(if ends_alike { model } else { model.with_special_tokens(tokenizer.bos(), ends(tokenizer)) })
+}
+
+/// The tokens that end a text: eos, or, where there is none, the bos of the next text.
+fn ends(tokenizer: &Tokenizer) -> Vec<u32> {
+    tokenizer.eos().or(tokenizer.bos()).into_iter().collect()
 }

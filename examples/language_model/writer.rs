@@ -8,7 +8,7 @@ use burn_cht::data::Input;
 use burn_cht::data::language::Tokenizer;
 use burn_cht::model::llama::generate::{Generation, Sampling};
 use burn_cht::model::llama::{Llama, LlamaConfig};
-use burn_cht::run::{Kept, SavedRun};
+use burn_cht::run::{CheckpointChoice, SavedRun};
 use burn_cht::{Error, Result};
 use serde::Deserialize;
 
@@ -51,11 +51,11 @@ pub struct Generating {
 }
 
 impl Generating {
-    pub fn generation(&self, end: Option<u32>) -> Generation {
+    pub fn generation(&self, stop: &[u32]) -> Generation {
         Generation {
             max_tokens: self.longest,
             sampling: Sampling { temperature: self.sample_temperature, top_k: self.top_k, top_p: self.top_p },
-            stop: end.into_iter().collect(),
+            stop: stop.to_vec(),
             seed: self.sample_seed,
         }
     }
@@ -82,7 +82,8 @@ impl<B: Backend> Writer<B> {
                 let learned = || Error::argument("tokenizer", "bpe", "bytes or a file, with --generate");
                 let tokenizer = settings.own_tokenizer()?.ok_or_else(learned)?;
                 let layout = settings.topology.layout.into();
-                Self::new(read_checkpoint(checkpoint, layout, &B::Device::default())?, tokenizer)
+                let model = read_checkpoint(checkpoint, &tokenizer, layout, &B::Device::default())?;
+                Ok(Self { model, tokenizer })
             }
             (None, Some(run)) => Self::of_run(run),
             (None, None) => Err(Error::argument("generate", "without a model", "with --out or --checkpoint")),
@@ -100,12 +101,7 @@ impl<B: Backend> Writer<B> {
             return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
         }
         let device = B::Device::default();
-        let (model, _) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
-        Self::new(model, tokenizer)
-    }
-
-    fn new(model: Llama<B>, tokenizer: Tokenizer) -> Result<Self> {
-        tokenizer.check_fits(model.config().vocabulary)?;
+        let (model, _) = saved.load(config.model.try_init::<B>(&device)?, CheckpointChoice::Best, &device)?;
         Ok(Self { model, tokenizer })
     }
 
@@ -124,6 +120,10 @@ impl<B: Backend> Writer<B> {
     /// Prints the prompt and its continuation while that grows.
     pub fn write(&self, prompt: &str, generating: &Generating) -> Result<()> {
         let ids = self.tokenizer.encode_prompt(prompt)?;
+        if ids.is_empty() {
+            let allowed = "a text of at least one token: the tokenizer has none that begins a text";
+            return Err(Error::argument("prompt", format!("{prompt:?}"), allowed));
+        }
         // Before anything is printed.
         self.model.check_prompt(&ids)?;
         let mut stream = self.tokenizer.text_stream();
@@ -135,11 +135,7 @@ impl<B: Backend> Writer<B> {
         let length = shown.text.len();
         let mut open = shown.print(length);
         let mut refused = None;
-        // A text may begin with whatever ends texts, where nothing else begins them.
-        let end = self.tokenizer.eos().filter(|&end| ids.first() != Some(&end) || ids.len() > 1);
-        let mut generation = generating.generation(end);
-        // llama2.c's models begin the next text where one ends.
-        generation.stop.extend(self.tokenizer.bos().filter(|begin| Some(*begin) != end));
+        let generation = generating.generation(&self.model.config().eos);
         self.model.generate(&ids, &generation, |token| {
             match stream.push(token) {
                 Ok(text) => open &= shown.push(&text),

@@ -91,6 +91,7 @@ const TRANSLATIONS: &str = "translations.txt";
 const SHOWN: usize = 5;
 
 fn main() -> ExitCode {
+    burn_cht::keep_freed_memory();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments: Arguments = arguments::parse(&DEFAULTS)?;
     let decode = DecodeConfig::new()
-        .with_beam(arguments.beam)
+        .with_beam_width(arguments.beam)
         .with_length_penalty(arguments.length_penalty)
         .with_max_length(arguments.longest);
     decode.validate()?;
@@ -124,9 +125,9 @@ fn run() -> Result<()> {
     let train = TranslationDataset::new(&task.train, &vocabularies)?;
     let train = match settings.drop_longer {
         true => train.drop_longer(settings.positions)?,
-        false => train.within(settings.positions)?,
+        false => train.with_max_length(settings.positions)?,
     };
-    let valid = TranslationDataset::new(&task.valid, &vocabularies)?.within(settings.positions)?;
+    let valid = TranslationDataset::new(&task.valid, &vocabularies)?.with_max_length(settings.positions)?;
     println!(
         "{} to {}: {} training pairs ({} too long), {} validation and {} test pairs; vocabularies of {} and {} tokens; {}",
         settings.source,
@@ -139,6 +140,9 @@ fn run() -> Result<()> {
         vocabularies.target().size(),
         backend::describe()
     );
+    if let Some(warning) = settings.tokenize.warning(task.test.target()) {
+        eprintln!("warning: {warning} (--tokenize)");
+    }
     let bleu = match settings.best_by {
         BestBy::Loss => None,
         BestBy::Bleu => Some(BleuMetric::new(settings.bleu(), vocabularies.target())?),
@@ -234,7 +238,9 @@ impl OneRun<'_> {
             job: self.job,
             model: Accumulating::new(match settings.best_by {
                 BestBy::Loss => model.try_init::<B>(&device)?,
-                BestBy::Bleu => model.try_init::<B>(&device)?.translating(self.decode.clone())?,
+                BestBy::Bleu => {
+                    model.try_init::<B>(&device)?.with_validation_translation(self.decode.clone())?
+                }
             }),
             topology: topology.clone(),
             optimizer: &settings.optimizer,

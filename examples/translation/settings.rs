@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use burn_cht::eval::bleu::Bleu;
+use burn_cht::eval::bleu::{Bleu, BleuTokenizer};
 use burn_cht::{Error, Result};
 use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::common::optimizer::OptimizerKnobs;
+use crate::common::optimizer::OptimizerOptions;
 use crate::common::summary::Score;
 use crate::common::topology::TopologyOptions;
-use crate::tokens::StepKnobs;
+use crate::tokens::StepOptions;
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
@@ -81,15 +81,18 @@ pub struct Settings {
     /// translates all of them at every evaluation
     #[arg(long, value_enum, default_value_t = BestBy::Loss)]
     pub best_by: BestBy,
+    /// Tokenizer that BLEU counts words by, as sacreBLEU names them: 13a, intl, char (for text without spaces), none
+    #[arg(long, default_value_t)]
+    pub tokenize: BleuTokenizer,
     /// Queries, keys and values evolve head by head, each head keeping its number of links
     #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
     pub per_head: bool,
     #[command(flatten)]
     #[serde(flatten)]
-    pub steps: StepKnobs,
+    pub steps: StepOptions,
     #[command(flatten)]
     #[serde(flatten)]
-    pub optimizer: OptimizerKnobs,
+    pub optimizer: OptimizerOptions,
     #[command(flatten)]
     #[serde(flatten)]
     pub topology: TopologyOptions,
@@ -155,7 +158,7 @@ impl Settings {
 
     /// The score of translations; of text in lower case it ignores case.
     pub fn bleu(&self) -> Bleu {
-        Bleu::new().with_lowercase(self.lowercase)
+        Bleu::new().with_lowercase(self.lowercase).with_tokenizer(self.tokenize)
     }
 
     /// What the text is called: the name of its folder, and the languages.

@@ -7,8 +7,9 @@ use burn::prelude::*;
 use burn_cht::Result;
 use burn_cht::data::Input;
 use burn_cht::data::translation::Vocabularies;
+use burn_cht::eval::one_line;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
-use burn_cht::run::{Kept, SavedRun};
+use burn_cht::run::{CheckpointChoice, SavedRun};
 use serde::Deserialize;
 
 /// The vocabularies of a run, beside its configuration.
@@ -41,13 +42,15 @@ impl<B: Backend> Translator<B> {
         let vocabularies = Vocabularies::load(run.join(VOCABULARY))?;
         vocabularies.verify(&config.vocabulary_checksum)?;
         let device = B::Device::default();
-        let (model, epoch) = saved.load(config.model.try_init::<B>(&device)?, Kept::Best, &device)?;
+        let (model, epoch) =
+            saved.load(config.model.try_init::<B>(&device)?, CheckpointChoice::Best, &device)?;
         let positions = config.model.max_length;
         let longest = decode.max_length.min(positions);
         Ok(Self { model, vocabularies, positions, decode: decode.with_max_length(longest), epoch })
     }
 
-    /// Translations, and how many sentences had to be cut to the positions. An empty sentence stays one.
+    /// Translations, each in one line, and how many sentences had to be cut to the positions. An empty sentence stays
+    /// one.
     pub fn translate<S: AsRef<str> + Sync>(&self, sentences: &[S]) -> Result<(Vec<String>, usize)> {
         let mut sources = self.vocabularies.source().encode_all(sentences)?;
         let mut cut = 0;
@@ -64,7 +67,11 @@ impl<B: Backend> Translator<B> {
         let mut found = self.model.translate(&filled, &self.decode)?.into_iter();
         let spell = |source: &Vec<u32>| match source.is_empty() {
             true => Ok(String::new()),
-            false => self.vocabularies.target().decode(&found.next().unwrap_or_default()),
+            false => self
+                .vocabularies
+                .target()
+                .decode(&found.next().unwrap_or_default())
+                .map(|text| one_line(&text)),
         };
         Ok((sources.iter().map(spell).collect::<Result<_>>()?, cut))
     }
@@ -96,8 +103,7 @@ impl<B: Backend> Translator<B> {
             first += lines.len();
             let mut out = std::io::stdout().lock();
             for line in found {
-                // A translation is a line, whatever bytes a model may have spelled.
-                if writeln!(out, "{}", line.replace(['\n', '\r'], " ")).is_err() {
+                if writeln!(out, "{line}").is_err() {
                     return Ok(());
                 }
             }

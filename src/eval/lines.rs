@@ -1,6 +1,13 @@
-//! Whether hypotheses and references are line by line of each other.
+//! Text line by line: what makes a line, and whether hypotheses and references have the same number of them.
 
 use crate::error::{Error, Result};
+
+/// `text` in one line, its line breaks replaced by spaces: a model may spell them, but a file of translations, which
+/// sacreBLEU reads, has a line for each sentence.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
 
 /// There is at least one hypothesis and one reference stream, and every stream has as many lines.
 pub(super) fn validate<H, R>(hypotheses: &[H], references: &[&[R]]) -> Result<()> {

@@ -13,6 +13,9 @@ mod whitespace;
 #[cfg(feature = "text")]
 pub mod zero_shot;
 
+#[cfg(feature = "text")]
+pub use lines::one_line;
+
 /// The version of sacreBLEU whose behaviour [`bleu`] and [`chrf`] meet, and which their signatures name.
 #[cfg(feature = "text")]
 pub const SACREBLEU_VERSION: &str = "2.6.0";

@@ -7,6 +7,7 @@ mod compression;
 mod find;
 mod gzip;
 mod input;
+mod json;
 mod text;
 
 pub(crate) use atomic::replace;
@@ -14,6 +15,7 @@ pub use atomic::write_atomically;
 pub(crate) use find::{plain_name, plain_or_compressed};
 pub use input::Input;
 pub(crate) use input::fault;
+pub(crate) use json::JsonObject;
 #[cfg(feature = "text")]
 pub(crate) use text::Chunks;
 pub use text::Lines;

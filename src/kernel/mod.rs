@@ -1,43 +1,45 @@
-//! CPU kernels for compressed weights and their autodiff operation.
+//! Kernels for the CPU, and the one place that knows of Burn's backends.
 //!
-//! [`sparse_linear`] is the differentiable operation on any backend, [`Kernel`] what it runs on Flex, [`Index`] the
-//! topology as the kernels read it. Inside: `parallel` shares the work among threads, `panel` brings activations into
-//! the order of the registers, `forward` and `backward` are the inner loops, `narrow` serves a batch of one, `lanes`
-//! holds what `pulp` does not offer. [`dense`] has what surrounds sparse layers in a transformer.
+//! - [`backend`]: which backends there are kernels for, how an operation enters their autodiff graph.
+//! - `cpu`: the kernels on slices, which know nothing of Burn.
+//! - [`sparse_linear`](mod@sparse_linear) and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
+//!   topology as the kernels read it.
 //!
-//! At 1 % density the loops are bound by the second-level cache: a link costs one line for 16 rows of the batch. The
-//! design follows from that: the two gradients share their loads, and panels are sized to stay in that cache.
+//! All `unsafe` code of the crate is here.
 
 // The numbers of registers and lanes are addresses as well as indices.
 #![allow(clippy::needless_range_loop)]
-
-mod backward;
-mod clock;
-#[cfg_attr(
+#![cfg_attr(
     not(feature = "flex"),
-    allow(dead_code, reason = "without Flex nothing runs the loops, only the tensor operations beside them")
+    allow(
+        dead_code,
+        reason = "without Flex nothing runs the kernels, only the tensor operations beside them"
+    )
 )]
-pub mod dense;
-#[cfg(feature = "flex")]
-mod flex;
-mod forward;
-mod index;
-mod lanes;
-#[cfg(feature = "text")]
-pub(crate) mod mapped;
-mod narrow;
-mod ops;
-mod panel;
-mod parallel;
-mod request;
-mod run;
 
-pub(crate) use clock::timed;
-pub use clock::{Part, time_spent};
+mod allocator;
+pub(crate) mod backend;
+pub(crate) mod cpu;
+mod index;
+mod masked_linear;
+#[cfg(feature = "text")]
+pub(crate) mod mmap;
+mod profile;
+mod request;
+mod sparse_linear;
+mod zeroed;
+
+pub use allocator::keep_freed_memory;
+pub use backend::has_kernel;
+pub(crate) use backend::is_on_host;
+pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 pub use index::Index;
-pub use ops::{dense_linear, dense_weight, has_kernel, sparse_linear, sparse_linear_relu};
+pub(crate) use masked_linear::masked_linear;
+pub(crate) use profile::timed;
+pub use profile::{Part, time_spent};
 pub use request::GradientRequest;
-pub use run::{Gradients, Kernel, Wanted};
+pub use sparse_linear::{dense_linear, dense_weight, sparse_linear, sparse_linear_relu};
+pub(crate) use zeroed::zeroed;
 
 /// Every instruction set of this CPU that the kernels have a path for.
 #[must_use]

@@ -4,14 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::prelude::*;
-#[cfg(feature = "flex")]
-use {
-    super::flex::same,
-    burn::backend::Flex,
-    burn::tensor::TensorPrimitive,
-    burn::tensor::ops::{FloatTensor, FloatTensorOps},
-};
 
+use super::backend::Shared;
 use crate::topology::Links;
 
 /// Positions in a word of a mask of bits.
@@ -44,10 +38,10 @@ enum Extent {
     AtLinks(Option<Vec<u16>>),
 }
 
-#[cfg(feature = "flex")]
-type Left = FloatTensor<Flex>;
-#[cfg(not(feature = "flex"))]
-type Left = std::convert::Infallible;
+enum Left {
+    Dense(TensorData),
+    Zeroed(Shared),
+}
 
 impl GradientRequest {
     fn new(wanted: Extent) -> Self {
@@ -86,7 +80,6 @@ impl GradientRequest {
     }
 
     /// The links off which a dense gradient has to be zeroed, `div_ceil(d_output, WORD)` words a row.
-    #[cfg(feature = "flex")]
     pub(crate) fn link_bits(&self) -> Option<&[u16]> {
         match &self.wanted {
             Extent::AtLinks(bits) => bits.as_deref(),
@@ -105,24 +98,27 @@ impl GradientRequest {
         fork
     }
 
-    /// Called by a backward pass: adds to the dense gradient if that is wanted, else keeps hold of the zeroed one.
-    #[cfg(feature = "flex")]
-    pub(crate) fn leave(&self, gradient: FloatTensor<Flex>) {
+    /// Adds to the dense gradient, f32 `[d_input, d_output]`, if that is wanted. Called by a backward pass, and by whoever
+    /// puts back what was [taken](Self::take_dense).
+    pub(crate) fn leave_dense(&self, gradient: TensorData) {
+        if !self.wants_dense() {
+            return;
+        }
         let mut left = lock(&self.left);
-        *left = Some(match left.take() {
-            Some(sum) if self.wants_dense() => Flex::float_add(sum, gradient),
-            _ => gradient,
-        });
+        match left.as_mut() {
+            Some(Left::Dense(sum)) => {
+                let sum = sum.as_mut_slice::<f32>().into_iter().flatten();
+                sum.zip(gradient.iter::<f32>()).for_each(|(sum, term)| *sum += term);
+            }
+            _ => *left = Some(Left::Dense(gradient)),
+        }
     }
 
-    /// Puts a gradient that was [taken](Self::take_dense) back, scaled perhaps.
-    pub(crate) fn put_back(&self, gradient: TensorData) {
-        #[cfg(feature = "flex")]
-        if self.wants_dense() {
-            self.leave(Flex::float_from_data(gradient, &Default::default()));
+    /// Called by a backward pass that has zeroed a gradient off the links: keeps hold of it.
+    pub(crate) fn leave_zeroed(&self, gradient: Shared) {
+        if self.link_bits().is_some() {
+            *lock(&self.left) = Some(Left::Zeroed(gradient));
         }
-        #[cfg(not(feature = "flex"))]
-        let _ = gradient;
     }
 
     /// The dense gradient that the backward passes since the last call have left, f32 `[d_input, d_output]`. `None` if
@@ -134,32 +130,26 @@ impl GradientRequest {
         }
         for fork in lock(&self.forks).drain(..) {
             if let Some(gradient) = fork.take_dense() {
-                self.put_back(gradient);
+                self.leave_dense(gradient);
             }
         }
-        let left = lock(&self.left).take();
-        #[cfg(feature = "flex")]
-        return left.map(|left| Tensor::<Flex, 2>::from_primitive(TensorPrimitive::Float(left)).into_data());
-        #[cfg(not(feature = "flex"))]
-        left.map(|never| match never {})
+        match lock(&self.left).take() {
+            Some(Left::Dense(gradient)) => Some(gradient),
+            _ => None,
+        }
     }
 
     /// Whether `gradient` is the one that the last backward pass has zeroed off the links, and nothing else. Lets go
     /// of what was kept to tell.
     #[must_use]
     pub fn is_zeroed<B: Backend>(&self, gradient: &Tensor<B, 2>) -> bool {
-        #[cfg(feature = "flex")]
-        if self.link_bits().is_some()
-            && let Some(left) = lock(&self.left).take()
-        {
-            let gradient: FloatTensor<Flex> = same(gradient.clone().into_primitive().tensor());
-            return match (left.as_slice::<f32>(), gradient.as_slice::<f32>()) {
-                (Some(left), Some(gradient)) => std::ptr::eq(left, gradient),
-                _ => false,
-            };
+        if self.wants_dense() {
+            return false;
         }
-        let _ = gradient;
-        false
+        match lock(&self.left).take() {
+            Some(Left::Zeroed(left)) => left.is(gradient),
+            _ => false,
+        }
     }
 }
 
@@ -173,12 +163,12 @@ impl fmt::Debug for GradientRequest {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn leave(request: &GradientRequest, value: f32) {
-        request.put_back(TensorData::from([[value; 3]; 2]));
+        request.leave_dense(TensorData::from([[value; 3]; 2]));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl<B: Backend> StepOutput for TokenOutput<B> {
         self.tokens
     }
 
-    fn together(mut parts: Vec<Self>) -> Self {
+    fn merge(mut parts: Vec<Self>) -> Self {
         if parts.len() == 1 {
             return parts.remove(0);
         }

@@ -3,7 +3,6 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::nn::loss::CrossEntropyLoss;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
@@ -11,7 +10,7 @@ use rand::RngExt;
 
 use crate::data::ImageBatch;
 use crate::error::{Error, Result};
-use crate::kernel::dense;
+use crate::fused;
 use crate::nn::{SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::topology::{Chain, stream};
 
@@ -100,12 +99,10 @@ impl<B: Backend> Mlp<B> {
     /// - output: `[batch, classes]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = self.hidden.iter().fold(input, |input, layer| layer.forward_relu(input));
-        let Linear { weight, bias } = &self.output;
-        let scores = bias.as_ref().and_then(|bias| dense::linear(&hidden, &weight.val(), &bias.val()));
-        scores.unwrap_or_else(|| self.output.forward(hidden))
+        fused::linear(&self.output, hidden)
     }
 
-    /// Mean cross-entropy of logits over the batch: Burn's [`CrossEntropyLoss`], fused where the backend has a kernel.
+    /// Mean cross-entropy of logits over the batch; see [`fused::cross_entropy`].
     ///
     /// # Shapes
     ///
@@ -113,8 +110,7 @@ impl<B: Backend> Mlp<B> {
     /// - targets: `[batch]`
     /// - output: `[1]`
     pub fn loss(scores: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        let loss = dense::mean_cross_entropy(&scores, &targets);
-        loss.unwrap_or_else(|| CrossEntropyLoss::new(None, &scores.device()).forward(scores, targets))
+        fused::cross_entropy(scores, targets)
     }
 
     /// Logits with their cross-entropy loss.

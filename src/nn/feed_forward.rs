@@ -6,9 +6,10 @@ use burn::nn::Dropout;
 use burn::nn::activation::{Activation, ActivationConfig};
 use burn::prelude::*;
 
-use super::dropout::{dropout, dropped};
+use super::dropout::dropout;
 use super::{SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::error::{Error, Result};
+use crate::fused;
 use crate::topology::init::WeightInit;
 
 /// Configuration of a [`SparseFeedForward`], in the manner of `burn::nn::PositionWiseFeedForwardConfig`.
@@ -110,7 +111,7 @@ impl<B: Backend> SparseFeedForward<B> {
             Activation::Relu(_) => self.inner.forward_relu(input),
             activation => activation.forward(self.inner.forward(input)),
         };
-        self.outer.forward(dropped(&self.dropout, features))
+        self.outer.forward(fused::dropout(&self.dropout, features))
     }
 }
 

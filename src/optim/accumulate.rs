@@ -20,7 +20,7 @@ pub trait StepOutput: Sized {
     fn count(&self) -> usize;
 
     /// The output of all batches together.
-    fn together(parts: Vec<Self>) -> Self;
+    fn merge(parts: Vec<Self>) -> Self;
 }
 
 /// A model whose training step takes several batches and returns the gradient of their mean loss, as if they had been
@@ -74,7 +74,7 @@ where
             outputs.push(item);
         }
         let first = outputs.first().expect("a step takes at least one batch").count();
-        let item = M::Output::together(outputs);
+        let item = M::Output::merge(outputs);
         TrainOutput { grads: sum.scaled(&self.model, share(first, item.count())), item }
     }
 }

@@ -1,6 +1,7 @@
 //! Adam in one pass over a parameter and its moments.
 
 use burn::config::Config;
+use burn::grad_clipping::GradientClippingConfig;
 use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::decay::WeightDecayConfig;
@@ -9,7 +10,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
-use crate::kernel::dense::{AdamStep, adam};
+use crate::fused::{AdamStep, adam_step};
 
 /// Configuration of [`FusedAdam`].
 #[derive(Config, Debug)]
@@ -26,6 +27,8 @@ pub struct FusedAdamConfig {
     /// L2 penalty, added to gradients.
     #[config(default = 0.0)]
     pub weight_decay: f32,
+    /// Clipping of gradients, as Burn's configurations have it: by value, or by the norm of each parameter's.
+    pub grad_clipping: Option<GradientClippingConfig>,
 }
 
 /// Burn's [`Adam`] (Kingma and Ba 2015) with the same state and the same results to rounding, where there is a kernel in
@@ -55,7 +58,11 @@ impl FusedAdamConfig {
     /// The optimizer of a module, as Burn's configurations make theirs.
     #[must_use]
     pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedAdam, M, B> {
-        OptimizerAdaptor::from(self.build())
+        let optim = OptimizerAdaptor::from(self.build());
+        match &self.grad_clipping {
+            Some(clipping) => optim.with_grad_clipping(clipping.init()),
+            None => optim,
+        }
     }
 }
 
@@ -70,7 +77,7 @@ impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
         state: Option<Self::State<D>>,
     ) -> (Tensor<B, D>, Option<Self::State<D>>) {
         let Some(AdamState { momentum }) = state else { return self.whole.step(lr, tensor, grad, None) };
-        let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay } = self.config;
+        let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
         let time = (momentum.time + 1) as i32;
         let correction = (1.0 - beta_2.powi(time)).sqrt();
         let step = AdamStep {
@@ -80,15 +87,15 @@ impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
             rate: lr as f32 * correction / (1.0 - beta_1.powi(time)),
             decay: weight_decay,
         };
-        let AdaptiveMomentumState { time, moment_1, moment_2, .. } = momentum;
-        match adam(step, [tensor, grad, moment_1, moment_2]) {
-            Ok([tensor, moment_1, moment_2]) => {
-                let momentum = AdaptiveMomentumState::new(time + 1, moment_1, moment_2);
-                (tensor, Some(AdamState::new(momentum)))
-            }
+        // Burn's Adam without AMSGrad leaves the maximum of a record with it as it is.
+        let AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 } = momentum;
+        let state = |time, moment_1, moment_2| {
+            AdamState::new(AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 })
+        };
+        match adam_step(step, [tensor, grad, moment_1, moment_2]) {
+            Ok([tensor, moment_1, moment_2]) => (tensor, Some(state(time + 1, moment_1, moment_2))),
             Err([tensor, grad, moment_1, moment_2]) => {
-                let state = AdamState::new(AdaptiveMomentumState::new(time, moment_1, moment_2));
-                self.whole.step(lr, tensor, grad, Some(state))
+                self.whole.step(lr, tensor, grad, Some(state(time, moment_1, moment_2)))
             }
         }
     }
@@ -115,6 +122,7 @@ impl<B: Backend> CarriesMoments<B> for FusedAdam {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use burn::backend::Flex;
+    use burn::optim::{GradientsParams, Optimizer};
     use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
@@ -149,5 +157,49 @@ mod tests {
             close(own.moment_1, burns.moment_1);
             close(own.moment_2, burns.moment_2);
         }
+    }
+
+    #[test]
+    fn the_maximum_of_squares_in_a_record_of_amsgrad_outlives_a_step() {
+        let device = Default::default();
+        let ones = || Tensor::<Flex, 1>::ones([5], &device);
+        let maximum = ones() * 3.0;
+        let momentum = AdaptiveMomentumState {
+            time: 4,
+            moment_1: ones(),
+            moment_2: ones(),
+            max_moment_2: Some(maximum.clone()),
+        };
+        let optim = FusedAdamConfig::new().build();
+        let (_, state) = optim.step(0.1, ones(), ones(), Some(AdamState::new(momentum)));
+        let momentum = state.unwrap().momentum;
+        assert_eq!(momentum.time, 5);
+        assert_eq!(momentum.max_moment_2.unwrap().into_data(), maximum.into_data());
+    }
+
+    #[test]
+    fn gradients_are_clipped_as_by_burns_adam() {
+        type B = burn::backend::Autodiff<Flex>;
+        let device = Default::default();
+        let model = burn::nn::LinearConfig::new(7, 3).init::<B>(&device);
+        // Burn draws when first asked, and for each copy of what is not drawn yet.
+        let _ = (model.weight.val(), model.bias.as_ref().map(burn::module::Param::val));
+        let clipping = Some(GradientClippingConfig::Norm(1e-3));
+        let mut own = FusedAdamConfig::new().with_grad_clipping(clipping.clone()).init();
+        let mut burns = AdamConfig::new().with_epsilon(1e-8).with_grad_clipping(clipping).init();
+        // Adam's steps do not depend on the scale of its gradients, but on its changes.
+        let (mut one, mut other) = (model.clone(), model);
+        for scale in [1.0, 100.0, 0.01] {
+            let gradients = |model: &burn::nn::Linear<B>| {
+                let input = Tensor::<B, 2>::ones([2, 7], &device);
+                let loss = model.forward(input).powi_scalar(2).sum() * scale;
+                GradientsParams::from_grads(loss.backward(), model)
+            };
+            let (found, expected) = (gradients(&one), gradients(&other));
+            one = own.step(0.1, one, found);
+            other = burns.step(0.1, other, expected);
+        }
+        let close = Tolerance::absolute(1e-6);
+        one.weight.val().into_data().assert_approx_eq::<f32>(&other.weight.val().into_data(), close);
     }
 }

@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::nn::weight;
+use crate::kernel::is_on_host;
 
 /// Keeps the norm from dividing zero, as PyTorch's `clip_grad_norm_` does.
 const EPSILON: f64 = 1e-6;
@@ -28,7 +28,7 @@ pub(super) fn clip<B: AutodiffBackend, M: AutodiffModule<B>>(
     model.visit(&mut squares);
     let Some(sum) = squares.sum else { return Ok(()) };
     let norm = sum.sqrt();
-    let factor = if weight::is_on_host::<B>(&norm.device()) {
+    let factor = if is_on_host::<B>() {
         let norm = norm.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
         let factor = max_norm / (norm + EPSILON);
         match norm.is_finite() {

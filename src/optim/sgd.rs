@@ -1,6 +1,7 @@
 //! SGD with momentum in one pass over a parameter and its velocity.
 
 use burn::config::Config;
+use burn::grad_clipping::GradientClippingConfig;
 use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{LearningRate, SimpleOptimizer};
@@ -9,7 +10,7 @@ use burn::record::Record;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
-use crate::kernel::dense::{SgdStep, sgd};
+use crate::fused::{SgdStep, sgd_step};
 
 /// Configuration of [`FusedSgd`].
 #[derive(Config, Debug)]
@@ -21,6 +22,8 @@ pub struct FusedSgdConfig {
     /// L2 penalty, added to gradients.
     #[config(default = 0.0)]
     pub weight_decay: f32,
+    /// Clipping of gradients, as Burn's configurations have it: by value, or by the norm of each parameter's.
+    pub grad_clipping: Option<GradientClippingConfig>,
 }
 
 /// Burn's [`Sgd`](burn::optim::Sgd) with momentum and without dampening, the same to the bit and where there is a kernel
@@ -55,7 +58,11 @@ impl FusedSgdConfig {
     /// The optimizer of a module, as Burn's configurations make theirs.
     #[must_use]
     pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedSgd, M, B> {
-        OptimizerAdaptor::from(self.build())
+        let optim = OptimizerAdaptor::from(self.build());
+        match &self.grad_clipping {
+            Some(clipping) => optim.with_grad_clipping(clipping.init()),
+            None => optim,
+        }
     }
 }
 
@@ -68,7 +75,7 @@ impl FusedSgd {
         grad: Tensor<B, D>,
         velocity: Option<Tensor<B, D>>,
     ) -> (Tensor<B, D>, Tensor<B, D>) {
-        let FusedSgdConfig { momentum, weight_decay } = self.config;
+        let FusedSgdConfig { momentum, weight_decay, .. } = self.config;
         let grad = match weight_decay {
             0.0 => grad,
             decay => tensor.clone().mul_scalar(decay).add(grad),
@@ -91,7 +98,7 @@ impl<B: Backend> SimpleOptimizer<B> for FusedSgd {
         grad: Tensor<B, D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<B, D>, Option<Self::State<D>>) {
-        let FusedSgdConfig { momentum, weight_decay } = self.config;
+        let FusedSgdConfig { momentum, weight_decay, .. } = self.config;
         if momentum == 0.0 {
             let (tensor, _) = self.composed(lr, tensor, grad, None);
             return (tensor, Some(FusedSgdState { momentum: None }));
@@ -101,7 +108,7 @@ impl<B: Backend> SimpleOptimizer<B> for FusedSgd {
             Some(VelocityState { velocity }) => {
                 let decay = (weight_decay != 0.0).then_some(weight_decay);
                 let step = SgdStep { momentum: momentum as f32, decay, rate: lr as f32 };
-                match sgd(step, [tensor, grad, velocity]) {
+                match sgd_step(step, [tensor, grad, velocity]) {
                     Ok([tensor, velocity]) => (tensor, velocity),
                     Err([tensor, grad, velocity]) => self.composed(lr, tensor, grad, Some(velocity)),
                 }
@@ -208,5 +215,23 @@ mod tests {
     fn a_record_loads_into_burns_sgd_and_back() {
         record_loads_into_the_other(NamedMpkBytesRecorder::<FullPrecisionSettings>::default());
         record_loads_into_the_other(BinBytesRecorder::<FullPrecisionSettings>::default());
+    }
+
+    #[test]
+    fn gradients_are_clipped_as_by_burns_sgd() {
+        let clipping = Some(GradientClippingConfig::Norm(1e-3));
+        let mut own = FusedSgdConfig::new().with_grad_clipping(clipping.clone()).init();
+        let undampened = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+        let mut burns =
+            SgdConfig::new().with_momentum(Some(undampened)).with_gradient_clipping(clipping).init();
+        let start = layer();
+        bits(&start);
+        let (mut one, mut other) = (start.clone(), start);
+        for _ in 0..3 {
+            let input = Tensor::random([7, 131], Distribution::Default, &Default::default());
+            one = step(&mut own, one, input.clone());
+            other = step(&mut burns, other, input);
+        }
+        assert_eq!(bits(&one), bits(&other));
     }
 }

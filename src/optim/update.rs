@@ -11,6 +11,7 @@ use super::moments::{CarriesMoments, WeightState};
 use super::optimizer::{Found, SparseOptimizer};
 use super::record::Place;
 use crate::error::{Error, Result};
+use crate::kernel::is_on_host;
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
 use crate::topology::LayerView;
@@ -110,7 +111,7 @@ where
                 first_moments: first_moments(weight),
                 dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
                 device: weight.device(),
-                on_host: weight::is_on_host::<B>(&weight.device()),
+                on_host: is_on_host::<B>(),
             })
             .collect();
         for ((path, _), view) in found.iter().zip(&views) {

@@ -22,6 +22,6 @@ pub use folder::RunFolder;
 pub use history::{EpochHistory, EpochMeans};
 pub use metric_files::MetricFiles;
 pub use progress::ProgressLines;
-pub use reseeded::Reseeded;
-pub use saved::{Kept, SavedRun};
+pub use reseeded::SeededEpochs;
+pub use saved::{CheckpointChoice, SavedRun};
 pub use seal::SealedRecorder;

@@ -21,24 +21,24 @@ use crate::topology::stream;
 /// # use burn::backend::Flex;
 /// # use burn::data::dataloader::DataLoader;
 /// # use burn_cht::data::translation::*;
-/// use burn_cht::run::Reseeded;
+/// use burn_cht::run::SeededEpochs;
 ///
 /// # let task = TranslationTask::embedded()?;
 /// # let vocabularies = VocabularyConfig::new().with_size(300).train(&task.train)?;
 /// # let dataset = TranslationDataset::new(&task.train, &vocabularies)?;
 /// let loader = TranslationLoader::<Flex>::new(dataset, 512, &Default::default())?.shuffled(7).with_first_epoch(3);
-/// let loader = Reseeded::new(Arc::new(loader), 7, &Default::default()).with_first_epoch(3);
+/// let loader = SeededEpochs::new(Arc::new(loader), 7, &Default::default()).with_first_epoch(3);
 /// # loader.iter().next();
 /// # Ok::<(), burn_cht::Error>(())
 /// ```
-pub struct Reseeded<B: Backend, O> {
+pub struct SeededEpochs<B: Backend, O> {
     loader: Arc<dyn DataLoader<B, O>>,
     seed: u64,
     next_epoch: AtomicUsize,
     device: B::Device,
 }
 
-impl<B: Backend, O> Reseeded<B, O> {
+impl<B: Backend, O> SeededEpochs<B, O> {
     /// Seeds the generator of `device` before every epoch of `loader`, of which the next is epoch 1.
     #[must_use]
     pub fn new(loader: Arc<dyn DataLoader<B, O>>, seed: u64, device: &B::Device) -> Self {
@@ -56,7 +56,7 @@ impl<B: Backend, O> Reseeded<B, O> {
     }
 }
 
-impl<B: Backend, O: 'static> DataLoader<B, O> for Reseeded<B, O> {
+impl<B: Backend, O: 'static> DataLoader<B, O> for SeededEpochs<B, O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
         let epoch = self.next_epoch.fetch_add(1, Ordering::Relaxed);
         B::seed(&self.device, stream(self.seed, "backend", epoch as u64).next_u64());

@@ -17,7 +17,7 @@ use crate::topology::LayerReport;
 
 /// Which of a run's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum CheckpointChoice {
     /// The best by the run's [`Criterion`].
     Best,
     /// The newest one.
@@ -29,7 +29,7 @@ pub enum Kept {
 /// ```no_run
 /// # use burn::backend::Flex;
 /// # use burn_cht::model::mlp::{Mlp, MlpConfig};
-/// use burn_cht::run::{Kept, SavedRun};
+/// use burn_cht::run::{CheckpointChoice, SavedRun};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Config { model: MlpConfig }
@@ -37,7 +37,7 @@ pub enum Kept {
 /// let run = SavedRun::open("runs/one")?;
 /// let config: Config = run.config()?;
 /// let device = Default::default();
-/// let (model, epoch) = run.load(config.model.try_init::<Flex>(&device)?, Kept::Best, &device)?;
+/// let (model, epoch) = run.load(config.model.try_init::<Flex>(&device)?, CheckpointChoice::Best, &device)?;
 /// println!("the model of epoch {epoch}");
 /// # Ok::<(), burn_cht::Error>(())
 /// ```
@@ -104,12 +104,12 @@ impl SavedRun {
     /// # Errors
     ///
     /// [`Error::Data`] if there is no complete checkpoint of that kind; [`Error::Io`].
-    pub fn epoch(&self, kept: Kept) -> Result<usize> {
+    pub fn epoch(&self, kept: CheckpointChoice) -> Result<usize> {
         let checkpoints = self.checkpoints();
         let none = |what: &str| Error::data(checkpoints.dir(), format!("holds no complete checkpoint{what}"));
         match kept {
-            Kept::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
-            Kept::Best => {
+            CheckpointChoice::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
+            CheckpointChoice::Best => {
                 let criterion: Criterion = self.read(folder::CRITERION)?;
                 let history = self.history()?.into_iter().filter(|means| means.split == "valid");
                 let value = |means: EpochMeans| Some((means.epoch, *means.means.get(criterion.metric())?));
@@ -130,7 +130,7 @@ impl SavedRun {
     pub fn load<B: Backend, M: Module<B>>(
         &self,
         model: M,
-        kept: Kept,
+        kept: CheckpointChoice,
         device: &B::Device,
     ) -> Result<(M, usize)> {
         let epoch = self.epoch(kept)?;

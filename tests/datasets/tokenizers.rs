@@ -62,6 +62,11 @@ fn a_unigram_model_of_sentencepiece_gives_its_tokens_and_its_texts() {
 }
 
 #[test]
+fn user_defined_pieces_of_sentencepiece_are_preferred_as_there() {
+    agrees_with(&data().join("user_defined.model"), &data().join("user_defined.ids.json"));
+}
+
+#[test]
 fn a_tokenizer_json_like_llamas_gives_its_tokens_and_its_texts_whole() {
     agrees_with(&data().join("llama.json"), &data().join("llama.ids.json"));
 }
@@ -208,26 +213,144 @@ fn tokenizer_config_tells_what_begins_and_ends_a_text() {
     assert!(matches!(load("{"), Err(Error::Data { .. })));
 }
 
+/// A tokenizer.json with the tokens `<s>`, `</s>`, `<|endoftext|>` (0 to 2) and "a", on bytes or not.
+fn tokenizer_json(byte_level: bool) -> String {
+    let special = |id: u32, content: &str| {
+        serde_json::json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
+    serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [special(0, "<s>"), special(1, "</s>"), special(2, "<|endoftext|>")],
+        "normalizer": null,
+        "pre_tokenizer": byte_level.then(|| serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+        })),
+        "post_processor": null,
+        "decoder": null,
+        "model": {
+            "type": "WordLevel", "unk_token": "a",
+            "vocab": {"<s>": 0, "</s>": 1, "<|endoftext|>": 2, "a": 3},
+        },
+    })
+    .to_string()
+}
+
+/// What begins and ends a text where these files lie beside a tokenizer.json.
+fn begins_and_ends(byte_level: bool, files: &[(&str, &str)]) -> Result<(Option<u32>, Option<u32>), Error> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("tokenizer.json"), tokenizer_json(byte_level)).unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    Tokenizer::load(folder.path()).map(|tokenizer| (tokenizer.bos(), tokenizer.eos()))
+}
+
+/// Every expectation is what `AutoTokenizer` of transformers 5.24 finds in such a folder.
 #[test]
-fn a_tokeniser_that_does_not_fit_the_model_is_a_mismatch() {
-    let tokenizer = Tokenizer::bytes().unwrap();
-    for vocabulary in [258, 259, 384] {
-        tokenizer.check_fits(vocabulary).unwrap();
+fn what_begins_and_ends_a_text_is_found_as_by_transformers() {
+    const CONFIG: &str = "tokenizer_config.json";
+    const MAP: &str = "special_tokens_map.json";
+    const MODEL: &str = "config.json";
+    let found = |byte_level, files: &[(&str, &str)]| begins_and_ends(byte_level, files).unwrap();
+    let class = |name: &str| format!(r#"{{"model_max_length": 1024, "tokenizer_class": "{name}"}}"#);
+
+    // A key that is missing is the class's; one that is null is not.
+    for name in ["GPT2Tokenizer", "GPT2TokenizerFast", "GPTNeoXTokenizer"] {
+        assert_eq!(found(true, &[(CONFIG, &class(name))]), (Some(2), Some(2)), "{name}");
     }
-    for vocabulary in [0, 257, 385, 32_000] {
-        let error = tokenizer.check_fits(vocabulary).unwrap_err();
-        assert!(matches!(error, Error::Mismatch { .. }));
-        let message = format!("found 258 tokens, expected the model's vocabulary of {vocabulary}");
-        assert!(error.to_string().ends_with(&message), "{error}");
+    for name in ["PreTrainedTokenizerFast", "TokenizersBackend", "NoSuchTokenizer", "GemmaTokenizer"] {
+        assert_eq!(found(true, &[(CONFIG, &class(name))]), (None, None), "{name}");
     }
+    assert_eq!(found(true, &[(CONFIG, &class("Qwen2TokenizerFast"))]), (None, Some(2)));
+    assert_eq!(found(false, &[(CONFIG, &class("T5TokenizerFast"))]), (None, Some(1)));
+    let null = r#"{"tokenizer_class": "GPT2Tokenizer", "bos_token": null}"#;
+    assert_eq!(found(true, &[(CONFIG, null)]), (None, Some(2)));
+    // LlamaTokenizer does not work on bytes.
+    assert_eq!(found(false, &[(CONFIG, &class("LlamaTokenizerFast"))]), (Some(0), Some(1)));
+    assert_eq!(found(true, &[(CONFIG, &class("LlamaTokenizerFast"))]), (None, None));
+
+    // special_tokens_map.json comes first, null or not, unless added_tokens_decoder makes the other complete.
+    let both = r#"{"tokenizer_class": "TokenizersBackend", "bos_token": "<s>", "eos_token": "</s>"}"#;
+    assert_eq!(found(true, &[(CONFIG, both)]), (Some(0), Some(1)));
+    assert_eq!(found(true, &[(CONFIG, both), (MAP, r#"{"bos_token": "</s>"}"#)]), (Some(1), Some(1)));
+    assert_eq!(found(true, &[(CONFIG, both), (MAP, r#"{"bos_token": null}"#)]), (None, Some(1)));
+    let map = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}}"#;
+    assert_eq!(found(true, &[(MAP, map)]), (Some(0), Some(1)));
+    let complete =
+        r#"{"tokenizer_class": "TokenizersBackend", "eos_token": "</s>", "added_tokens_decoder": {}}"#;
+    assert_eq!(found(true, &[(CONFIG, complete), (MAP, r#"{"bos_token": "<s>"}"#)]), (None, Some(1)));
+
+    // The class may stand in config.json, or follow from the model's type.
+    let llama = r#"{"model_type": "llama"}"#;
+    assert_eq!(found(true, &[(CONFIG, "{}"), (MODEL, r#"{"model_type": "gpt2"}"#)]), (Some(2), Some(2)));
+    assert_eq!(found(true, &[(MODEL, r#"{"model_type": "gpt2"}"#)]), (Some(2), Some(2)));
+    assert_eq!(found(true, &[(CONFIG, &class("GPT2Tokenizer")), (MODEL, llama)]), (Some(2), Some(2)));
+    assert_eq!(found(true, &[(CONFIG, "{}"), (MODEL, llama)]), (None, None));
+    assert_eq!(found(true, &[(MODEL, llama)]), (None, None));
+    let named = r#"{"model_type": "llama", "tokenizer_class": "LlamaTokenizer"}"#;
+    assert_eq!(found(false, &[(CONFIG, "{}"), (MODEL, named)]), (Some(0), Some(1)));
 }
 
 #[test]
-fn a_token_that_there_is_not_is_refused() {
-    for tokenizer in [Tokenizer::bytes().unwrap(), Tokenizer::load(data().join("unigram.model")).unwrap()] {
+fn a_tokenizer_json_without_neighbours_begins_and_ends_texts_with_what_is_usual() {
+    assert_eq!(begins_and_ends(true, &[]).unwrap(), (Some(0), Some(1)));
+    // The config.json of a run says nothing of tokens.
+    assert_eq!(begins_and_ends(true, &[("config.json", r#"{"seed": 1}"#)]).unwrap(), (Some(0), Some(1)));
+}
+
+#[test]
+fn what_names_no_token_is_refused_by_file_key_and_value() {
+    let refused = |name: &str, content: &str| match begins_and_ends(true, &[(name, content)]) {
+        Err(Error::Data { path, reason }) if path.ends_with(name) => reason,
+        other => panic!("{other:?}"),
+    };
+    let missing = refused("tokenizer_config.json", r#"{"eos_token": "<end>"}"#);
+    assert_eq!(missing, "`eos_token` is \"<end>\"; allowed: null, or one of the tokenizer's 4 tokens");
+    let number = refused("special_tokens_map.json", r#"{"bos_token": 3}"#);
+    assert!(number.contains("`bos_token` is 3; allowed: a token"), "{number}");
+    assert!(refused("special_tokens_map.json", "[]").contains("not a JSON object"));
+    assert!(refused("config.json", "").contains("not a JSON object"));
+}
+
+#[test]
+fn a_tokenizer_of_another_size_than_the_model_is_told_with_both_numbers() {
+    let tokenizer = Tokenizer::bytes().unwrap();
+    assert_eq!(tokenizer.compare_vocabulary(258), None);
+    let more = tokenizer.compare_vocabulary(512).unwrap();
+    assert!(more.contains("258 tokens, the model 512 embeddings: embeddings from 258 on"), "{more}");
+    let fewer = tokenizer.compare_vocabulary(257).unwrap();
+    assert!(
+        fewer.contains("258 tokens, the model 257 embeddings: a text with a token from 257 on"),
+        "{fewer}"
+    );
+}
+
+#[test]
+fn a_number_without_a_token_decodes_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    // Token 3 is taken away from between others.
+    let json = tokenizer_json(true).replace(r#""a":3"#, r#""a":7"#);
+    fs::write(&path, json).unwrap();
+    let gap = Tokenizer::load(&path).unwrap();
+    assert_eq!(gap.vocabulary_size(), 8);
+    assert_eq!(gap.decode(&[3, 7, 5, 8, u32::MAX]).unwrap(), "a");
+    assert_eq!(streamed(&gap, &[3, 7, 5, 8, u32::MAX]), "a");
+    for name in ["bpe.model", "unigram.model", "llama.json"] {
+        let tokenizer = Tokenizer::load(data().join(name)).unwrap();
+        let ids = tokenizer.encode("In the beginning").unwrap();
         let outside = tokenizer.vocabulary_size() as u32;
-        assert!(matches!(tokenizer.decode(&[2, outside]), Err(Error::Argument { .. })));
-        assert!(matches!(tokenizer.text_stream().push(u32::MAX), Err(Error::Argument { .. })));
+        let mixed: Vec<u32> = ids.iter().flat_map(|&id| [outside, id, u32::MAX]).collect();
+        assert_eq!(tokenizer.decode(&mixed).unwrap(), tokenizer.decode(&ids).unwrap(), "{name}");
+        assert_eq!(streamed(&tokenizer, &mixed), tokenizer.decode(&ids).unwrap(), "{name}");
+    }
+    if let Some(shared) = stories() {
+        let tokenizer = Tokenizer::load(shared.join("data/stories260K/tok512.bin")).unwrap();
+        let ids = tokenizer.encode("Once").unwrap();
+        assert_eq!(tokenizer.decode(&[&[512, u32::MAX], &ids[..]].concat()).unwrap(), "Once");
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use burn_cht::Error;
-use burn_cht::eval::bleu::{Bleu, BleuScore, MultiBleuDetok, Smoothing};
+use burn_cht::eval::bleu::{Bleu, BleuScore, BleuTokenizer, MultiBleuDetok, Smoothing};
 use burn_cht::eval::chrf::{Chrf, ChrfScore};
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
@@ -63,7 +63,11 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let file: Value = serde_json::from_str(include_str!("../data/bleu/cases.json")).unwrap();
+    cases_of(include_str!("../data/bleu/cases.json"))
+}
+
+fn cases_of(file: &str) -> Vec<Case> {
+    let file: Value = serde_json::from_str(file).unwrap();
     let strings =
         |lines: &Value| lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap().into()).collect();
     let cases: Vec<Case> = file["cases"]
@@ -99,6 +103,19 @@ fn bleu_is_that_of_sacrebleu() {
         for (setting, bleu) in settings {
             let found = bleu.corpus(&case.hypotheses, &case.references()).unwrap();
             assert_bleu(&found, &case.scores["bleu"][setting], &format!("{}, {setting}", case.name));
+        }
+    }
+}
+
+#[test]
+fn bleu_under_every_tokenizer_is_that_of_sacrebleu() {
+    for case in cases_of(include_str!("../data/bleu/tokenizers.json")) {
+        let scores = case.scores["bleu"].as_object().unwrap();
+        assert_eq!(scores.len(), BleuTokenizer::ALL.len() - 1);
+        for (name, expected) in scores {
+            let bleu = Bleu::new().with_tokenizer(name.parse().unwrap());
+            let found = bleu.corpus(&case.hypotheses, &case.references()).unwrap();
+            assert_bleu(&found, expected, &format!("{}, {name}", case.name));
         }
     }
 }

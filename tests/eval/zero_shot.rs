@@ -30,7 +30,7 @@ impl Encode for Letters {
         Ok(text.chars().filter_map(of).collect())
     }
 
-    fn beginning(&self) -> Option<u32> {
+    fn bos(&self) -> Option<u32> {
         Some(0)
     }
 }
@@ -202,7 +202,7 @@ impl Encode for Foreign {
         Ok(vec![1, 6])
     }
 
-    fn beginning(&self) -> Option<u32> {
+    fn bos(&self) -> Option<u32> {
         self.beginning
     }
 }
@@ -213,7 +213,10 @@ fn a_tokeniser_that_knows_more_than_the_model_is_an_error() {
     let foreign = Foreign { beginning: Some(0) };
     let scorer = Scorer::<Flex, _, _>::new(&model, &foreign, true, &Default::default());
     let error = scorer.score(&[request("", "a")]).unwrap_err();
-    assert!(matches!(&error, Error::Mismatch { found, .. } if found == "token 6"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "`token of the text` is 6; allowed: below 6, the number of the model's embeddings"
+    );
 }
 
 #[test]

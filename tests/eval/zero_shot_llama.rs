@@ -136,7 +136,7 @@ fn neither_neighbours_nor_padding_change_a_scored_sentence() {
         fn encode(&self, text: &str) -> burn_cht::Result<Vec<u32>> {
             Ok(text.bytes().map(u32::from).collect())
         }
-        fn beginning(&self) -> Option<u32> {
+        fn bos(&self) -> Option<u32> {
             Some(1)
         }
     }

@@ -3,7 +3,7 @@
 #[cfg(feature = "flex")]
 mod autodiff;
 #[cfg(feature = "flex")]
-mod dense;
+mod fused;
 mod oracle;
 #[cfg(feature = "flex")]
 mod predictor_golden;

@@ -1,6 +1,6 @@
 //! The kernels on slices against dense arithmetic in f64.
 
-use burn_cht::kernel::{Gradients, Index, Kernel, Wanted, levels};
+use burn_cht::kernel::{Backward, Forward, Gradients, Index, Kernel, Wanted, levels};
 use burn_cht::topology::Links;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -72,11 +72,26 @@ impl Case {
         [dx, dw, db]
     }
 
+    fn operands(&self) -> Forward<'_> {
+        let Self { index, batch, x, values, bias, .. } = self;
+        Forward { index, batch: *batch, input: x, values, bias: Some(bias), relu: false }
+    }
+
+    fn gradient_operands(&self) -> Backward<'_> {
+        let Self { index, batch, x, values, dy, .. } = self;
+        Backward {
+            index,
+            batch: *batch,
+            input: x,
+            values,
+            relu_output: None,
+            output_gradient: dy,
+            wanted: ALL,
+        }
+    }
+
     fn run(&self, kernel: Kernel) -> (Vec<f32>, Gradients) {
-        (
-            kernel.forward(&self.index, self.batch, &self.x, &self.values, Some(&self.bias)),
-            kernel.backward(&self.index, self.batch, &self.x, &self.values, &self.dy, ALL),
-        )
+        (kernel.forward(self.operands()), kernel.backward(self.gradient_operands()))
     }
 
     fn check(&self, kernel: Kernel) -> Result<(), TestCaseError> {
@@ -86,7 +101,7 @@ impl Case {
         close("dx", &gradients.input.unwrap(), &dx)?;
         close("dw", &gradients.values.unwrap(), &dw)?;
         close("db", &gradients.bias.unwrap(), &db)?;
-        let plain = kernel.forward(&self.index, self.batch, &self.x, &self.values, None);
+        let plain = kernel.forward(Forward { bias: None, ..self.operands() });
         close("y without bias", &plain, &self.forward(false))
     }
 }
@@ -131,9 +146,9 @@ proptest! {
         let all = case.run(kernel).1;
         for bits in 0..8 {
             let wanted = Wanted { input: bits & 1 > 0, values: bits & 2 > 0, bias: bits & 4 > 0 };
-            let x = if wanted.values { &case.x[..] } else { &[] };
+            let input = if wanted.values { &case.x[..] } else { &[] };
             let values = if wanted.input { &case.values[..] } else { &[] };
-            let some = kernel.backward(&case.index, batch, x, values, &case.dy, wanted);
+            let some = kernel.backward(Backward { input, values, wanted, ..case.gradient_operands() });
             prop_assert_eq!(some.input, all.input.clone().filter(|_| wanted.input));
             prop_assert_eq!(some.values, all.values.clone().filter(|_| wanted.values));
             prop_assert_eq!(some.bias, all.bias.clone().filter(|_| wanted.bias));
@@ -151,12 +166,12 @@ proptest! {
         let mut case = case([inputs, outputs], batch, root * root, seed);
         for level in levels() {
             let kernel = Kernel::new().with_arch(level);
-            let (index, x, values) = (&case.index, &case.x[..], &case.values[..]);
-            let y = kernel.forward(index, batch, x, values, Some(&case.bias));
-            let positive = kernel.forward_relu(index, batch, x, values, Some(&case.bias));
+            let y = kernel.forward(case.operands());
+            let positive = kernel.forward(Forward { relu: true, ..case.operands() });
             let expected: Vec<f32> = y.iter().map(|&y| if y > 0.0 { y } else { 0.0 }).collect();
             prop_assert_eq!(&positive, &expected);
-            let found = kernel.backward_relu(index, batch, x, values, &positive, &case.dy, ALL);
+            let relu_output = Some(&positive[..]);
+            let found = kernel.backward(Backward { relu_output, ..case.gradient_operands() });
             let whole = std::mem::take(&mut case.dy);
             case.dy = whole.iter().zip(&y).map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 }).collect();
             let expected = case.run(kernel).1;
@@ -270,9 +285,11 @@ fn finite_differences_in_f64_confirm_the_gradients_and_refute_wrong_ones() {
         found.iter().zip(slopes).all(|(&found, slope)| (f64::from(found) - slope).abs() < 1e-5)
     };
 
-    let y = Kernel::new().forward(&case.index, batch, &case.x, &case.values, None);
+    let y = Kernel::new().forward(Forward { bias: None, ..case.operands() });
     let dy: Vec<f32> = y.iter().zip(&case.dy).map(|(y, dy)| y * dy).collect();
-    let gradients = |values: &[f32]| Kernel::new().backward(&case.index, batch, &case.x, values, &dy, ALL);
+    let gradients = |values: &[f32]| {
+        Kernel::new().backward(Backward { values, output_gradient: &dy, ..case.gradient_operands() })
+    };
     let right = gradients(&case.values);
     let right_values = right.values.unwrap();
     assert!(agree(right.input.as_ref().unwrap(), &dx));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::Param;
-use burn::nn::LayerNorm;
 use burn::prelude::*;
 use burn::train::TrainStep;
 use burn::train::metric::ItemLazy;
 use burn_cht::data::translation::{PAD, TranslationBatch};
+use burn_cht::fused::LayerNorm;
 use burn_cht::model::transformer::{PositionTable, Positions, Transformer, TransformerConfig};
 use burn_cht::nn::{Layout, SparseFeedForward, SparseLinear, SparseMultiHeadAttention, SparseWeight};
 use burn_cht::topology::Links;

@@ -20,7 +20,7 @@ fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exa
     let device = Default::default();
     let text = TranslationTask::embedded().unwrap().train.first(200).unwrap();
     let vocabularies = VocabularyConfig::new().with_size(600).train(&text).unwrap();
-    let dataset = TranslationDataset::new(&text, &vocabularies).unwrap().within(64).unwrap();
+    let dataset = TranslationDataset::new(&text, &vocabularies).unwrap().with_max_length(64).unwrap();
     let size = vocabularies.source().size();
     let config = TransformerConfig::new(size, size)
         .with_d_model(128)
@@ -53,7 +53,7 @@ fn at_ninety_percent_sparsity_sentences_learned_by_heart_are_translated_back_exa
     let sources = vocabularies.source().encode_all(text.source()).unwrap();
     let model = model.valid();
     for beam in [1, 2, 5] {
-        let decode = DecodeConfig::new().with_beam(beam).with_max_length(60);
+        let decode = DecodeConfig::new().with_beam_width(beam).with_max_length(60);
         let found = model.translate(&sources, &decode).unwrap();
         let found: Vec<String> =
             found.iter().map(|tokens| vocabularies.target().decode(tokens).unwrap()).collect();

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::optim::AdamConfig;
 use burn::train::Interrupter;
 use burn_cht::nn::Layout;
-use burn_cht::run::{Criterion, EpochMeans, Kept, RunFolder, SavedRun};
+use burn_cht::run::{CheckpointChoice, Criterion, EpochMeans, RunFolder, SavedRun};
 use burn_cht::topology::{LayerReport, Method, TopologyConfig};
 use burn_cht::{Error, Result};
 
@@ -50,7 +50,7 @@ fn used(dir: &Path) -> Result<(TopologyConfig, [(Fingerprint, usize); 2])> {
         let (net, epoch) = saved.load(Net::<Flex>::new(0.2, Layout::default(), &device), kept, &device)?;
         Ok((Fingerprint::of(&net), epoch))
     };
-    Ok((saved.config()?, [load(Kept::Best)?, load(Kept::Last)?]))
+    Ok((saved.config()?, [load(CheckpointChoice::Best)?, load(CheckpointChoice::Last)?]))
 }
 
 /// What is drawn of a run.

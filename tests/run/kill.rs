@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use burn::backend::Flex;
 use burn::optim::AdamConfig;
 use burn_cht::nn::Layout;
-use burn_cht::run::{Kept, RunFolder, SavedRun};
+use burn_cht::run::{CheckpointChoice, RunFolder, SavedRun};
 use burn_cht::topology::{Method, TopologyConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -64,7 +64,8 @@ fn a_process_that_trains() {
             // Here, since layers of Burn may draw from the process's random generator when they are made.
             let device = Default::default();
             let model = text.config().init::<Flex>(&device);
-            let (model, epoch) = SavedRun::open(dir).unwrap().load(model, Kept::Last, &device).unwrap();
+            let (model, epoch) =
+                SavedRun::open(dir).unwrap().load(model, CheckpointChoice::Last, &device).unwrap();
             fs::write(dir.join(WEIGHTS), format!("{epoch} {:?}", translation::links(&model))).unwrap();
         }
         other => panic!("no trainer {other}"),
@@ -159,7 +160,7 @@ fn runs_killed_at_random_end_like_one_that_never_was() {
     let weights = |dir: &Path| {
         let device = Default::default();
         let net = Net::<Flex>::new(0.2, Layout::default(), &device);
-        Fingerprint::of(&SavedRun::open(dir).unwrap().load(net, Kept::Last, &device).unwrap().0)
+        Fingerprint::of(&SavedRun::open(dir).unwrap().load(net, CheckpointChoice::Last, &device).unwrap().0)
     };
     kill("net", |dir, whole| {
         assert_eq!(weights(dir), weights(whole));

@@ -6,6 +6,8 @@
 #![cfg(feature = "flex")]
 
 mod damage;
+#[cfg(feature = "text")]
+mod examples;
 mod files;
 mod kill;
 mod learner;

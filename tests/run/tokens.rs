@@ -20,7 +20,7 @@ use burn_cht::nn::hook;
 use burn_cht::optim::{Accumulating, Groups, LearningRateSchedule};
 use burn_cht::prelude::*;
 use burn_cht::run::{
-    Criterion, EpochHistory, Kept, Patience, ProgressLines, RunFolder, SavedRun, SealedRecorder,
+    CheckpointChoice, Criterion, EpochHistory, Patience, ProgressLines, RunFolder, SavedRun, SealedRecorder,
 };
 
 type B = Autodiff<Flex>;
@@ -215,9 +215,10 @@ fn a_run_counted_in_steps_keeps_its_best_and_its_last_model_and_resumes_to_the_b
     let saved = SavedRun::open(&whole_dir).unwrap();
     assert_eq!(saved.config::<String>().unwrap(), "bigrams");
     let device = Default::default();
-    let (last, epoch) = saved.load(Bigrams::<Flex>::new(&device), Kept::Last, &device).unwrap();
+    let (last, epoch) = saved.load(Bigrams::<Flex>::new(&device), CheckpointChoice::Last, &device).unwrap();
     assert_eq!((values(&last), epoch), (values(&whole.model), EPOCHS));
-    let (best_model, epoch) = saved.load(Bigrams::<Flex>::new(&device), Kept::Best, &device).unwrap();
+    let (best_model, epoch) =
+        saved.load(Bigrams::<Flex>::new(&device), CheckpointChoice::Best, &device).unwrap();
     assert_eq!(epoch, best);
     assert_ne!(values(&best_model), values(&last));
 
@@ -258,6 +259,6 @@ fn a_run_without_a_criterion_or_a_checkpoint_says_so() {
     let saved = SavedRun::open(folder.path()).unwrap();
     let device = Default::default();
     let load = |kept| saved.load(Bigrams::<Flex>::new(&device), kept, &device).map(drop).unwrap_err();
-    assert!(load(Kept::Best).to_string().contains("criterion.json"));
-    assert!(load(Kept::Last).to_string().ends_with("holds no complete checkpoint"));
+    assert!(load(CheckpointChoice::Best).to_string().contains("criterion.json"));
+    assert!(load(CheckpointChoice::Last).to_string().ends_with("holds no complete checkpoint"));
 }

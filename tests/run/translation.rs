@@ -16,7 +16,8 @@ use burn_cht::nn::hook;
 use burn_cht::optim::{Accumulating, Groups, LearningRateSchedule};
 use burn_cht::prelude::*;
 use burn_cht::run::{
-    Criterion, EpochHistory, Kept, ProgressLines, Reseeded, RunFolder, SavedRun, SealedRecorder,
+    CheckpointChoice, Criterion, EpochHistory, ProgressLines, RunFolder, SavedRun, SealedRecorder,
+    SeededEpochs,
 };
 
 type B = Autodiff<Flex>;
@@ -35,7 +36,7 @@ impl Text {
     pub fn new() -> Self {
         let pairs = TranslationTask::embedded().unwrap().train.first(12).unwrap();
         let vocabularies = VocabularyConfig::new().with_size(400).train(&pairs).unwrap();
-        let dataset = TranslationDataset::new(&pairs, &vocabularies).unwrap().within(64).unwrap();
+        let dataset = TranslationDataset::new(&pairs, &vocabularies).unwrap().with_max_length(64).unwrap();
         Self { pairs, vocabularies, dataset }
     }
 
@@ -54,7 +55,7 @@ impl Text {
     }
 
     fn decode() -> DecodeConfig {
-        DecodeConfig::new().with_beam(2).with_max_length(40)
+        DecodeConfig::new().with_beam_width(2).with_max_length(40)
     }
 }
 
@@ -72,7 +73,8 @@ pub fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>,
         .with_sparsity(0.8)
         .with_chains(config.chains())
         .with_seed(1);
-    let model = Accumulating::new(config.init::<B>(&device).translating(Text::decode()).unwrap());
+    let model =
+        Accumulating::new(config.init::<B>(&device).with_validation_translation(Text::decode()).unwrap());
     let mut optim = SparseOptimizer::new(AdamConfig::new().init(), topology.init())
         .with_interrupter(interrupter.clone())
         .with_max_gradient_norm(1.0)
@@ -87,7 +89,7 @@ pub fn train(run: &RunFolder, text: &Text, epochs: usize) -> (Transformer<Flex>,
         .unwrap()
         .with_first_epoch(run.first_epoch());
     let train = Groups::new(Arc::new(batches), 2).unwrap();
-    let train = Reseeded::new(Arc::new(train), 1, &device).with_first_epoch(run.first_epoch());
+    let train = SeededEpochs::new(Arc::new(train), 1, &device).with_first_epoch(run.first_epoch());
     let valid = TranslationLoader::<Flex>::new(text.dataset.clone(), 200, &device).unwrap();
     let first_step = run.resumed_epoch().unwrap_or(0) * STEPS;
     let loss = || TokenMetric::new(TokenQuantity::Loss);
@@ -136,7 +138,7 @@ fn a_translation_run_keeps_the_model_that_translates_best_and_resumes_to_the_bit
     let device = Default::default();
     let saved = SavedRun::open(&dir).unwrap();
     let config: TransformerConfig = saved.config().unwrap();
-    let (model, epoch) = saved.load(config.init::<Flex>(&device), Kept::Best, &device).unwrap();
+    let (model, epoch) = saved.load(config.init::<Flex>(&device), CheckpointChoice::Best, &device).unwrap();
     assert_eq!(epoch, best);
     let sources = text.vocabularies.source().encode_all(text.pairs.source()).unwrap();
     let found = model.translate(&sources, &Text::decode()).unwrap();
@@ -169,7 +171,8 @@ fn without_being_told_to_translate_a_model_leaves_no_bleu_and_the_same_loss() {
     };
     let sentences = batch().source.dims()[0];
     let silent = InferenceStep::step(&quiet, batch()).sync();
-    let translating = InferenceStep::step(&quiet.translating(Text::decode()).unwrap(), batch()).sync();
+    let translating =
+        InferenceStep::step(&quiet.with_validation_translation(Text::decode()).unwrap(), batch()).sync();
     assert!(silent.translations.is_empty());
     assert_eq!((translating.translations.len(), translating.tokens), (sentences, silent.tokens));
     // References are the text to the letter.
@@ -178,6 +181,9 @@ fn without_being_told_to_translate_a_model_leaves_no_bleu_and_the_same_loss() {
         assert!(text.pairs.target().contains(&reference), "{reference}");
     });
     assert_eq!(spelled.count(), sentences);
-    let refused = text.config().init::<Flex>(&device).translating(DecodeConfig::new().with_beam(0));
+    let refused = text
+        .config()
+        .init::<Flex>(&device)
+        .with_validation_translation(DecodeConfig::new().with_beam_width(0));
     assert_eq!(refused.unwrap_err().to_string(), "`beam` is 0; allowed: at least 1");
 }

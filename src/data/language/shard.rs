@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::Tokenizer;
 use crate::error::{Error, Result};
 use crate::file::write_atomically;
-use crate::kernel::mapped::MappedFile;
+use crate::kernel::mmap::MappedFile;
 
 const MAGIC: &[u8; 8] = b"BCHTSHRD";
 const VERSION: u32 = 1;

@@ -77,7 +77,7 @@ impl TranslationDataset {
     /// # Errors
     ///
     /// [`Error::Data`] that names file and line of the first pair that is longer, and its length.
-    pub fn within(self, positions: usize) -> Result<Self> {
+    pub fn with_max_length(self, positions: usize) -> Result<Self> {
         match (0..self.num_pairs()).find(|&at| self.length(at) > positions) {
             None => Ok(self),
             Some(at) => {

@@ -11,7 +11,7 @@
 //!
 //! let task = TranslationTask::embedded()?;
 //! let vocabularies = VocabularyConfig::new().with_size(600).train(&task.train)?;
-//! let dataset = TranslationDataset::new(&task.train, &vocabularies)?.within(64)?;
+//! let dataset = TranslationDataset::new(&task.train, &vocabularies)?.with_max_length(64)?;
 //! let loader = TranslationLoader::<Flex>::new(dataset, 512, &Default::default())?.shuffled(1);
 //! let batch = loader.iter().next().unwrap();
 //! let [pairs, longest] = batch.source.dims();

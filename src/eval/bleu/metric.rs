@@ -11,12 +11,14 @@ use super::Bleu;
 use super::statistics::Statistics;
 use crate::data::translation::{TranslatedSentence, Vocabulary};
 use crate::error::Result;
+use crate::eval::one_line;
 
 /// The metric `BLEU` of a model that translates its validation batches
 /// ([`Transformer::translating`](crate::model::transformer::Transformer::translating)).
 ///
 /// Its value over an epoch is the corpus score of all its sentences. References are what the vocabulary spells of the
-/// validation text, which is that text to the letter, in lower case if the vocabulary is.
+/// validation text, which is that text to the letter, in lower case if the vocabulary is. Each is
+/// scored as [one line](one_line).
 #[derive(Clone)]
 pub struct BleuMetric {
     name: MetricName,
@@ -54,7 +56,7 @@ impl BleuMetric {
         if sentences.is_empty() {
             return Ok(Sentences::default());
         }
-        let spell = |tokens: &[u32]| self.vocabulary.decode(tokens);
+        let spell = |tokens: &[u32]| self.vocabulary.decode(tokens).map(|text| one_line(&text));
         let found = sentences.iter().map(|sentence| spell(&sentence.found)).collect::<Result<Vec<_>>>()?;
         let references =
             sentences.iter().map(|sentence| spell(&sentence.reference)).collect::<Result<Vec<_>>>()?;

@@ -5,21 +5,23 @@ mod multi_bleu_detok;
 mod score;
 mod smoothing;
 mod statistics;
-mod tokenise;
+mod tokenise_13a;
+mod tokenise_intl;
+mod tokenizer;
 
 pub use metric::BleuMetric;
 pub use multi_bleu_detok::MultiBleuDetok;
 pub use score::BleuScore;
 pub use smoothing::Smoothing;
+pub use tokenizer::BleuTokenizer;
 
 use super::SACREBLEU_VERSION;
 use super::whitespace::is_whitespace;
 use crate::error::{Error, Result};
 use statistics::Statistics;
-use tokenise::tokenise_13a;
 
 /// BLEU (Papineni et al., BLEU: a Method for Automatic Evaluation of Machine Translation, ACL 2002) with the
-/// tokenisation and the definitions of sacreBLEU (Post, A Call for Clarity in Reporting BLEU Scores, WMT 2018):
+/// tokenisations and the definitions of sacreBLEU (Post, A Call for Clarity in Reporting BLEU Scores, WMT 2018):
 ///
 /// `BLEU = min(1, exp(1 − r / c)) · (p₁ p₂ p₃ p₄)^¼`
 ///
@@ -48,10 +50,11 @@ pub struct Bleu {
     lowercase: bool,
     effective_order: bool,
     smoothing: Smoothing,
+    tokenizer: BleuTokenizer,
 }
 
 impl Bleu {
-    /// sacreBLEU's defaults: case counts, all four orders count, exponential smoothing.
+    /// sacreBLEU's defaults: case counts, all four orders count, exponential smoothing, tokenizer `13a`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -77,6 +80,13 @@ impl Bleu {
     #[must_use]
     pub fn with_smoothing(mut self, smoothing: Smoothing) -> Self {
         self.smoothing = smoothing;
+        self
+    }
+
+    /// How lines become words.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: BleuTokenizer) -> Self {
+        self.tokenizer = tokenizer;
         self
     }
 
@@ -125,9 +135,10 @@ impl Bleu {
     /// The score of a corpus with so many references a line.
     fn score(&self, statistics: &Statistics, references: usize) -> BleuScore {
         let signature = format!(
-            "nrefs:{references}|case:{}|eff:{}|tok:13a|smooth:{}|version:{SACREBLEU_VERSION}",
+            "nrefs:{references}|case:{}|eff:{}|tok:{}|smooth:{}|version:{SACREBLEU_VERSION}",
             if self.lowercase { "lc" } else { "mixed" },
             if self.effective_order { "yes" } else { "no" },
+            self.tokenizer,
             self.smoothing,
         );
         BleuScore::new(statistics, self.smoothing, self.effective_order, signature)
@@ -135,9 +146,9 @@ impl Bleu {
 
     fn tokenise(&self, line: &str) -> String {
         if self.lowercase {
-            tokenise_13a(line.to_lowercase().trim_end_matches(is_whitespace))
+            self.tokenizer.tokenise(line.to_lowercase().trim_end_matches(is_whitespace))
         } else {
-            tokenise_13a(line.trim_end_matches(is_whitespace))
+            self.tokenizer.tokenise(line.trim_end_matches(is_whitespace))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Smoothing;
 use super::statistics::{ORDERS, Statistics};
-use super::tokenise::tokenise_13a;
+use super::tokenise_13a::tokenise_13a;
 use crate::error::Result;
 
 /// BLEU as `multi-bleu-detok.perl` computes and prints it:

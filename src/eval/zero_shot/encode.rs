@@ -11,7 +11,7 @@ pub trait Encode {
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
 
     /// The token that begins a sequence: what an empty context consists of.
-    fn beginning(&self) -> Option<u32>;
+    fn bos(&self) -> Option<u32>;
 }
 
 /// A continuation whose log-likelihood after a context is asked for.
@@ -63,7 +63,7 @@ impl<'a, E: Encode + ?Sized> Encoder<'a, E> {
         let given = if context.is_empty() { 0 } else { self.tokenizer.encode(context)?.len() };
         let mut tokens = Vec::new();
         if self.beginning || given == 0 {
-            tokens.extend(self.tokenizer.beginning());
+            tokens.extend(self.tokenizer.bos());
         }
         let continuation = tokens.len() + given;
         tokens.extend(self.tokenizer.encode(&whole)?);
@@ -108,7 +108,7 @@ mod tests {
             Ok(tokens)
         }
 
-        fn beginning(&self) -> Option<u32> {
+        fn bos(&self) -> Option<u32> {
             Some(1)
         }
     }

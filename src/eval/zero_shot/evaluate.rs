@@ -6,17 +6,17 @@ use burn::prelude::*;
 
 use super::encode::Encode;
 use super::item::Item;
-use super::metric::{Estimate, f1, matthews_correlation};
+use super::metric::{MetricValue, f1, matthews_correlation};
 use super::model::LanguageModel;
 use super::record::read;
-use super::report::{GroupReport, LabelShare, TaskReport};
+use super::report::{GroupReport, LabelCount, TaskReport};
 use super::score::{Score, Scorer};
 use super::task::{Metric, Task};
 use crate::error::{Error, Result};
 
 /// The model's scores of one item.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct ItemResult {
     /// Score of each choice.
     pub scores: Vec<Score>,
     /// The choice that is right.
@@ -31,7 +31,7 @@ pub struct Evaluation {
     /// The report.
     pub report: TaskReport,
     /// Item by item, in the order of the data; of several files by their names.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<ItemResult>,
 }
 
 /// Evaluates a model on a task: all records of its data below `folder`, or of each file the first `limit`.
@@ -58,12 +58,12 @@ pub fn evaluate<B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized>(
     }
     let requests: Vec<_> = items.iter().flat_map(|item| item.requests.iter().cloned()).collect();
     let mut scores = scorer.score(&requests)?.into_iter();
-    let outcomes: Vec<Outcome> = items
+    let outcomes: Vec<ItemResult> = items
         .iter()
         .map(|item| {
             let scores: Vec<Score> = scores.by_ref().take(item.requests.len()).collect();
             let predicted = best(scores.iter().map(|score| score.log_likelihood));
-            Outcome { scores, gold: item.gold, predicted }
+            ItemResult { scores, gold: item.gold, predicted }
         })
         .collect();
     let mut report = report(task, &items, &outcomes);
@@ -73,7 +73,7 @@ pub fn evaluate<B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized>(
             .filter(|(_, range)| !range.is_empty())
             .map(|(name, range)| {
                 let right = outcomes[range.clone()].iter().filter(|outcome| right(task, outcome)).count();
-                GroupReport { name, items: range.len(), accuracy: Estimate::share(right, range.len()) }
+                GroupReport { name, items: range.len(), accuracy: MetricValue::share(right, range.len()) }
             })
             .collect();
     }
@@ -92,14 +92,14 @@ fn best(values: impl Iterator<Item = f64>) -> usize {
 }
 
 /// With several choices the right one must be predicted, a single one must be what greedy decoding gives.
-fn right(task: &Task, outcome: &Outcome) -> bool {
+fn right(task: &Task, outcome: &ItemResult) -> bool {
     if task.is_continuation() { outcome.scores[0].greedy } else { outcome.predicted == outcome.gold }
 }
 
-fn report(task: &Task, items: &[Item], outcomes: &[Outcome]) -> TaskReport {
+fn report(task: &Task, items: &[Item], outcomes: &[ItemResult]) -> TaskReport {
     let count = outcomes.len();
     let share =
-        |right: &dyn Fn(usize) -> bool| Estimate::share((0..count).filter(|&at| right(at)).count(), count);
+        |right: &dyn Fn(usize) -> bool| MetricValue::share((0..count).filter(|&at| right(at)).count(), count);
     let normalised = |length: &dyn Fn(&Item, &Score, usize) -> usize| {
         (!task.is_continuation()).then(|| {
             share(&|at| {
@@ -112,12 +112,12 @@ fn report(task: &Task, items: &[Item], outcomes: &[Outcome]) -> TaskReport {
     };
     let pairs: Vec<(usize, usize)> =
         outcomes.iter().map(|outcome| (outcome.gold, outcome.predicted)).collect();
-    let labels: Vec<LabelShare> = task
+    let labels: Vec<LabelCount> = task
         .labels()
         .unwrap_or_default()
         .into_iter()
         .enumerate()
-        .map(|(at, label)| LabelShare {
+        .map(|(at, label)| LabelCount {
             label,
             gold: pairs.iter().filter(|pair| pair.0 == at).count(),
             predicted: pairs.iter().filter(|pair| pair.1 == at).count(),
@@ -136,11 +136,11 @@ fn report(task: &Task, items: &[Item], outcomes: &[Outcome]) -> TaskReport {
         accuracy_norm: normalised(&|item, _, choice| item.lengths[choice].0),
         accuracy_per_byte: normalised(&|item, _, choice| item.lengths[choice].1),
         accuracy_per_token: normalised(&|_, score, _| score.tokens),
-        f1: asked(Metric::F1).then(|| Estimate::bootstrapped(&pairs, |pairs| f1(kinds, pairs))),
+        f1: asked(Metric::F1).then(|| MetricValue::bootstrapped(&pairs, |pairs| f1(kinds, pairs))),
         mcc: asked(Metric::Mcc)
-            .then(|| Estimate::bootstrapped(&pairs, |pairs| matthews_correlation(kinds, pairs))),
+            .then(|| MetricValue::bootstrapped(&pairs, |pairs| matthews_correlation(kinds, pairs))),
         perplexity: asked(Metric::Perplexity).then(|| {
-            Estimate::bootstrapped(&log_likelihoods(), |values| {
+            MetricValue::bootstrapped(&log_likelihoods(), |values| {
                 (-values.iter().sum::<f64>() / values.len() as f64).exp()
             })
         }),
@@ -156,7 +156,7 @@ fn report(task: &Task, items: &[Item], outcomes: &[Outcome]) -> TaskReport {
     }
 }
 
-fn tied(outcome: &Outcome) -> bool {
+fn tied(outcome: &ItemResult) -> bool {
     let highest = outcome.scores[outcome.predicted].log_likelihood;
     outcome.scores.iter().filter(|score| score.log_likelihood == highest).count() > 1
 }

@@ -36,7 +36,7 @@ impl Encode for Tokenizer {
         Self::encode(self, text)
     }
 
-    fn beginning(&self) -> Option<u32> {
+    fn bos(&self) -> Option<u32> {
         self.bos().or_else(|| self.eos())
     }
 }

@@ -10,14 +10,14 @@ const RESAMPLES: usize = 1000;
 
 /// A metric with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
+pub struct MetricValue {
     /// The value.
     pub value: f64,
     /// Its standard error; `None` for a single item.
     pub standard_error: Option<f64>,
 }
 
-impl Estimate {
+impl MetricValue {
     /// Share of what is true, with the standard error √(p (1 − p) / (n − 1)) of the mean of n values that are 0 or 1.
     pub(super) fn share(right: usize, items: usize) -> Self {
         let (n, value) = (items as f64, right as f64 / items as f64);
@@ -121,18 +121,18 @@ mod tests {
     #[test]
     fn a_share_has_the_standard_error_of_a_mean() {
         // Values 1 1 1 0: sample variance 1/4, over 4.
-        let share = Estimate::share(3, 4);
+        let share = MetricValue::share(3, 4);
         assert_eq!(share.value, 0.75);
         assert!((share.standard_error.unwrap() - (0.25_f64 / 4.0).sqrt()).abs() < 1e-12);
-        assert_eq!(Estimate::share(1, 1).standard_error, None);
+        assert_eq!(MetricValue::share(1, 1).standard_error, None);
     }
 
     #[test]
     fn a_bootstrapped_mean_is_off_by_as_much_as_theory_says() {
         let items: Vec<f64> = (0..400).map(|at| f64::from(at % 4 == 0)).collect();
         let mean = |items: &[f64]| items.iter().sum::<f64>() / items.len() as f64;
-        let estimate = Estimate::bootstrapped(&items, mean);
-        assert_eq!(estimate, Estimate::bootstrapped(&items, mean));
+        let estimate = MetricValue::bootstrapped(&items, mean);
+        assert_eq!(estimate, MetricValue::bootstrapped(&items, mean));
         assert_eq!(estimate.value, 0.25);
         let theory = (0.25_f64 * 0.75 / 400.0).sqrt();
         assert!((estimate.standard_error.unwrap() / theory - 1.0).abs() < 0.1);

@@ -21,10 +21,10 @@ mod task_file;
 mod template;
 
 pub use encode::{Encode, Encoded, Encoder, Request};
-pub use evaluate::{Evaluation, Outcome, evaluate};
-pub use metric::{Estimate, f1, matthews_correlation};
+pub use evaluate::{Evaluation, ItemResult, evaluate};
+pub use metric::{MetricValue, f1, matthews_correlation};
 pub use model::LanguageModel;
-pub use report::{GroupReport, LabelShare, TaskReport, ZeroShotReport};
+pub use report::{GroupReport, LabelCount, TaskReport, ZeroShotReport};
 pub use score::{Score, Scorer};
 pub use task::{Metric, Task};
 pub use template::Template;

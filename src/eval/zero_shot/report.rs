@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::metric::Estimate;
+use super::metric::MetricValue;
 
 /// Counts of a label: right and predicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LabelShare {
+pub struct LabelCount {
     /// The label.
     pub label: String,
     /// Items whose right label it is.
@@ -23,7 +23,7 @@ pub struct GroupReport {
     /// Items in it.
     pub items: usize,
     /// Accuracy on these.
-    pub accuracy: Estimate,
+    pub accuracy: MetricValue,
 }
 
 /// The result on one task.
@@ -37,23 +37,23 @@ pub struct TaskReport {
     pub items: usize,
     /// Share of the items whose right choice has the highest log-likelihood, the first of equals; with one
     /// continuation, share of those that greedy decoding gives.
-    pub accuracy: Estimate,
+    pub accuracy: MetricValue,
     /// Accuracy by log-likelihood per character of the choice: what the harness calls `acc_norm`.
-    pub accuracy_norm: Option<Estimate>,
+    pub accuracy_norm: Option<MetricValue>,
     /// Accuracy by log-likelihood per byte of the choice.
-    pub accuracy_per_byte: Option<Estimate>,
+    pub accuracy_per_byte: Option<MetricValue>,
     /// Accuracy by log-likelihood per token of the choice.
-    pub accuracy_per_token: Option<Estimate>,
+    pub accuracy_per_token: Option<MetricValue>,
     /// F1, where the task asks for it.
-    pub f1: Option<Estimate>,
+    pub f1: Option<MetricValue>,
     /// Matthews' correlation coefficient, where the task asks for it.
-    pub mcc: Option<Estimate>,
+    pub mcc: Option<MetricValue>,
     /// Perplexity of a continuation, where the task asks for it.
-    pub perplexity: Option<Estimate>,
+    pub perplexity: Option<MetricValue>,
     /// Accuracy of the majority class.
     pub majority: Option<f64>,
     /// Labels, right and predicted; empty where choices differ from item to item or always the same is right.
-    pub labels: Vec<LabelShare>,
+    pub labels: Vec<LabelCount>,
     /// Items where another choice is exactly as likely as the one predicted; the first of them counts.
     pub ties: usize,
     /// Items whose choices are all the same text, which are ties too.
@@ -96,7 +96,7 @@ impl TaskReport {
     /// The report as a row of a table: shares in percent, each ± its standard error.
     #[must_use]
     pub fn row(&self) -> Vec<String> {
-        let share = |estimate: Option<Estimate>| percent(estimate.as_ref());
+        let share = |estimate: Option<MetricValue>| percent(estimate.as_ref());
         let labels: Vec<String> = self
             .labels
             .iter()
@@ -121,10 +121,10 @@ impl TaskReport {
     }
 }
 
-fn percent(estimate: Option<&Estimate>) -> String {
+fn percent(estimate: Option<&MetricValue>) -> String {
     estimate.map_or_else(String::new, |estimate| {
         plain(
-            &Estimate {
+            &MetricValue {
                 value: 100.0 * estimate.value,
                 standard_error: estimate.standard_error.map(|error| 100.0 * error),
             },
@@ -133,7 +133,7 @@ fn percent(estimate: Option<&Estimate>) -> String {
     })
 }
 
-fn plain(estimate: &Estimate, digits: usize) -> String {
+fn plain(estimate: &MetricValue, digits: usize) -> String {
     match estimate.standard_error {
         Some(error) => format!("{:.digits$} ± {error:.digits$}", estimate.value),
         None => format!("{:.digits$}", estimate.value),

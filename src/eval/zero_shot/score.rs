@@ -77,9 +77,8 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
     /// length and filled up on the right, where a causal model does not look.
     ///
     /// # Errors
-    /// [`Error::Argument`] when a continuation is longer than the model's context or its log-likelihood is not a
-    /// number; [`Error::Mismatch`] when the tokenizer gives a token that the model does not know; what the
-    /// [`Encoder`] refuses.
+    /// [`Error::Argument`] when a continuation is longer than the model's context, when the tokenizer gives a token
+    /// that the model has no embedding for, and when a log-likelihood is not a number; what the [`Encoder`] refuses.
     pub fn score(&self, requests: &[Request]) -> Result<Vec<Score>> {
         let (inputs, mut scores) = self.inputs(requests)?;
         let longest_first = {
@@ -131,11 +130,10 @@ impl<'a, B: Backend, M: LanguageModel<B> + ?Sized, E: Encode + ?Sized> Scorer<'a
         let vocabulary = self.model.vocabulary();
         match tokens.iter().find(|&&token| token as usize >= vocabulary) {
             None => Ok(()),
-            Some(token) => Err(Error::Mismatch {
-                what: "the tokenizer's vocabulary".into(),
-                found: format!("token {token}"),
-                expected: format!("tokens 0 to {}, those of the model", vocabulary.saturating_sub(1)),
-            }),
+            Some(token) => {
+                let allowed = format!("below {vocabulary}, the number of the model's embeddings");
+                Err(Error::argument("token of the text", token, allowed))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::cache::LayerCache;
 use super::parameters::Parameters;
 use super::{LlamaConfig, Rotary};
 use crate::error::Result;
-use crate::kernel::dense::{Heads, attention};
+use crate::fused::{Heads, causal_attention};
 use crate::nn::SparseLinear;
 
 /// Causal multi-head attention, `softmax(Q·Kᵀ / √d_head + causal mask) · V`, with rotary embeddings.
@@ -64,6 +64,6 @@ impl<B: Backend> Attention<B> {
             None => (keys, values),
         };
         let heads = Heads { queries: self.heads, keys: self.kv_heads, start };
-        self.output.forward(attention(queries, keys, values, heads))
+        self.output.forward(causal_attention(queries, keys, values, heads))
     }
 }

@@ -5,9 +5,10 @@ use burn::nn::RmsNorm;
 use burn::prelude::*;
 
 use super::cache::LayerCache;
-use super::parameters::{Parameters, norm, normalise};
+use super::parameters::{Parameters, norm};
 use super::{Attention, FeedForward, LlamaConfig, Rotary};
 use crate::error::Result;
+use crate::fused::rms_norm;
 
 /// `h = x + attention(norm(x))`, `y = h + feed_forward(norm(h))`.
 #[derive(Module, Debug)]
@@ -44,9 +45,9 @@ impl<B: Backend> Block<B> {
         start: usize,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let normed = normalise(&self.attention_norm, input.clone());
+        let normed = rms_norm(&self.attention_norm, input.clone());
         let hidden = input + self.attention.forward(normed, rotary, start, cache);
-        let normed = normalise(&self.feed_forward_norm, hidden.clone());
+        let normed = rms_norm(&self.feed_forward_norm, hidden.clone());
         hidden + self.feed_forward.forward(normed)
     }
 }

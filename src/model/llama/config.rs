@@ -12,6 +12,8 @@ use crate::topology::init::WeightInit;
 /// |---|---|---|
 /// | `kv_heads` | as many as heads | a divisor of `heads` |
 /// | `context` | 256 | at least 1 |
+/// | `bos` | none | |
+/// | `eos` | none | |
 /// | `rope_theta` | 10,000 | positive |
 /// | `norm_epsilon` | 1e-5 | positive |
 /// | `tied_head` | false | |
@@ -36,6 +38,13 @@ pub struct LlamaConfig {
     /// Longest sequence, in tokens.
     #[config(default = 256)]
     pub context: usize,
+    /// The token that begins a text. Like `eos`, it takes no part in the computation: it is read from and written to
+    /// checkpoints, for whoever generates with the model.
+    #[config(default = "None")]
+    pub bos: Option<u32>,
+    /// The tokens that end a text.
+    #[config(default = "Vec::new()")]
+    pub eos: Vec<u32>,
     /// Base of the rotary frequencies.
     #[config(default = 10_000.0)]
     pub rope_theta: f64,

@@ -4,10 +4,10 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::prelude::*;
 
-use super::parameters::{Drawn, Parameters, norm, normalise, transposed};
+use super::parameters::{Drawn, Parameters, norm, transposed};
 use super::{Block, LlamaCache, LlamaConfig, Rotary};
 use crate::error::{Error, Result};
-use crate::kernel::dense::product;
+use crate::fused::{rms_norm, row_product};
 use crate::topology::{Chain, LayerSettings};
 
 /// Embedding, blocks, norm, output projection: the logits of the next token at every position.
@@ -136,6 +136,13 @@ impl<B: Backend> Llama<B> {
         &self.config
     }
 
+    /// The model with other tokens that begin and end a text, those of another tokenizer.
+    #[must_use]
+    pub fn with_special_tokens(mut self, bos: Option<u32>, eos: Vec<u32>) -> Self {
+        (self.config.bos, self.config.eos) = (bos, eos);
+        self
+    }
+
     /// Logits of the next token at every position.
     ///
     /// # Shapes
@@ -160,14 +167,14 @@ impl<B: Backend> Llama<B> {
         let embedded = self.embedding.forward(tokens);
         let output =
             self.layers.iter().fold(embedded, |hidden, layer| layer.forward(hidden, &self.rotary, 0, None));
-        normalise(&self.norm, output)
+        rms_norm(&self.norm, output)
     }
 
     /// The output projection: `[batch, length, d_model]` to `[batch, length, vocabulary]`.
     pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, length, d_model] = hidden.dims();
         // Rank 2: on higher ranks Burn multiplies batch by batch and sums in the backward pass.
-        let logits = product(hidden.reshape([batch * length, d_model]), self.head_weight());
+        let logits = row_product(hidden.reshape([batch * length, d_model]), self.head_weight());
         logits.reshape([batch, length, self.config.vocabulary])
     }
 
@@ -218,7 +225,7 @@ impl<B: Backend> Llama<B> {
             hidden = layer.forward(hidden, &self.rotary, start, Some(cache.layer(index)));
         }
         cache.advance(length);
-        Ok(normalise(&self.norm, hidden))
+        Ok(rms_norm(&self.norm, hidden))
     }
 
     /// Checks that a text fits.

@@ -6,7 +6,7 @@ use burn::prelude::*;
 use super::LlamaConfig;
 use super::parameters::Parameters;
 use crate::error::Result;
-use crate::kernel::dense::gate;
+use crate::fused::gate;
 use crate::nn::SparseLinear;
 
 /// `(silu(x·W_gate) ⊙ (x·W_up))·W_down` (Shazeer 2020, SwiGLU).

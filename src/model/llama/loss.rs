@@ -3,14 +3,13 @@
 use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
-use burn::tensor::activation::softmax;
+use burn::tensor::Int;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{IndexingUpdateOp, Int};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::Llama;
 use crate::data::language::SequenceBatch;
-use crate::kernel::dense::{self, CrossEntropy};
+use crate::fused::{CrossEntropy, cross_entropy_with_gradient};
 use crate::kernel::{Part, timed};
 use crate::metrics::TokenOutput;
 
@@ -72,44 +71,24 @@ fn head_loss<B: Backend>(
         let rows = rows.min(count - start);
         let of_rows = |tensor: &Tensor<B, 2>| tensor.clone().narrow(0, start, rows);
         let (hidden, shares) = (of_rows(&hidden), of_rows(shares));
-        let targets = targets.clone().narrow(0, start, rows);
+        let targets = targets.clone().narrow(0, start, rows).reshape([rows]);
         let logits = hidden.clone().matmul(weight.clone());
-        let (part, slopes) = differentiated(logits, targets, shares);
+        let shares = Some(shares.reshape([rows]));
+        let CrossEntropy { loss: part, gradient, .. } =
+            cross_entropy_with_gradient(logits, targets, 0.0, shares);
         loss = loss + part;
         if with_gradients {
-            let part = hidden.transpose().matmul(slopes.clone());
+            let part = hidden.transpose().matmul(gradient.clone());
             weight_gradient = Some(match weight_gradient {
                 Some(sum) => sum + part,
                 None => part,
             });
-            hidden_gradients.push(slopes.matmul(weight.clone().transpose()));
+            hidden_gradients.push(gradient.matmul(weight.clone().transpose()));
         }
     }
     let gradients = weight_gradient.map(|weight| (Tensor::cat(hidden_gradients, 0), weight));
     debug_assert!(gradients.as_ref().is_none_or(|(hidden, _)| hidden.dims() == [count, d_model]));
     HeadLoss { loss, gradients }
-}
-
-/// The loss of `logits` and its gradient with respect to them. One pass over them where there is a kernel, a few
-/// elsewhere.
-fn differentiated<B: Backend>(
-    logits: Tensor<B, 2>,
-    targets: Tensor<B, 2, Int>,
-    shares: Tensor<B, 2>,
-) -> (Tensor<B, 1>, Tensor<B, 2>) {
-    let [rows, _] = logits.dims();
-    let logits = match dense::cross_entropy(logits, &targets.clone().reshape([rows]), 0.0, Some(&shares)) {
-        Ok(CrossEntropy { sums: [loss, ..], slope, .. }) => return (loss, slope),
-        Err(logits) => logits,
-    };
-    let largest = logits.clone().max_dim(1);
-    let target = logits.clone().gather(1, targets.clone());
-    let likelihoods = softmax(logits, 1);
-    // The largest logit has likelihood e^largest / Σ e^logit, which is at least 1 / vocabulary.
-    let log_sum = largest - likelihoods.clone().max_dim(1).log();
-    let loss = ((log_sum - target) * shares.clone()).sum();
-    let minus_one = Tensor::full([rows, 1], -1.0, &likelihoods.device());
-    (loss, likelihoods.scatter(1, targets, minus_one, IndexingUpdateOp::Add) * shares)
 }
 
 impl<B: Backend> Llama<B> {
@@ -147,10 +126,10 @@ impl<B: AutodiffBackend> TrainStep for Llama<B> {
         let head = timed(Part::Output, || head_loss(inputs.0, &weight, &inputs.1, &inputs.2, true));
         let loss = Tensor::from_inner(head.loss);
         let output = TokenOutput::new(loss, batch.predicted).with_words(batch.words);
-        let Some((slope, of_weight)) = head.gradients else {
+        let Some((of_hidden, of_weight)) = head.gradients else {
             return TrainOutput { grads: GradientsParams::new(), item: output };
         };
-        let gradients = (hidden * Tensor::from_inner(slope)).sum().backward();
+        let gradients = (hidden * Tensor::from_inner(of_hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (table, of_table) = match &self.head {
             Some(head) => (&head.weight, of_weight),

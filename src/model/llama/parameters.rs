@@ -10,7 +10,6 @@ use rand_distr::StandardNormal;
 
 use super::LlamaConfig;
 use crate::error::Result;
-use crate::kernel::dense::rms_norm;
 use crate::nn::{Layout, SparseLinear, SparseLinearConfig, SparseWeight};
 use crate::topology::{Links, stream};
 
@@ -94,11 +93,6 @@ pub(super) fn norm<B: Backend>(
     let gain = parameters.gain(path, config.d_model)?;
     let gamma = Param::from_data(TensorData::new(gain, [config.d_model]), device);
     Ok(RmsNorm { gamma, epsilon: config.norm_epsilon })
-}
-
-/// Applies a norm: Burn's own, as one operation where there is a kernel for it.
-pub(super) fn normalise<B: Backend>(norm: &RmsNorm<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
-    rms_norm(input, norm.gamma.val(), norm.epsilon)
 }
 
 /// `[rows, columns]` row-major to `[columns, rows]` row-major.

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 
-use crate::kernel::dense::rotation;
+use crate::fused::rotation;
 
 /// Rotates the pairs of a query or key by an angle that grows with the position: of a head of width `d`, numbers `i`
 /// and `i + d/2` are rotated by `position · θ^(−2i/d)` (Su et al. 2021, RoFormer).

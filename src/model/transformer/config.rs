@@ -2,16 +2,18 @@
 
 use burn::config::Config;
 use burn::module::Param;
-use burn::nn::Embedding;
 use burn::nn::activation::ActivationConfig;
+use burn::nn::{Embedding, LayerNormConfig};
 use burn::prelude::*;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::residual::layer_norm;
-use super::{Decoder, DecoderLayer, Encoder, EncoderLayer, Generator, PositionTable, Residual, Transformer};
+use super::{
+    Decoder, DecoderLayer, Encoder, EncoderLayer, OutputProjection, PositionTable, Residual, Transformer,
+};
 use crate::error::{Error, Result};
+use crate::fused::LayerNorm;
 use crate::nn::dropout::dropout;
 use crate::nn::{
     SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig,
@@ -127,7 +129,7 @@ impl TransformerConfig {
             dropout,
             encoder: self.encoder(device)?,
             decoder: self.decoder(device)?,
-            generator: Generator {
+            generator: OutputProjection {
                 weight: (!tied).then(|| self.generator_weight(device)),
                 bias: Param::from_tensor(Tensor::zeros([self.target_vocabulary], device)),
             },
@@ -196,7 +198,7 @@ impl TransformerConfig {
             })
         };
         let layers = (0..self.encoder_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Encoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
+        Ok(Encoder { layers, norm: self.norm_first.then(|| self.layer_norm(device)) })
     }
 
     fn decoder<B: Backend>(&self, device: &B::Device) -> Result<Decoder<B>> {
@@ -212,7 +214,7 @@ impl TransformerConfig {
             })
         };
         let layers = (0..self.decoder_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Decoder { layers, norm: self.norm_first.then(|| layer_norm(self.d_model, device)) })
+        Ok(Decoder { layers, norm: self.norm_first.then(|| self.layer_norm(device)) })
     }
 
     fn attention<B: Backend>(&self, path: &str, device: &B::Device) -> Result<SparseMultiHeadAttention<B>> {
@@ -230,9 +232,13 @@ impl TransformerConfig {
             .try_init(device)
     }
 
+    fn layer_norm<B: Backend>(&self, device: &B::Device) -> LayerNorm<B> {
+        LayerNorm::new(&LayerNormConfig::new(self.d_model), device)
+    }
+
     fn residual<B: Backend>(&self, device: &B::Device) -> Result<Residual<B>> {
         Ok(Residual {
-            norm: layer_norm(self.d_model, device),
+            norm: self.layer_norm(device),
             dropout: dropout(self.dropout)?,
             norm_first: self.norm_first,
         })

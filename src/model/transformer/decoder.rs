@@ -1,12 +1,11 @@
 //! The decoder.
 
 use burn::module::Module;
-use burn::nn::LayerNorm;
 use burn::nn::attention::generate_autoregressive_mask;
 use burn::prelude::*;
 
 use super::Residual;
-use super::residual::normalised;
+use crate::fused::LayerNorm;
 use crate::nn::{AttentionInput, KeyValueCache, SparseFeedForward, SparseMultiHeadAttention};
 
 /// Decoder layer: causal self-attention, cross-attention to the source, feed-forward.
@@ -126,7 +125,7 @@ impl<B: Backend> Decoder<B> {
 
     fn normalised(&self, output: Tensor<B, 3>) -> Tensor<B, 3> {
         match &self.norm {
-            Some(norm) => normalised(norm, output),
+            Some(norm) => norm.forward(output),
             None => output,
         }
     }

@@ -1,11 +1,10 @@
 //! The encoder.
 
 use burn::module::Module;
-use burn::nn::LayerNorm;
 use burn::prelude::*;
 
 use super::Residual;
-use super::residual::normalised;
+use crate::fused::LayerNorm;
 use crate::nn::{AttentionInput, SparseFeedForward, SparseMultiHeadAttention};
 
 /// Encoder layer: self-attention, feed-forward.
@@ -46,7 +45,7 @@ impl<B: Backend> Encoder<B> {
             layer.feed_forward_residual.around(attended, |input| layer.feed_forward.forward(input))
         });
         match &self.norm {
-            Some(norm) => normalised(norm, output),
+            Some(norm) => norm.forward(output),
             None => output,
         }
     }

@@ -20,7 +20,7 @@ pub use config::{Positions, TransformerConfig, Tying};
 pub use decode::{DecodeConfig, Hypothesis};
 pub use decoder::{Decoder, DecoderLayer, DecoderState};
 pub use encoder::{Encoder, EncoderLayer};
-pub use generator::Generator;
+pub use generator::OutputProjection;
 pub use model::Transformer;
 pub use position::PositionTable;
 pub use residual::Residual;

@@ -7,13 +7,13 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{TrainOutput, TrainStep};
 
-use super::generator::{Sums, Words};
-use super::{DecodeConfig, Decoder, DecoderState, Encoder, Generator, PositionTable};
+use super::generator::Words;
+use super::{DecodeConfig, Decoder, DecoderState, Encoder, OutputProjection, PositionTable};
 use crate::data::translation::TranslationBatch;
 use crate::error::{Error, Result};
+use crate::fused::{self, Sums};
 use crate::kernel::{Part, timed};
 use crate::metrics::TokenOutput;
-use crate::nn::dropout::dropped;
 
 /// An encoder-decoder Transformer ("Attention Is All You Need") whose attention and feed-forward layers are sparse.
 ///
@@ -46,7 +46,7 @@ pub struct Transformer<B: Backend> {
     /// The decoder.
     pub decoder: Decoder<B>,
     /// The output projection onto the vocabulary.
-    pub generator: Generator<B>,
+    pub generator: OutputProjection<B>,
     /// Label smoothing: the share of a target's probability that training spreads over the vocabulary.
     pub label_smoothing: f64,
     /// Options of the beam search in validation, if batches are translated there.
@@ -83,7 +83,7 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     ///
     /// [`Error::Argument`] for a side that is too long.
-    pub fn fit(&self, batch: &TranslationBatch<B>) -> Result<()> {
+    pub fn check_length(&self, batch: &TranslationBatch<B>) -> Result<()> {
         let sides = [
             ("source length", batch.source.dims()[1], self.source_positions.len()),
             // The last token is predicted and not read.
@@ -120,7 +120,7 @@ impl<B: Backend> Transformer<B> {
 
     /// Input of the output projection, `[batch, target length − 1, d_model]`.
     fn hidden(&self, batch: &TranslationBatch<B>) -> Tensor<B, 3> {
-        self.fit(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
+        self.check_length(batch).unwrap_or_else(|error| panic!("Transformer: {error}"));
         let memory = self.encode(batch.source.clone(), &batch.source_padding);
         let [sentences, length] = batch.target.dims();
         let read = batch.target.clone().slice([0..sentences, 0..length - 1]);
@@ -155,7 +155,7 @@ impl<B: Backend> Transformer<B> {
     ) -> Tensor<B, 3> {
         let vectors = embedding.forward(tokens);
         let scale = (vectors.dims()[2] as f64).sqrt();
-        dropped(&self.dropout, positions.add(vectors * scale, first))
+        fused::dropout(&self.dropout, positions.add(vectors * scale, first))
     }
 
     fn target(&self) -> &Embedding<B> {
@@ -188,20 +188,19 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
         let Words { weight, bias, tied } = self.words();
         let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
         let (known, targets) = (hidden.clone().inner(), targets.inner());
-        let (sums, slopes) =
-            timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
-        let gradients = (hidden * Tensor::from_inner(slopes.hidden)).sum().backward();
+        let (sums, known) = timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
+        let gradients = (hidden * Tensor::from_inner(known.hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (weight, bias) = (self.word_vectors().0, &self.generator.bias);
         if weight.is_require_grad() {
-            let slope = match gradients.remove::<B::InnerBackend, 2>(weight.id) {
-                Some(by_embedding) => by_embedding + slopes.weight,
-                None => slopes.weight,
+            let gradient = match gradients.remove::<B::InnerBackend, 2>(weight.id) {
+                Some(by_embedding) => by_embedding + known.weight,
+                None => known.weight,
             };
-            gradients.register(weight.id, slope);
+            gradients.register(weight.id, gradient);
         }
         if bias.is_require_grad() {
-            gradients.register(bias.id, slopes.bias);
+            gradients.register(bias.id, known.bias);
         }
         let sums = Sums {
             loss: Tensor::from_inner(sums.loss),

@@ -18,7 +18,7 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     ///
     /// [`Error::Argument`](crate::Error::Argument) for settings out of their range.
-    pub fn translating(mut self, decode: DecodeConfig) -> Result<Self> {
+    pub fn with_validation_translation(mut self, decode: DecodeConfig) -> Result<Self> {
         decode.validate()?;
         self.validation = Some(decode);
         Ok(self)

@@ -1,7 +1,6 @@
 //! The sparse counterpart of `burn::nn::attention::MultiHeadAttention`.
 
 mod input;
-mod product;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
@@ -13,6 +12,7 @@ use burn::prelude::*;
 use super::dropout::dropout;
 use super::{KeyValueCache, SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::error::{Error, Result};
+use crate::fused::{attention_by_heads, by_heads, masked_attention};
 use crate::topology::init::WeightInit;
 
 pub use input::AttentionInput;
@@ -128,7 +128,7 @@ impl<B: Backend> SparseMultiHeadAttention<B> {
     pub fn forward(&self, input: AttentionInput<B>) -> Tensor<B, 3> {
         let projections =
             [self.query.forward(input.query), self.key.forward(input.key), self.value.forward(input.value)];
-        self.output.forward(product::attend(projections, self.n_heads, input.mask, &self.dropout))
+        self.output.forward(masked_attention(projections, self.n_heads, input.mask, &self.dropout))
     }
 
     /// Applies the layer to the next positions of a sequence whose earlier positions are in `cache`, and adds these.
@@ -184,12 +184,12 @@ impl<B: Backend> SparseMultiHeadAttention<B> {
     ) -> Tensor<B, 3> {
         let dims = query.dims();
         let query = self.heads(self.query.forward(query));
-        let context = product::attend_by_head(query, keys, values, mask, &self.dropout);
+        let context = attention_by_heads(query, keys, values, mask, &self.dropout);
         self.output.forward(context.swap_dims(1, 2).reshape(dims))
     }
 
     fn heads(&self, projected: Tensor<B, 3>) -> Tensor<B, 4> {
-        product::heads(projected, self.n_heads)
+        by_heads(projected, self.n_heads)
     }
 }
 

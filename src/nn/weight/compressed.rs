@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
 
-use super::{heap, read_f32, transfer};
+use super::{read_f32, transfer};
 use crate::error::Result;
 use crate::kernel::{GradientRequest, Index, dense_weight, sparse_linear, sparse_linear_relu};
 use crate::topology::Links;
@@ -21,7 +21,6 @@ pub(super) struct Compressed<B: Backend> {
 
 impl<B: Backend> Compressed<B> {
     pub(super) fn try_new(id: ParamId, links: &Links, values: Vec<f32>, device: &B::Device) -> Result<Self> {
-        heap::keep_freed_memory();
         let values = Tensor::from_data(TensorData::new(values, [links.nnz()]), device);
         Ok(Self {
             values: Param::initialized(id, values.require_grad()),

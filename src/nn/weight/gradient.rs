@@ -8,8 +8,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32};
-use crate::kernel::dense::zeroed;
-use crate::kernel::{GradientRequest, has_kernel};
+use crate::kernel::{GradientRequest, has_kernel, zeroed};
 
 /// What a topology update will read of a step's gradient.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +124,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
     /// Puts it back.
     pub(crate) fn put_back_gradient(&self, gradient: Tensor<B::InnerBackend, 2>) {
         if let Storage::Compressed(compressed) = &self.storage {
-            compressed.request.put_back(gradient.into_data());
+            compressed.request.leave_dense(gradient.into_data());
         }
     }
 }

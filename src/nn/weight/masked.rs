@@ -7,8 +7,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::{gather, read_f32, spread, transfer};
-use crate::kernel::GradientRequest;
-use crate::kernel::dense::masked_linear;
+use crate::kernel::{GradientRequest, masked_linear};
 use crate::topology::Links;
 
 /// A dense `[d_input, d_output]` weight and the positions it must be zero at.

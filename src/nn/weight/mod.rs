@@ -2,7 +2,6 @@
 
 mod compressed;
 mod gradient;
-mod heap;
 mod layout;
 mod masked;
 mod module;
@@ -281,48 +280,4 @@ pub(crate) fn spread(links: &Links, values: &[f32]) -> Vec<f32> {
 /// The content of a tensor as `f32`, row-major.
 pub(crate) fn read_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("data converted to f32 is f32")
-}
-
-/// Whether tensors on `device` are computed by this computer's CPU.
-pub(crate) fn is_on_host<B: Backend>(device: &B::Device) -> bool {
-    names_host(&B::name(device))
-}
-
-/// Backends are named from the outside in: `autodiff<fusion<cubecl<cuda>>>`, `autodiff<flex>`, `libtorch<cpu>`.
-fn names_host(backend: &str) -> bool {
-    let innermost = backend.trim_end_matches('>').rsplit('<').next();
-    innermost.is_some_and(|name| ["flex", "ndarray", "cpu"].contains(&name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names_host;
-
-    #[test]
-    fn the_host_is_told_from_a_device_by_the_innermost_name() {
-        for host in ["flex", "autodiff<flex>", "autodiff<ndarray>", "candle<cpu>", "autodiff<libtorch<cpu>>"]
-        {
-            assert!(names_host(host), "{host}");
-        }
-        for device in [
-            "cubecl<wgpu<spirv>>",
-            "autodiff<cubecl<wgpu<wgsl>>>",
-            "autodiff<fusion<cubecl<wgpu<spirv>>>>",
-            "fusion<cubecl<cuda>>",
-            "autodiff<candle<cuda>>",
-            "libtorch<vulkan>",
-            "",
-        ] {
-            assert!(!names_host(device), "{device}");
-        }
-    }
-
-    #[cfg(feature = "flex")]
-    #[test]
-    fn flex_is_the_host_with_and_without_autodiff() {
-        use burn::backend::{Autodiff, Flex};
-
-        assert!(super::is_on_host::<Flex>(&Default::default()));
-        assert!(super::is_on_host::<Autodiff<Flex>>(&Default::default()));
-    }
 }

@@ -23,9 +23,9 @@ fn a_pair_longer_than_the_position_table_is_named_by_file_and_line() {
     let dataset = dataset();
     let (second, third) = (dataset.length(1), dataset.length(2));
     assert!(third > second);
-    assert_eq!(dataset.clone().within(third).unwrap().num_pairs(), 4);
+    assert_eq!(dataset.clone().with_max_length(third).unwrap().num_pairs(), 4);
     for (positions, line) in [(second, 3), (second - 1, 2)] {
-        let Err(Error::Data { path, reason }) = dataset.clone().within(positions) else { panic!() };
+        let Err(Error::Data { path, reason }) = dataset.clone().with_max_length(positions) else { panic!() };
         assert_eq!(path.file_name().unwrap(), "pairs.tsv");
         let tokens = dataset.length(line - 1) - 1;
         let expected = format!("line {line}: {tokens} tokens and a mark, longer than the {positions} ");

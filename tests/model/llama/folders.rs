@@ -165,15 +165,51 @@ fn a_tensor_that_is_missing_or_of_another_shape_or_type_is_named() {
 }
 
 #[test]
-fn a_folder_without_its_files_is_refused_by_their_name() {
+fn a_folder_without_safetensors_says_so_and_what_to_do() {
     let (_, folder) = written();
-    let missing = |file: &str| {
-        fs::remove_file(folder.path().join(file)).unwrap();
-        match read(folder.path()) {
-            Err(Error::Io { path, .. }) => assert!(path.ends_with(file), "{}", path.display()),
-            other => panic!("{:?}", other.map(|_| "a model")),
-        }
+    fs::remove_file(folder.path().join(FILE)).unwrap();
+    let reason = || match read(folder.path()) {
+        Err(Error::Data { path, reason }) if path == folder.path() => reason,
+        other => panic!("{:?}", other.map(|_| "a model")),
     };
-    missing(FILE);
-    missing("config.json");
+    assert_eq!(reason(), "holds neither model.safetensors nor model.safetensors.index.json");
+    fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
+    let found = reason();
+    assert!(found.contains("pytorch_model.bin is not read: `save_pretrained` of transformers"), "{found}");
+}
+
+#[test]
+fn a_folder_without_a_configuration_is_refused_by_its_name() {
+    let (_, folder) = written();
+    fs::remove_file(folder.path().join("config.json")).unwrap();
+    match read(folder.path()) {
+        Err(Error::Io { path, .. }) => assert!(path.ends_with("config.json"), "{}", path.display()),
+        other => panic!("{:?}", other.map(|_| "a model")),
+    }
+}
+
+#[test]
+fn tokens_that_begin_and_end_a_text_are_written_and_kept_from_an_imported_model() {
+    let ids = |folder: &Path, file: &str| {
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(file)).unwrap()).unwrap();
+        [json["bos_token_id"].clone(), json["eos_token_id"].clone()]
+    };
+    for (bos, eos, expected) in [
+        (Some(0), vec![1], [serde_json::json!(0), serde_json::json!(1)]),
+        (None, vec![1, 7], [serde_json::Value::Null, serde_json::json!([1, 7])]),
+        (None, vec![], [serde_json::Value::Null, serde_json::Value::Null]),
+    ] {
+        let model: Llama<Flex> = small().with_bos(bos).with_eos(eos).init(&Default::default());
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write_hugging_face(&model, first.path()).unwrap();
+        write_hugging_face(&read(first.path()).unwrap(), second.path()).unwrap();
+        for folder in [&first, &second] {
+            for file in ["config.json", "generation_config.json"] {
+                assert_eq!(ids(folder.path(), file), expected, "{file}");
+            }
+        }
+    }
+    let (_, folder) = written();
+    let other = read(folder.path()).unwrap().with_special_tokens(Some(4), vec![5]);
+    assert_eq!((other.config().bos, &other.config().eos[..]), (Some(4), &[5][..]));
 }

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn_cht::Error;
 use burn_cht::data::language::Tokenizer;
 use burn_cht::model::llama::checkpoint::read_llama2c;
-use burn_cht::model::llama::generate::{Ending, Generation};
+use burn_cht::model::llama::generate::{FinishReason, Generation};
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::nn::{Layout, SparseLinear};
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn stories260k_tells_its_story() {
     let tokenizer = Tokenizer::load(folder.join("tok512.bin")).unwrap();
     let generation = Generation { max_tokens: Some(200), ..Default::default() };
     let story = model.generate(&[tokenizer.bos().unwrap()], &generation, |_| true).unwrap();
-    assert_eq!((story.tokens.len(), story.ending), (200, Ending::Length));
+    assert_eq!((story.tokens.len(), story.finish_reason), (200, FinishReason::Length));
     let expected = fs::read_to_string(folder.join("expected_greedy_200.txt")).unwrap();
     assert_eq!(tokenizer.decode(&story.tokens).unwrap(), expected.trim_end_matches('\n'));
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
@@ -10,6 +9,7 @@ use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
 
+use super::special_tokens::SpecialTokens;
 use crate::error::{Error, Result};
 
 /// The tokens that begin and end a text in the tokenizers made here.
@@ -17,10 +17,6 @@ const BOS: &str = "<s>";
 const EOS: &str = "</s>";
 /// These two and the bytes.
 pub(super) const BYTES: usize = 258;
-
-/// What begins or ends a text in well-known tokenizers, asked for in this order where no `tokenizer_config.json` tells.
-const USUAL_BOS: [&str; 3] = ["<s>", "<|begin_of_text|>", "<|endoftext|>"];
-const USUAL_EOS: [&str; 4] = ["</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>"];
 
 /// A tokenizer of the crate `tokenizers`.
 #[derive(Debug)]
@@ -32,8 +28,8 @@ pub(super) struct HuggingFace {
 }
 
 impl HuggingFace {
-    /// Reads a `tokenizer.json` and the `tokenizer_config.json` that may lie beside it.
-    pub(super) fn parse(path: &Path, json: &[u8], config: Option<(&Path, &[u8])>) -> Result<Self> {
+    /// Reads a `tokenizer.json`, whose neighbours say what begins and ends a text.
+    pub(super) fn parse(path: &Path, json: &[u8], special: &SpecialTokens) -> Result<Self> {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| Error::data(path, format!("no tokenizer.json: {error}")))?;
         // What a text is cut or filled up to is the sequences' business.
@@ -43,26 +39,10 @@ impl HuggingFace {
             .map_err(|error| Error::data(path, format!("its truncation cannot be switched off: {error}")))?;
         let ids = tokenizer.get_vocab(true);
         let Some(greatest) = ids.values().max() else {
-            return Err(Error::data(path, "a tokenizer without tokens"));
+            return Err(Error::data(path, "it has no tokens"));
         };
-        let usual = |names: &[&str]| names.iter().find_map(|name| ids.get(*name).copied());
-        let (bos, eos) = match config {
-            None => (usual(&USUAL_BOS), usual(&USUAL_EOS)),
-            Some((path, config)) => {
-                let config: Value = serde_json::from_slice(config)
-                    .map_err(|error| Error::data(path, format!("no JSON: {error}")))?;
-                let named = |key: &str| {
-                    let token = &config[key];
-                    let Some(name) = token.as_str().or_else(|| token["content"].as_str()) else {
-                        return Ok(None);
-                    };
-                    let missing =
-                        || Error::data(path, format!("`{key}` is {name:?}, no token of the tokenizer"));
-                    ids.get(name).copied().map(Some).ok_or_else(missing)
-                };
-                (named("bos_token")?, named("eos_token")?)
-            }
-        };
+        let byte_level = std::str::from_utf8(json).is_ok_and(|json| json.contains("\"ByteLevel\""));
+        let (bos, eos) = special.find(&ids, byte_level)?;
         Ok(Self { vocabulary_size: *greatest as usize + 1, bos, eos, tokenizer })
     }
 
@@ -89,10 +69,6 @@ impl HuggingFace {
         self.eos
     }
 
-    pub(super) fn knows(&self, id: u32) -> bool {
-        self.tokenizer.id_to_token(id).is_some()
-    }
-
     pub(super) fn encode(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
         Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
     }
@@ -115,7 +91,7 @@ impl HuggingFace {
         Ok(self.tokenizer.encode_fast(text, false)?.get_ids().last() == self.eos.as_ref())
     }
 
-    /// The text of these tokens, those that begin and end a text left out.
+    /// The text of these tokens, but for those that begin and end a text and ids that are no token's.
     pub(super) fn decode(&self, ids: &[u32]) -> tokenizers::Result<String> {
         self.tokenizer.decode(ids, true)
     }

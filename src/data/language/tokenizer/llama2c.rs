@@ -98,13 +98,13 @@ impl Pieces {
             .collect()
     }
 
-    /// The bytes of piece `id`, which exists; none for those that begin and end a text.
+    /// The bytes of piece `id`; none for those that begin and end a text, and where there is no piece.
     pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
         let at = id as usize;
         match id {
             BOS | EOS => Vec::new(),
             _ if (FIRST_BYTE..FIRST_BYTE + 256).contains(&at) => vec![(at - FIRST_BYTE) as u8],
-            _ => self.pieces[at].clone(),
+            _ => self.pieces.get(at).cloned().unwrap_or_default(),
         }
     }
 }

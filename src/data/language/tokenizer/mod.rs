@@ -8,8 +8,10 @@ mod hugging_face;
 mod llama2c;
 mod merge;
 mod sentencepiece;
+mod special_tokens;
 mod stream;
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,17 +21,19 @@ use sha2::{Digest, Sha256};
 use self::hugging_face::HuggingFace;
 use self::llama2c::Pieces;
 use self::sentencepiece::SentencePiece;
+use self::special_tokens::SpecialTokens;
 pub use self::stream::TextStream;
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{Input, write_atomically};
 
-/// Models round the number of their embeddings up to a multiple of this at most.
-const ROUNDING: usize = 128;
+/// The longest `tokenizer.json`, in bytes.
+const LONGEST: usize = 1 << 30;
 
 const JSON: &str = "tokenizer.json";
-const JSON_CONFIG: &str = "tokenizer_config.json";
 const MODEL: &str = "tokenizer.model";
 const BINARY: &str = "tokenizer.bin";
+/// Vocabularies beside which older tokenizers of Hugging Face keep their rules as code.
+const WITHOUT_RULES: [&str; 2] = ["vocab.json", "vocab.txt"];
 
 /// Encodes text as tokens, integers below [`vocabulary_size`](Self::vocabulary_size), and back.
 ///
@@ -54,39 +58,50 @@ impl Tokenizer {
     /// it: `*.json` (Hugging Face), `*.model` (SentencePiece) or `*.bin` (llama2.c).
     ///
     /// What begins and ends a text is told by SentencePiece's and llama2.c's files themselves. For Hugging Face's it is
-    /// `bos_token` and `eos_token` of a `tokenizer_config.json` in the same folder; without one, `<s>` and `</s>` or
-    /// what else is usual.
+    /// `bos_token` and `eos_token` of `special_tokens_map.json` and `tokenizer_config.json` in the same folder, or, where
+    /// they have no such key, what transformers 5 has for the tokenizer's class (`tokenizer_class` there or in
+    /// `config.json`, or the class of the model's type). With none of these files it is `<s>` and `</s>` or what else is
+    /// usual.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read; [`Error::Data`] if it is not what its name says, is cut short, or the
-    /// folder holds no tokenizer.
+    /// [`Error::Io`] if a file cannot be read; [`Error::Data`] if it is not what its name says, is cut short, names a
+    /// token that the tokenizer does not have, or the folder holds no tokenizer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
             let names = [JSON, MODEL, BINARY];
             let Some(name) = names.iter().find(|name| path.join(name).is_file()) else {
-                return Err(Error::data(path, format!("no tokenizer here; looked for {}", names.join(", "))));
+                let found = WITHOUT_RULES.iter().find(|name| path.join(name).is_file());
+                let advice = found.map_or(String::new(), |name| {
+                    format!("; {name} is not enough: `save_pretrained` of transformers writes a {JSON}")
+                });
+                let reason = format!("there is no tokenizer here, neither {}{advice}", names.join(" nor "));
+                return Err(Error::data(path, reason));
             };
             path.push(name);
         }
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
-        let kind = match path.extension().and_then(|extension| extension.to_str()) {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        let read = || fs::read(&path).map_err(Error::io(&path));
+        match extension.as_deref() {
             Some("json") => {
-                let config = path.with_file_name(JSON_CONFIG);
-                let content = match fs::read(&config) {
-                    Ok(content) => Some(content),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                    Err(error) => return Err(Error::io(config)(error)),
-                };
-                let config = content.as_deref().map(|content| (config.as_path(), content));
-                Kind::HuggingFace(Box::new(HuggingFace::parse(&path, &bytes, config)?))
+                let json = Input::open(&path)?.text(LONGEST)?.into_bytes();
+                let model = HuggingFace::parse(&path, &json, &SpecialTokens::beside(&path)?)?;
+                Ok(Self::new(Kind::HuggingFace(Box::new(model)), json))
             }
-            Some("model") => Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)),
-            Some("bin") => Kind::Llama2c(Pieces::parse(&path, &bytes)?),
-            _ => return Err(Error::data(path, "no tokenizer by its name: *.json, *.model or *.bin")),
-        };
-        Ok(Self::new(kind, bytes))
+            Some("model") => {
+                let bytes = read()?;
+                Ok(Self::new(Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)), bytes))
+            }
+            Some("bin") => {
+                let bytes = read()?;
+                Ok(Self::new(Kind::Llama2c(Pieces::parse(&path, &bytes)?), bytes))
+            }
+            _ => {
+                let names = "*.json (Hugging Face), *.model (SentencePiece) or *.bin (llama2.c)";
+                Err(Error::data(path, format!("not the name of a tokenizer; allowed: {names}")))
+            }
+        }
     }
 
     /// The tokenizer whose tokens are the 256 bytes, behind one that begins and one that ends a text.
@@ -113,8 +128,8 @@ impl Tokenizer {
     }
 
     fn made(json: Vec<u8>) -> Result<Self> {
-        let kind = Kind::HuggingFace(Box::new(HuggingFace::parse(Path::new(JSON), &json, None)?));
-        Ok(Self::new(kind, json))
+        let model = HuggingFace::parse(Path::new(JSON), &json, &SpecialTokens::NONE)?;
+        Ok(Self::new(Kind::HuggingFace(Box::new(model)), json))
     }
 
     fn new(kind: Kind, source: Vec<u8>) -> Self {
@@ -142,7 +157,7 @@ impl Tokenizer {
         }
         match &*self.kind {
             Kind::HuggingFace(model) => {
-                write_atomically(folder.join(JSON_CONFIG), &model.config())?;
+                write_atomically(folder.join(special_tokens::CONFIG), &model.config())?;
                 write_atomically(folder.join(JSON), &self.source)
             }
             Kind::SentencePiece(_) => write_atomically(folder.join(MODEL), &self.source),
@@ -174,22 +189,18 @@ impl Tokenizer {
         })
     }
 
-    /// Refuses a tokenizer that does not belong to a model with `vocabulary` embeddings: that has more tokens, or so
-    /// few that rounding up to a multiple of 128 does not explain the rest.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Mismatch`].
-    pub fn check_fits(&self, vocabulary: usize) -> Result<()> {
+    /// How the tokens are fewer or more than the `embeddings` of a model, for whoever uses both; [`None`] if they are as
+    /// many. Models round the number of their embeddings up, and tokens are added to tokenizers of models that are
+    /// never given them: only a text with such a token cannot be read.
+    #[must_use]
+    pub fn compare_vocabulary(&self, embeddings: usize) -> Option<String> {
         let size = self.vocabulary_size();
-        if (size..=size.next_multiple_of(ROUNDING)).contains(&vocabulary) {
-            return Ok(());
-        }
-        Err(Error::Mismatch {
-            what: "tokenizer".into(),
-            found: format!("{size} tokens"),
-            expected: format!("the model's vocabulary of {vocabulary}"),
-        })
+        let consequence = match size.cmp(&embeddings) {
+            Ordering::Equal => return None,
+            Ordering::Less => format!("embeddings from {size} on stand for no token, and decode to nothing"),
+            Ordering::Greater => format!("a text with a token from {embeddings} on is refused"),
+        };
+        Some(format!("the tokenizer has {size} tokens, the model {embeddings} embeddings: {consequence}"))
     }
 
     /// Size of the vocabulary: one more than the greatest token.
@@ -249,16 +260,16 @@ impl Tokenizer {
     }
 
     /// The text of `tokens`: what [`encode`](Self::encode) was given, as far as the tokenizer keeps it. Tokens that
-    /// begin or end a text have none. Bytes that are no UTF-8 become replacement characters.
+    /// begin or end a text have none, nor have numbers for which there is no token: a model may have more embeddings.
+    /// Bytes that are no UTF-8 become replacement characters.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a token that the tokenizer does not have.
+    /// [`Error::Argument`] for what the decoder of a `tokenizer.json` refuses.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let Kind::HuggingFace(model) = &*self.kind else {
             return self.decode_pieces(tokens);
         };
-        tokens.iter().try_for_each(|&token| self.validate(token))?;
         model.decode(tokens).map_err(|error| {
             Error::argument(
                 "tokens",

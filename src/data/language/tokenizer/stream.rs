@@ -1,7 +1,7 @@
 //! Text from tokens, as they come.
 
 use super::{Kind, Tokenizer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// So many replacement characters in a row are no character that further tokens will complete.
 const DAMAGE: usize = 16;
@@ -35,14 +35,13 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// The text that `token` completes: often a word, nothing if it begins or ends the text or a character is not whole
-    /// yet.
+    /// The text that `token` completes: often a word, nothing if it begins or ends the text, a character is not whole
+    /// yet, or the tokenizer has no such token.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a token that the tokenizer does not have.
+    /// As [`Tokenizer::decode`].
     pub fn push(&mut self, token: u32) -> Result<String> {
-        self.tokenizer.validate(token)?;
         match &*self.tokenizer.kind {
             Kind::Llama2c(pieces) => {
                 let bytes = pieces.bytes(token);
@@ -118,18 +117,5 @@ impl Tokenizer {
             text.push_str(&stream.push(token)?);
         }
         Ok(text + &stream.finish())
-    }
-
-    pub(super) fn validate(&self, token: u32) -> Result<()> {
-        let known = (token as usize) < self.vocabulary_size()
-            && match &*self.kind {
-                Kind::HuggingFace(model) => model.knows(token),
-                _ => true,
-            };
-        if known {
-            return Ok(());
-        }
-        let allowed = format!("one of the tokenizer's {} tokens", self.vocabulary_size());
-        Err(Error::argument("token", token, allowed))
     }
 }

@@ -9,33 +9,35 @@ use burn::prelude::*;
 use super::settings;
 use super::tensors::{self, Folder};
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
 use crate::model::llama::parameters::{Loaded, Stored, transposed};
 use crate::model::llama::{Block, Llama};
 use crate::nn::weight::read_f32;
 use crate::nn::{Layout, SparseLinear};
 
 /// Reads `config.json` and `model.safetensors`, or the files that `model.safetensors.index.json` names, in single or
-/// either half precision. Matrices are `[outputs, inputs]` there and transposed here; rotary pairs are split by halves
+/// either half precision. The tokens that begin and end a text are those of `generation_config.json`, if it has any, or
+/// of `config.json`. Matrices are `[outputs, inputs]` there and transposed here; rotary pairs are split by halves
 /// in both.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if a file cannot be read; [`Error::Data`] for a configuration of another model or with settings this
-/// one does not know, a file cut short, and a tensor that is missing or of another shape or type.
+/// one does not know, a folder without safetensors, a file cut short, and a tensor that is missing or of another shape or
+/// type.
 pub fn read_hugging_face<B: Backend>(
     folder: impl AsRef<Path>,
     layout: Layout,
     device: &B::Device,
 ) -> Result<Llama<B>> {
     let folder = folder.as_ref();
-    let config = settings::read(&folder.join("config.json"))?.with_layout(layout);
+    let config = settings::read(folder)?.with_layout(layout);
     let stored = Folder::open(folder)?;
     config.assemble(&mut Loaded { stored, layout, device }, device)
 }
 
-/// Writes `config.json` and `model.safetensors` into `folder`, which is made if need be: a dense model of the same
-/// logits, with zeros where there is no link.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, which is made if need be: a
+/// dense model of the same logits, with zeros where there is no link. The tokens that begin and end a text are those of
+/// the model's configuration ([`Llama::with_special_tokens`] sets others): by them `generate` of transformers stops.
 ///
 /// # Errors
 ///
@@ -70,8 +72,7 @@ pub fn write_hugging_face<B: Backend>(model: &Llama<B>, folder: impl AsRef<Path>
     }
     // The configuration last: a folder with one is whole.
     tensors::write(folder, &tensors)?;
-    let text = format!("{:#}", settings::to_json(model.config()));
-    write_atomically(folder.join("config.json"), text.as_bytes())
+    settings::write(model.config(), folder)
 }
 
 fn projections<B: Backend>(block: &Block<B>) -> [(&'static str, &SparseLinear<B>); 7] {

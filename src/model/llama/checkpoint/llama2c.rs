@@ -14,13 +14,18 @@ use crate::nn::Layout;
 
 const HEADER: usize = 7 * 4;
 
+/// The token that begins a text in every model of that program, and so ends the one before it, and the token that ends
+/// one.
+const BOS: u32 = 1;
+const EOS: u32 = 2;
+
 /// Reads a checkpoint in llama2.c's legacy format.
 ///
 /// The header holds d_model, hidden, layers, heads, kv_heads, vocabulary (negative for an untied output projection) and
 /// context; tensors follow kind by kind, each for all layers, every matrix as `[outputs, inputs]`. Rotary pairs are
 /// interleaved there (numbers `2i` and `2i + 1` of a head) and split by halves here
 /// ([`Rotary`](crate::model::llama::Rotary)), so the outputs of query and key are reordered. The norms' ε is 1e-5 and θ
-/// 10,000, as that program has them.
+/// 10,000, and texts begin with token 1 and end before token 1 or 2, as that program has it.
 ///
 /// # Errors
 ///
@@ -60,6 +65,8 @@ fn header(bytes: &[u8], path: &Path) -> Result<LlamaConfig> {
     )
     .with_kv_heads(Some(count(4, "n_kv_heads")?))
     .with_context(count(6, "seq_len")?)
+    .with_bos(Some(BOS))
+    .with_eos(vec![BOS, EOS])
     .with_tied_head(numbers[5] > 0);
     match config.validate() {
         Ok(()) => Ok(config),

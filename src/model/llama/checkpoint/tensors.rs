@@ -7,41 +7,45 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use safetensors::{SafeTensors, View};
-use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{JsonObject, write_atomically};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Weights in formats that are not read.
+const OTHERS: [&str; 6] = [
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "consolidated.00.pth",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "adapter_model.safetensors",
+];
 
 /// The tensors of a folder: a single file, or those that an index names.
 pub(super) struct Folder {
     files: HashMap<PathBuf, Vec<u8>>,
     /// The file of every tensor, if an index says so.
-    index: Option<Index>,
+    index: Option<HashMap<String, String>>,
     folder: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: HashMap<String, String>,
 }
 
 impl Folder {
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let mut opened = Self { files: HashMap::new(), index: None, folder: folder.to_path_buf() };
-        let path = folder.join(INDEX);
-        if !folder.join(SINGLE).exists() && path.exists() {
-            let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-            let index: Index =
-                serde_json::from_str(&text).map_err(|error| Error::data(&path, error.to_string()))?;
-            let leaves = |file: &&String| Path::new(file).components().count() != 1 || file.contains("..");
-            if let Some(file) = index.weight_map.values().find(leaves) {
-                return Err(Error::data(&path, format!("`{file}` is not the name of a file in its folder")));
-            }
-            opened.index = Some(index);
+        if folder.join(SINGLE).exists() {
+            return Ok(opened);
         }
+        let path = folder.join(INDEX);
+        let index = JsonObject::read_if_there(path)?.ok_or_else(|| without_safetensors(folder))?;
+        let allowed = "an object of names of tensors with their files in this folder";
+        let files: HashMap<String, String> = index.find("weight_map", allowed)?.unwrap_or_default();
+        let leaves = |file: &&String| Path::new(file).components().count() != 1 || file.contains("..");
+        if let Some(file) = files.values().find(leaves) {
+            return Err(Error::data(index.path, format!("`{file}` is not the name of a file in its folder")));
+        }
+        opened.index = Some(files);
         Ok(opened)
     }
 
@@ -49,8 +53,11 @@ impl Folder {
     pub(super) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let file = match &self.index {
             None => SINGLE,
-            Some(index) => index.weight_map.get(name).ok_or_else(|| {
-                Error::data(self.folder.join(INDEX), format!("no file is named for tensor `{name}`"))
+            Some(index) => index.get(name).ok_or_else(|| {
+                Error::data(
+                    self.folder.join(INDEX),
+                    format!("`weight_map` names no file for tensor `{name}`"),
+                )
             })?,
         };
         let path = self.folder.join(file);
@@ -77,6 +84,17 @@ impl Folder {
             other => Err(wrong(format!("tensor `{name}` is {other:?}; F32, F16 or BF16 can be read"))),
         }
     }
+}
+
+/// Says what is there in place of safetensors, and what to do.
+fn without_safetensors(folder: &Path) -> Error {
+    let other = OTHERS.iter().find(|name| folder.join(name).exists());
+    let found = other.map_or(String::new(), |name| {
+        format!(
+            "; {name} is not read: `save_pretrained` of transformers writes the model as safetensors, which is"
+        )
+    });
+    Error::data(folder, format!("holds neither {SINGLE} nor {INDEX}{found}"))
 }
 
 /// A tensor to be written.

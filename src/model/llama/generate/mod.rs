@@ -34,7 +34,7 @@ pub struct Generation {
 
 /// Why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum FinishReason {
     /// At a stop token.
     Stop(u32),
     /// At `max_tokens`.
@@ -47,11 +47,11 @@ pub enum Ending {
 
 /// A continuation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Continuation {
+pub struct Generated {
     /// The new tokens, without prompt and stop token.
     pub tokens: Vec<u32>,
     /// Why there are no more.
-    pub ending: Ending,
+    pub finish_reason: FinishReason,
 }
 
 impl<B: Backend> Llama<B> {
@@ -69,32 +69,32 @@ impl<B: Backend> Llama<B> {
         prompt: &[u32],
         generation: &Generation,
         mut receive: impl FnMut(u32) -> bool,
-    ) -> Result<Continuation> {
+    ) -> Result<Generated> {
         generation.sampling.validate()?;
         self.check_prompt(prompt)?;
         let mut rng = ChaCha12Rng::seed_from_u64(generation.seed);
         let mut cache = self.cache(1);
         let mut unread: Vec<u32> = prompt.to_vec();
         let mut tokens = Vec::new();
-        let ending = loop {
+        let finish_reason = loop {
             if generation.max_tokens.is_some_and(|most| tokens.len() >= most) {
-                break Ending::Length;
+                break FinishReason::Length;
             }
             if cache.len() + unread.len() > cache.capacity() {
-                break Ending::Context;
+                break FinishReason::Context;
             }
             let logits = read_f32(self.next_logits(self.tensor(&unread), &mut cache)?);
             let token = generation.sampling.choose(&logits, &mut rng)?;
             if generation.stop.contains(&token) {
-                break Ending::Stop(token);
+                break FinishReason::Stop(token);
             }
             tokens.push(token);
             if !receive(token) {
-                break Ending::Receiver;
+                break FinishReason::Receiver;
             }
             unread = vec![token];
         };
-        Ok(Continuation { tokens, ending })
+        Ok(Generated { tokens, finish_reason })
     }
 
     fn tensor(&self, tokens: &[u32]) -> Tensor<B, 2, Int> {
@@ -117,7 +117,7 @@ impl<B: Backend> Llama<B> {
         let vocabulary = self.config().vocabulary;
         match prompt.iter().find(|&&token| token as usize >= vocabulary) {
             Some(token) => {
-                let allowed = format!("below the model's vocabulary of {vocabulary}");
+                let allowed = format!("below {vocabulary}, the number of the model's embeddings");
                 Err(Error::argument("token of the prompt", token, allowed))
             }
             None => Ok(()),

@@ -14,7 +14,7 @@ fn model() -> Llama<Flex> {
         .init(&Default::default())
 }
 
-fn text(generation: &Generation) -> Continuation {
+fn text(generation: &Generation) -> Generated {
     model().generate(&[1, 7, 3], generation, |_| true).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn greedy_takes_the_most_likely_token_of_the_whole_text() {
         assert_eq!(best, i64::from(*token));
         read.push(*token);
     }
-    assert_eq!((greedy.tokens.len(), greedy.ending), (10, Ending::Length));
+    assert_eq!((greedy.tokens.len(), greedy.finish_reason), (10, FinishReason::Length));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn tokens_are_handed_out_as_they_come_until_the_receiver_has_enough() {
         received.len() < 4
     });
     assert_eq!(received, all[..4]);
-    assert_eq!(stopped.unwrap(), Continuation { tokens: received, ending: Ending::Receiver });
+    assert_eq!(stopped.unwrap(), Generated { tokens: received, finish_reason: FinishReason::Receiver });
 }
 
 #[test]
@@ -68,14 +68,17 @@ fn a_stop_token_ends_the_text_and_is_no_part_of_it() {
     let stop = all[5];
     let before = all.iter().position(|&token| token == stop).unwrap();
     let stopped = text(&Generation { stop: vec![stop], ..sampled(1) });
-    assert_eq!(stopped, Continuation { tokens: all[..before].to_vec(), ending: Ending::Stop(stop) });
+    assert_eq!(
+        stopped,
+        Generated { tokens: all[..before].to_vec(), finish_reason: FinishReason::Stop(stop) }
+    );
 }
 
 #[test]
 fn a_text_ends_where_the_context_does() {
     // The last token is chosen by 24 positions and never read.
     let filled = text(&Generation::default());
-    assert_eq!((filled.tokens.len(), filled.ending), (24 - 3 + 1, Ending::Context));
+    assert_eq!((filled.tokens.len(), filled.finish_reason), (24 - 3 + 1, FinishReason::Context));
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 pub struct DecodeConfig {
     /// Beam width.
     #[config(default = 5)]
-    pub beam: usize,
+    pub beam_width: usize,
     /// Length penalty α.
     #[config(default = 0.6)]
     pub length_penalty: f64,
@@ -58,7 +58,7 @@ impl DecodeConfig {
     ///
     /// [`Error::Argument`] for one out of its range.
     pub fn validate(&self) -> Result<()> {
-        let sizes = [("beam", self.beam), ("max_length", self.max_length), ("batch", self.batch)];
+        let sizes = [("beam_width", self.beam_width), ("max_length", self.max_length), ("batch", self.batch)];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(Error::argument(name, 0, "at least 1"));
         }
@@ -94,7 +94,7 @@ impl<B: Backend> Transformer<B> {
     ///
     /// As [`translate`](Self::translate).
     pub fn hypotheses(&self, sources: &[Vec<u32>], config: &DecodeConfig) -> Result<Vec<Vec<Hypothesis>>> {
-        self.search(sources, config, config.beam)
+        self.search(sources, config, config.beam_width)
     }
 
     /// The best `wanted` translations are sure to be the best that the beam can reach.
@@ -151,7 +151,7 @@ impl<B: Backend> Transformer<B> {
         let penalty = LengthPenalty { alpha: config.length_penalty };
         let mut beams: Vec<Beam> = sources
             .iter()
-            .map(|_| Beam::new(config.beam, wanted.min(config.beam), max_length, penalty))
+            .map(|_| Beam::new(config.beam_width, wanted.min(config.beam_width), max_length, penalty))
             .collect();
         // Sentences still searched, by their index in `beams`, in the order of the state's rows.
         let mut searched: Vec<usize> = (0..beams.len()).collect();
@@ -189,7 +189,7 @@ impl<B: Backend> Transformer<B> {
                 state.select_sentences(&integers(kept.iter().map(|&place| place as i64), &device));
                 searched = kept.into_iter().map(|place| searched[place]).collect();
             }
-            width = config.beam;
+            width = config.beam_width;
         }
         beams.into_iter().map(Beam::finish).collect()
     }

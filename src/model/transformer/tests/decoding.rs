@@ -46,7 +46,7 @@ fn a_beam_of_one_takes_the_most_probable_token_every_time() {
             }
             expected.push(best);
         }
-        let config = DecodeConfig::new().with_beam(1).with_max_length(12);
+        let config = DecodeConfig::new().with_beam_width(1).with_max_length(12);
         assert_eq!(model.translate(&[source], &config).unwrap(), [expected], "seed {seed}");
     }
 }
@@ -81,7 +81,7 @@ fn a_wide_beam_finds_what_trying_all_translations_finds() {
         }
         scored.sort_by(|one, other| other.0.total_cmp(&one.0));
         let config =
-            DecodeConfig::new().with_beam(scored.len()).with_length_penalty(alpha).with_max_length(3);
+            DecodeConfig::new().with_beam_width(scored.len()).with_length_penalty(alpha).with_max_length(3);
         let best = model.translate(std::slice::from_ref(&source), &config).unwrap();
         assert_eq!(best, [scored[0].2.clone()], "seed {seed}");
         let all = model.hypotheses(&[source], &config).unwrap().remove(0);
@@ -99,7 +99,7 @@ fn a_wide_beam_finds_what_trying_all_translations_finds() {
 fn a_wider_beam_never_ends_with_a_worse_best_when_it_holds_everything() {
     let model = opinionated::<Flex>(&tiny().with_seed(7));
     let best = |beam| {
-        let config = DecodeConfig::new().with_beam(beam).with_max_length(3);
+        let config = DecodeConfig::new().with_beam_width(beam).with_max_length(3);
         model.hypotheses(&[vec![4, 4]], &config).unwrap()[0][0].score
     };
     assert!(best(300) >= best(1).max(best(2)).max(best(5)) - 1e-4);
@@ -111,7 +111,7 @@ fn neither_the_order_of_sentences_nor_their_company_changes_a_translation() {
     let sources: Vec<Vec<u32>> =
         vec![vec![5], vec![4, 5, 6, 7, 8, 9], vec![], vec![9, 9, 9], vec![4, 5, 6], vec![10, 11, 1]];
     for beam in [1, 3] {
-        let config = DecodeConfig::new().with_beam(beam).with_max_length(8);
+        let config = DecodeConfig::new().with_beam_width(beam).with_max_length(8);
         let together = model.translate(&sources, &config).unwrap();
         let in_pairs = model.translate(&sources, &config.clone().with_batch(2)).unwrap();
         let alone: Vec<_> = sources
@@ -149,7 +149,7 @@ fn what_cannot_be_translated_is_refused_by_sentence() {
     assert!(model.translate(&[vec![5; 5]], &config()).is_ok());
     assert!(refused(&[vec![], vec![5; 6]], config()).contains("sentence 2"));
     assert!(refused(&[vec![SOURCE as u32]], config()).contains("= 12"));
-    assert_eq!(refused(&[], config().with_beam(0)), "beam = 0");
+    assert_eq!(refused(&[], config().with_beam_width(0)), "beam_width = 0");
     assert_eq!(refused(&[], config().with_batch(0)), "batch = 0");
     assert_eq!(refused(&[], config().with_max_length(0)), "max_length = 0");
     assert_eq!(refused(&[], config().with_length_penalty(-1.0)), "length_penalty = -1");

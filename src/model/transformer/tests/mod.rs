@@ -148,7 +148,7 @@ fn settings_that_make_no_model_are_refused() {
 fn a_batch_longer_than_the_positions_is_told_by_side() {
     let model = tiny().with_max_length(4).init::<Flex>(&Default::default());
     let fit = |source: &[u32], target: &[u32]| {
-        model.fit(&batch(&[(source, target)])).map_err(|error| error.to_string())
+        model.check_length(&batch(&[(source, target)])).map_err(|error| error.to_string())
     };
     // An end beside the source; a beginning beside the target, whose end is not read.
     assert_eq!(fit(&[5; 3], &[5; 3]), Ok(()));

@@ -140,8 +140,9 @@ fn a_sparse_model_learns_a_handful_of_pairs_by_heart() {
     let expected: Vec<Vec<u32>> = pairs.iter().map(|(_, target)| target.to_vec()).collect();
     let model = model.valid();
     for beam in [1, 4] {
-        let found =
-            model.translate(&sources, &DecodeConfig::new().with_beam(beam).with_max_length(10)).unwrap();
+        let found = model
+            .translate(&sources, &DecodeConfig::new().with_beam_width(beam).with_max_length(10))
+            .unwrap();
         assert_eq!(found, expected);
     }
 }

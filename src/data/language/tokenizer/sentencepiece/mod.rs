@@ -69,7 +69,9 @@ impl SentencePiece {
             let kind = proto.kind.unwrap_or(PieceType::Normal as i32);
             let kind = PieceType::try_from(kind).map_err(|_| refuse(format!("has unknown type {kind}")))?;
             if kind == PieceType::Unused {
-                return Err(refuse(format!("({piece:?}) is marked as unused, which is not supported")));
+                return Err(refuse(format!(
+                    "({piece:?}) is marked as unused; models with unused pieces cannot be read"
+                )));
             }
             pieces.push((piece, kind));
             scores.push(score);
@@ -77,27 +79,28 @@ impl SentencePiece {
         let user_defined = pieces.iter().filter(|(_, kind)| *kind == PieceType::UserDefined);
         let user_defined = user_defined.map(|(piece, _)| piece.clone()).collect::<Vec<_>>();
         let normal = (0..pieces.len()).filter(|&id| pieces[id].1 == PieceType::Normal).map(|id| scores[id]);
-        let (least, greatest) = normal
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, greatest), score| {
-                (least.min(score), greatest.max(score))
-            });
-        if least > greatest {
-            return Err(Error::data(path, "it has no normal piece"));
-        }
+        let Some(least) = normal.reduce(f32::min) else {
+            return Err(Error::data(path, "none of its pieces is a normal one"));
+        };
         let mut segments = HashMap::with_capacity(pieces.len());
         for (id, (piece, kind)) in pieces.iter().enumerate() {
             let score = match kind {
                 PieceType::Normal => scores[id],
-                // As SentencePiece has it, so that a user-defined piece is preferred to any way of spelling it.
-                PieceType::UserDefined => piece.len() as f32 * greatest - 0.1,
+                // As SentencePiece has it, whatever score stands in the file: a longer one is preferred to shorter ones.
+                PieceType::UserDefined => (0.1 * piece.len() as f64 - 0.1) as f32,
                 _ => continue,
             };
             if segments.insert(piece.clone(), (id as u32, score)).is_some() {
-                return Err(Error::data(path, format!("piece {id} ({piece:?}) stands there twice")));
+                return Err(Error::data(path, format!("piece {id} ({piece:?}) stands in it twice")));
             }
         }
         let unknown = pieces.iter().position(|(_, kind)| *kind == PieceType::Unknown);
-        let unknown = unknown.ok_or_else(|| Error::data(path, "it has no piece for what is unknown"))? as u32;
+        let unknown = unknown.ok_or_else(|| {
+            Error::data(
+                path,
+                "none of its pieces is marked as unknown; text with other characters could not be spelled",
+            )
+        })? as u32;
         let control = |id: Option<i32>, default: i32| {
             let id = usize::try_from(id.unwrap_or(default)).ok()?;
             pieces.get(id).is_some_and(|(_, kind)| *kind == PieceType::Control).then_some(id as u32)
@@ -170,10 +173,10 @@ impl SentencePiece {
         merge(text.as_bytes(), &symbols, score)
     }
 
-    /// The bytes that piece `id`, which exists, adds to a text; `at_start` says that nothing has been added yet and
-    /// is cleared once something has.
+    /// The bytes that piece `id` adds to a text, none if there is no such piece; `at_start` says that nothing has been
+    /// added yet and is cleared once something has.
     pub(super) fn bytes(&self, id: u32, at_start: &mut bool) -> Vec<u8> {
-        let (piece, kind) = &self.pieces[id as usize];
+        let Some((piece, kind)) = self.pieces.get(id as usize) else { return Vec::new() };
         let shown = match kind {
             PieceType::Control => return Vec::new(),
             PieceType::Unknown => self.unknown_surface.as_bytes().to_vec(),
@@ -220,8 +223,12 @@ fn byte_pieces(path: &Path, pieces: &[(String, PieceType)]) -> Result<[u32; 256]
     let mut found = [None; 256];
     for (id, (piece, kind)) in pieces.iter().enumerate() {
         if *kind == PieceType::Byte {
-            let byte = parse_byte(piece)
-                .ok_or_else(|| Error::data(path, format!("piece {id} ({piece:?}) is marked as a byte")))?;
+            let byte = parse_byte(piece).ok_or_else(|| {
+                Error::data(
+                    path,
+                    format!("piece {id} is {piece:?}, marked as a byte; allowed: <0x00> to <0xFF>"),
+                )
+            })?;
             found[usize::from(byte)] = Some(id as u32);
         }
     }

@@ -1,0 +1,54 @@
+//! The examples as programs: what they leave behind, say and refuse.
+
+mod language_model;
+mod translation;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the example `name`, which `cargo test` has built beside this test.
+///
+/// `cargo test --test run` builds no examples: it runs those of the last `cargo build --release --examples`.
+fn example<S: AsRef<str>>(name: &str, arguments: &[S]) -> Output {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(built.is_file(), "{} is not built: cargo build --release --examples", built.display());
+    Command::new(built).args(arguments.iter().map(AsRef::as_ref)).output().unwrap()
+}
+
+/// What an example that succeeds prints to the standard output and to the standard error.
+#[track_caller]
+fn succeeds<S: AsRef<str>>(name: &str, arguments: &[S]) -> (String, String) {
+    let output = example(name, arguments);
+    let (out, error) = texts(&output);
+    assert!(output.status.success(), "{out}\n{error}");
+    (out, error)
+}
+
+/// What an example that fails prints to the standard error.
+#[track_caller]
+fn fails<S: AsRef<str>>(name: &str, arguments: &[S]) -> String {
+    let output = example(name, arguments);
+    let (out, error) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}\n{error}");
+    error
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Writes files, by name and content, into a new folder.
+fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    PathBuf::from(folder.path()).join(name).display().to_string()
+}
