@@ -32,17 +32,38 @@ pub(super) fn check(json: &str) -> Result<(), String> {
     }
 }
 
-/// The object in the file at `path`, checked, without its checksum.
+/// The value in the file at `path`, checked, without its checksum. An object without one is refused.
+pub(super) fn read_sealed(path: &Path) -> Result<Value> {
+    let (value, sealed) = parse(path)?;
+    if value.is_object() && !sealed {
+        return Err(Error::data(
+            path,
+            format!("its checksum `{FIELD}` is missing: damaged, or written by hand"),
+        ));
+    }
+    Ok(value)
+}
+
+/// As [`read_sealed`], but an object may have no checksum: one that was written by hand.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let (value, _) = parse(path)?;
+    serde_json::from_value(value).map_err(|error| Error::data(path, error.to_string()))
+}
+
+/// The value in the file at `path` without its checksum, and whether it had one.
+fn parse(path: &Path) -> Result<(Value, bool)> {
     let text = fs::read(path).map_err(Error::io(path))?;
     let text = String::from_utf8(text).map_err(|error| Error::data(path, format!("not UTF-8: {error}")))?;
     let mut value: Value =
         serde_json::from_str(&text).map_err(|error| Error::data(path, format!("not JSON: {error}")))?;
     check(&text).map_err(|reason| Error::data(path, reason))?;
-    if let Value::Object(fields) = &mut value {
+    let sealed = split(&text).is_some();
+    if let Value::Object(fields) = &mut value
+        && sealed
+    {
         fields.remove(FIELD);
     }
-    serde_json::from_value(value).map_err(|error| Error::data(path, error.to_string()))
+    Ok((value, sealed))
 }
 
 /// The part of `json` that its checksum is of, and the checksum.

@@ -111,7 +111,7 @@ impl RunFolder {
             // Killed before it had a configuration, which comes before all else.
             return Self::create(path, config);
         }
-        let saved = checksum::read(&file)?;
+        let saved = checksum::read_sealed(&file)?;
         // Through text, so that numbers are rounded on both sides alike.
         let own = serde_json::from_str(&config_difference::to_json(config)?)
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
