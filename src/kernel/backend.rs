@@ -8,6 +8,7 @@
 //! under its autodiff decorators. One whose tensors lie elsewhere needs kernels of its own: a method of `Operation` that
 //! runs on its tensors, without which `apply` refuses, and its lines in `path`.
 
+use std::any::TypeId;
 use std::fmt::Debug;
 
 use burn::prelude::*;
@@ -29,7 +30,7 @@ use {
     burn::tensor::TensorPrimitive,
     burn::tensor::ops::BoolTensor,
     burn::tensor::{DType, TensorMetadata},
-    std::any::{Any, TypeId},
+    std::any::Any,
 };
 
 /// A differentiable function of `N` tensors of f32.
@@ -95,10 +96,14 @@ pub fn has_kernel<B: Backend>() -> bool {
 /// Whether a backend's tensors lie in this computer's memory, whatever decorates it. Backends that this crate does not
 /// know count as devices: right, with a copy more.
 pub(crate) fn is_on_host<B: Backend>() -> bool {
+    let device = TypeId::of::<B::Device>();
     #[cfg(feature = "flex")]
-    return TypeId::of::<B::Device>() == TypeId::of::<FlexDevice>();
+    return device == TypeId::of::<FlexDevice>();
     #[cfg(not(feature = "flex"))]
-    false
+    {
+        let _ = device;
+        false
+    }
 }
 
 /// The primitive of a tensor, for [`apply`].
