@@ -117,7 +117,7 @@ mod tests {
         for path in [folder.path().join("none/summary.json"), folder.path().join("taken")] {
             fs::create_dir_all(folder.path().join("taken/full")).unwrap();
             let error = write_atomically(&path, b"new").unwrap_err();
-            assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+            assert!(error.to_string().ends_with(&path.display().to_string()), "{error}");
         }
         assert_eq!(names(folder.path()), ["taken"]);
     }

@@ -1,8 +1,8 @@
 //! Kernels for the CPU, and the one place that knows of Burn's backends.
 //!
-//! - [`backend`]: which backends there are kernels for, how an operation enters their autodiff graph.
+//! - `backend`: which backends there are kernels for, how an operation enters their autodiff graph.
 //! - `cpu`: the kernels on slices, which know nothing of Burn.
-//! - [`sparse_linear`](mod@sparse_linear) and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
+//! - `sparse_linear` and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
 //!   topology as the kernels read it.
 //!
 //! All `unsafe` code of the crate is here.

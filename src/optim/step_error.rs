@@ -21,7 +21,7 @@ use crate::error::Error;
 ///     let topology = TopologyConfig::new(Method::Set, 10).try_init()?;
 ///     let mut optim = SparseOptimizer::new(SgdConfig::new().init(), topology);
 ///     for _ in 0..10 {
-///         let loss = layer.forward(Tensor::ones([4, 20], &Default::default())).mean();
+///         let loss = layer.forward(Tensor::<B, 2>::ones([4, 20], &Default::default())).mean();
 ///         let grads = GradientsParams::from_grads(loss.backward(), &layer);
 ///         layer = optim.try_step(0.1, layer, grads)?;
 ///     }

@@ -39,7 +39,11 @@ fn difference<'a>(
     match (saved, own) {
         (Value::Object(saved), Value::Object(own)) => {
             let gone = saved.keys().filter(|name| !own.contains_key(*name));
-            own.keys().chain(gone).find_map(|name| child(below(name), saved.get(name), own.get(name)))
+            // Of two methods the names say most.
+            let name = own.keys().filter(|name| *name == "name");
+            name.chain(own.keys())
+                .chain(gone)
+                .find_map(|name| child(below(name), saved.get(name), own.get(name)))
         }
         (Value::Array(saved), Value::Array(own)) => (0..saved.len().max(own.len()))
             .find_map(|index| child(below(&index.to_string()), saved.get(index), own.get(index))),

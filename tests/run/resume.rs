@@ -271,7 +271,7 @@ fn a_checkpoint_of_another_method_stops_the_run_even_past_the_configuration() {
         RunFolder::resume(folder.path(), &preset(Method::Rigl), &[]).map(drop).unwrap_err().to_string(),
         {
             drop(run);
-            "method does not belong to this run: found set, expected rigl"
+            "composition.name does not belong to this run: found set, expected rigl"
         }
     );
 }

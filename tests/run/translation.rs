@@ -185,5 +185,5 @@ fn without_being_told_to_translate_a_model_leaves_no_bleu_and_the_same_loss() {
         .config()
         .init::<Flex>(&device)
         .with_validation_translation(DecodeConfig::new().with_beam_width(0));
-    assert_eq!(refused.unwrap_err().to_string(), "`beam` is 0; allowed: at least 1");
+    assert_eq!(refused.unwrap_err().to_string(), "`beam_width` is 0; allowed: at least 1");
 }

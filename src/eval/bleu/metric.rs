@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::eval::one_line;
 
 /// The metric `BLEU` of a model that translates its validation batches
-/// ([`Transformer::translating`](crate::model::transformer::Transformer::translating)).
+/// ([`Transformer::with_validation_translation`](crate::model::transformer::Transformer::with_validation_translation)).
 ///
 /// Its value over an epoch is the corpus score of all its sentences. References are what the vocabulary spells of the
 /// validation text, which is that text to the letter, in lower case if the vocabulary is. Each is

@@ -63,7 +63,7 @@ impl<B: Backend> Transformer<B> {
     ///
     /// # Panics
     ///
-    /// If the batch does not [`fit`](Self::fit).
+    /// If the batch does not fit ([`check_length`](Self::check_length)).
     pub fn forward(&self, batch: TranslationBatch<B>) -> Tensor<B, 3> {
         let hidden = self.hidden(&batch);
         let [sentences, length, width] = hidden.dims();

@@ -42,7 +42,7 @@ impl<B: Backend> InferenceStep for Transformer<B> {
 
     /// # Panics
     ///
-    /// If the batch does not [`fit`](Self::fit).
+    /// If the batch does not fit ([`check_length`](Self::check_length)).
     fn step(&self, batch: TranslationBatch<B>) -> TranslationOutput<B> {
         let translations = self.translations(&batch);
         TranslationOutput { tokens: self.evaluate(batch), translations }
@@ -54,7 +54,7 @@ impl<B: Backend> InferenceStep for Transformer<B> {
 pub struct TranslationOutput<B: Backend> {
     /// Loss and correct tokens.
     pub tokens: TokenOutput<B>,
-    /// A translation for every sentence; empty unless the model [translates](Transformer::translating) in validation.
+    /// A translation for every sentence; empty unless the model [translates](Transformer::with_validation_translation) in validation.
     pub translations: Vec<TranslatedSentence>,
 }
 

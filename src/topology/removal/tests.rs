@@ -72,9 +72,9 @@ fn values_that_do_not_fit_the_links_are_refused() {
     assert!(matches!(mest.scores(&layer(&links, &weights, Some(&weights[..3]))), Err(Error::Shape { .. })));
     assert!(matches!(mest.scores(&layer(&links, &weights, None)), Err(Error::Argument { .. })));
     let error = wm.scores(&layer(&links, &[0.0, 1.0, f32::NAN, 2.0], None)).unwrap_err();
-    assert!(error.to_string().contains("weights[2]"), "{error}");
+    assert!(error.to_string().contains("`weights` of link 2"), "{error}");
     let error = mest.scores(&layer(&links, &weights, Some(&[0.0, f32::INFINITY, 1.0, 2.0]))).unwrap_err();
-    assert!(error.to_string().contains("gradients[1]"), "{error}");
+    assert!(error.to_string().contains("`gradients` of link 1"), "{error}");
 }
 
 #[test]
