@@ -4,8 +4,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use gemm::Parallelism;
-
-use super::parallel::each;
+use rayon::prelude::*;
 
 /// Multiplications from which on several threads take part, as in Burn's product.
 const GRAIN: usize = 192 * 192 * 192;
@@ -133,7 +132,8 @@ pub(crate) fn transposed_product(
     let mut output = Vec::with_capacity(count);
     let height = if batch * count < GRAIN { rows } else { (PANEL / columns).clamp(1, rows) };
     let panels = output.spare_capacity_mut()[..count].chunks_mut(height * columns).enumerate();
-    each(panels.collect(), |(number, panel): (usize, &mut [MaybeUninit<f32>])| {
+    let panels: Vec<(usize, &mut [MaybeUninit<f32>])> = panels.collect();
+    let compute = |(number, panel): (usize, &mut [MaybeUninit<f32>])| {
         let first = number * height;
         let left = Matrix::new(left, first, [batch, panel.len() / columns], rows).transposed();
         let right = Matrix::new(right, 0, [batch, columns], columns);
@@ -145,7 +145,12 @@ pub(crate) fn transposed_product(
             std::slice::from_raw_parts_mut(start, length)
         };
         finish(first, panel);
-    });
+    };
+    // On the threads of `gemm`'s products: those wait for work on their cores, and this one would be one too many.
+    match panels.len() {
+        0 | 1 => panels.into_iter().for_each(compute),
+        _ => panels.into_par_iter().for_each(compute),
+    }
     // SAFETY: the panels are the whole, and the products have written every number of them.
     unsafe { output.set_len(count) };
     output
