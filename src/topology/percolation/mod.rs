@@ -9,7 +9,9 @@ mod chain;
 mod pattern;
 
 pub use activity::{ActiveUnits, EverActive, active_units, regrown_overlap};
-pub use chain::{Chain, ChainKind, ResolvedChain, resolve};
+pub use chain::{Chain, ChainKind};
+#[doc(hidden)]
+pub use chain::{ResolvedChain, resolve};
 pub(crate) use pattern::matches;
 
 use std::borrow::Borrow;

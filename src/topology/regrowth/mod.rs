@@ -6,6 +6,7 @@
 mod grower;
 
 pub use super::sampling::Selection;
+#[doc(hidden)]
 pub use grower::Grower;
 
 use rand::Rng;

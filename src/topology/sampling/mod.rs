@@ -18,6 +18,7 @@ mod accumulator;
 pub(super) mod exact;
 mod noise;
 
+#[doc(hidden)]
 pub use accumulator::KeyedTopK;
 
 use accumulator::{Candidate, keep_best};
