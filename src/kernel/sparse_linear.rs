@@ -8,7 +8,7 @@ use burn::tensor::activation::relu;
 
 use super::backend::{Operation, Pass, apply, primitive};
 use super::cpu::matmul::{Matrix, product};
-use super::cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
+use super::cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted, relu_gradient};
 use super::profile::Part;
 use super::{GradientRequest, Index};
 
@@ -145,8 +145,7 @@ impl SparseLinear {
             let output_gradient = match relu_output {
                 None => output_gradient,
                 Some(output) => {
-                    let pairs = output.iter().zip(output_gradient);
-                    gated = pairs.map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect();
+                    gated = relu_gradient(output, output_gradient);
                     &gated
                 }
             };

@@ -232,9 +232,8 @@ impl Kernel {
         let gated: Vec<f32>;
         let output_gradient = match operands.relu_output {
             None => operands.output_gradient,
-            Some(y) => {
-                let pairs = y.iter().zip(operands.output_gradient);
-                gated = pairs.map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect();
+            Some(output) => {
+                gated = relu_gradient(output, operands.output_gradient);
                 &gated
             }
         };
@@ -288,6 +287,11 @@ impl Kernel {
             }
         }
     }
+}
+
+/// The gradient before ReLU, of its output and the gradient of that.
+pub(crate) fn relu_gradient(output: &[f32], output_gradient: &[f32]) -> Vec<f32> {
+    output.iter().zip(output_gradient).map(|(&y, &dy)| if y > 0.0 { dy } else { 0.0 }).collect()
 }
 
 /// A vector of `length` floats written by `write`.
