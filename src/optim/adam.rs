@@ -10,6 +10,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
+use super::clip::adaptor;
 use crate::fused::{AdamStep, adam_step};
 
 /// Configuration of [`FusedAdam`].
@@ -58,11 +59,7 @@ impl FusedAdamConfig {
     /// The optimizer of a module, as Burn's configurations make theirs.
     #[must_use]
     pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedAdam, M, B> {
-        let optim = OptimizerAdaptor::from(self.build());
-        match &self.grad_clipping {
-            Some(clipping) => optim.with_grad_clipping(clipping.init()),
-            None => optim,
-        }
+        adaptor(self.build(), self.grad_clipping.as_ref())
     }
 }
 

@@ -1,9 +1,11 @@
-//! Clipping by the norm of all gradients together.
+//! Clipping: by the norm of all gradients together, and Burn's, a parameter at a time.
 
 use std::collections::HashSet;
 
+use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{GradientsParams, SimpleOptimizer};
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
@@ -11,6 +13,23 @@ use crate::kernel::is_on_host;
 
 /// Keeps the norm from dividing zero, as PyTorch's `clip_grad_norm_` does.
 const EPSILON: f64 = 1e-6;
+
+/// `optim` for a module, with Burn's clipping of each parameter's gradient if there is one.
+pub(super) fn adaptor<O, M, B>(
+    optim: O,
+    clipping: Option<&GradientClippingConfig>,
+) -> OptimizerAdaptor<O, M, B>
+where
+    O: SimpleOptimizer<B::InnerBackend>,
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+{
+    let optim = OptimizerAdaptor::from(optim);
+    match clipping {
+        Some(clipping) => optim.with_grad_clipping(clipping.init()),
+        None => optim,
+    }
+}
 
 /// Multiplies every gradient of `model` by `min(1, max_norm / (norm + 1e-6))`, where `norm` is the L2 norm of all of
 /// them as one vector. `Err` is a norm that is not finite, with the gradients as they were.

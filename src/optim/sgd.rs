@@ -10,6 +10,7 @@ use burn::record::Record;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
+use super::clip::adaptor;
 use crate::fused::{SgdStep, sgd_step};
 
 /// Configuration of [`FusedSgd`].
@@ -58,11 +59,7 @@ impl FusedSgdConfig {
     /// The optimizer of a module, as Burn's configurations make theirs.
     #[must_use]
     pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<FusedSgd, M, B> {
-        let optim = OptimizerAdaptor::from(self.build());
-        match &self.grad_clipping {
-            Some(clipping) => optim.with_grad_clipping(clipping.init()),
-            None => optim,
-        }
+        adaptor(self.build(), self.grad_clipping.as_ref())
     }
 }
 
