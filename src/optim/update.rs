@@ -10,7 +10,7 @@ use burn::tensor::backend::AutodiffBackend;
 use super::moments::{CarriesMoments, WeightState};
 use super::optimizer::{Found, SparseOptimizer};
 use super::record::Place;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernel::is_on_host;
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
@@ -114,12 +114,6 @@ where
                 on_host: is_on_host::<B>(),
             })
             .collect();
-        for ((path, _), view) in found.iter().zip(&views) {
-            if let Some(&value) = view.weights.iter().find(|weight| !weight.is_finite()) {
-                let (what, step) = (format!("a weight of `{path}`"), self.manager.step());
-                return Err(Error::NotFinite { what, step, value: value.into() });
-            }
-        }
         let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
 
         let mut rewired = Vec::with_capacity(found.len());
