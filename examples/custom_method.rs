@@ -102,7 +102,7 @@ impl LinkScore for Saliency {
 /// Train a small MLP on MNIST-5k by SET and by two methods that are defined in this example
 #[derive(Parser)]
 struct Options {
-    /// Passes over the training images
+    /// Epochs
     #[arg(long, default_value_t = 6)]
     epochs: usize,
     /// Width of the two hidden layers
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", error.report());
             ExitCode::FAILURE
         }
     }

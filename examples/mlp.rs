@@ -69,7 +69,7 @@ struct Settings {
     /// Number of hidden layers
     #[arg(long, default_value_t = 3)]
     layers: usize,
-    /// Images per optimizer step
+    /// Batch size
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Learning rate at the start

@@ -118,8 +118,8 @@ where
     M: TrainStep + AutodiffModule<B> + Display + 'static,
     M::InnerModule: InferenceStep,
 {
-    /// Trains with the optimizer that was asked for, and leaves the summary in the run's folder. `config` is what a resumed run must have in common with this one,
-    /// but for its field `backend`.
+    /// Trains with the optimizer that was asked for, and leaves the summary in the run's folder. `config` is what a
+    /// resumed run must have in common with this one, but for its field `backend`.
     pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
         let options = self.optimizer;
         options.validate()?;

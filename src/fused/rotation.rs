@@ -15,7 +15,10 @@ const POSITIONS: usize = 64;
 ///
 /// # Shapes
 ///
-/// `heads` `[batch, length, number, width]`; `cosines` and `sines` `[positions, width/2]`, read from row `start` on; a table that is differentiated takes tensor operations; returns `[batch, length, number, width]`.
+/// - heads: `[batch, length, number, width]`
+/// - cosines, sines: `[positions, width/2]`, read from row `start` on; where a table is differentiated this takes tensor
+///   operations
+/// - output: `[batch, length, number, width]`
 ///
 /// # Panics
 ///
