@@ -59,13 +59,14 @@ impl Checkpoints {
         PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)))
     }
 
-    /// A strategy that saves every epoch, once `history` (registered with the learner) has it, and deletes an older one only once a newer one is
-    /// complete on the disk.
+    /// A strategy that saves every epoch, once `history` (registered with the learner) has it, and deletes an older one
+    /// only once a newer one is complete on the disk.
     ///
     /// The learner goes on while the metrics of an epoch are still computed on another thread. A process killed then
-    /// must not leave a checkpoint of an epoch that its history will never have. Burn's `KeepLastNCheckpoints` deletes while the files that are to replace the old ones are still being written
-    /// by other threads: when the disk is full, nothing complete may be left. Neither is an epoch saved after
-    /// `interrupter` was told to stop: the learner saves those too, a model with a loss of NaN among them.
+    /// must not leave a checkpoint of an epoch that its history will never have. Burn's `KeepLastNCheckpoints` deletes
+    /// while the files that are to replace the old ones are still being written by other threads: when the disk is
+    /// full, nothing complete may be left. Neither is an epoch saved after `interrupter` was told to stop: the learner
+    /// saves those too, a model with a loss of NaN among them.
     #[must_use]
     pub fn keep_resumable(&self, history: &EpochHistory, interrupter: &Interrupter) -> KeepResumable {
         let (history, interrupter) = (history.clone(), interrupter.clone());
