@@ -10,10 +10,12 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use burn::data::dataloader::DataLoader;
+use burn::tensor::ElementConversion;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
 use burn::train::metric::AccuracyMetric;
@@ -27,10 +29,10 @@ use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
-use common::summary::{Score, Summary};
+use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend};
+use common::{arguments, backend, links};
 use serde::Serialize;
 
 /// Train a sparse MLP on images
@@ -56,6 +58,11 @@ struct Settings {
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     data: Option<PathBuf>,
+    /// Training images to hold out and validate with; the test images are then looked at once, when the run has ended
+    /// [default: none, validate with the test images]
+    #[arg(long, value_name = "IMAGES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_out: Option<usize>,
     /// Epochs [default: 100, dense 12, so that the default run ends within two minutes]
     #[arg(long)]
     epochs: Option<usize>,
@@ -121,10 +128,15 @@ fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
     settings.validate()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
+    let task = match settings.hold_out {
+        Some(images) => task.hold_out(images)?,
+        None => task,
+    };
     println!(
-        "{}: {} training and {} test images; {}",
+        "{}: {} training, {} validation and {} test images; {}",
         settings.dataset,
         task.train.items().len(),
+        task.validation.as_ref().map_or(0, |images| images.items().len()),
         task.test.items().len(),
         backend::describe()
     );
@@ -233,9 +245,17 @@ impl OneRun<'_> {
         };
         let steps = self.steps_per_epoch();
         let decay_steps = ((steps * self.epochs) as f64 * settings.lr_decay).round() as usize;
+        let network = model.try_init::<B>(&device)?;
+        let network = match &settings.topology.links_from {
+            Some(run) => {
+                let init = |config: &MlpConfig| config.try_init::<B>(&device);
+                links::take(network, run, init, &settings.topology.weights(), self.job.seed, &device)?
+            }
+            None => network,
+        };
         let training = Training::<B, _> {
             job: self.job,
-            model: model.try_init::<B>(&device)?,
+            model: network,
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::linear(settings.lr, settings.final_lr, decay_steps.max(1))?,
@@ -254,7 +274,7 @@ impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
         let train = self.task.train_loader::<B>(self.settings.batch, self.job.seed, device)?;
         Ok(Loaders {
             train: Arc::new(train.with_first_epoch(first_epoch)),
-            valid: Arc::new(self.task.test_loader::<B::InnerBackend>(250, device)?),
+            valid: Arc::new(self.task.validation_loader::<B::InnerBackend>(250, device)?),
         })
     }
 
@@ -268,5 +288,22 @@ impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
             .metric_valid_numeric(AccuracyMetric::new())
             .metric_train_numeric(watch.finite(ItemLossMetric::new()))
             .metric_valid_numeric(ItemLossMetric::new())
+    }
+
+    /// The accuracy on test images that validation has not seen.
+    fn measure(&self, model: &Mlp<B::InnerBackend>, _dir: &Path) -> Result<Vec<Figure>> {
+        if self.task.validation.is_none() {
+            return Ok(Vec::new());
+        }
+        let loader = self.task.test_loader::<B::InnerBackend>(250, &B::Device::default())?;
+        let (mut right, mut count) = (0, 0);
+        for batch in loader.iter() {
+            let found = model.forward(batch.images).argmax(1).flatten::<1>(0, 1);
+            count += found.dims()[0];
+            let hits: i64 = found.equal(batch.targets).int().sum().into_scalar().elem();
+            right += hits;
+        }
+        let value = 100.0 * right as f64 / count as f64;
+        Ok(vec![Figure { name: "test_accuracy".into(), value, digits: 2 }])
     }
 }

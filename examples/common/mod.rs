@@ -4,6 +4,7 @@
 pub mod arguments;
 pub mod backend;
 pub mod comparison;
+pub mod links;
 pub mod optimizer;
 pub mod summary;
 pub mod table;

@@ -1,5 +1,7 @@
 //! The options of the topology, as arguments that every example takes.
 
+use std::path::PathBuf;
+
 use burn_cht::nn::SparseSettings;
 use burn_cht::prelude::*;
 use burn_cht::topology::FirstLinks;
@@ -39,6 +41,10 @@ pub struct TopologyOptions {
     /// Where the first links are [default: the method's]
     #[arg(long, value_enum)]
     pub init: Option<InitKind>,
+    /// Start with the links that this run ended with, and with weights drawn for them [default: the method's first links]
+    #[arg(long, value_name = "RUN", conflicts_with = "init")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links_from: Option<PathBuf>,
     /// Rewiring probability of the small world (bsw)
     #[arg(long, default_value_t = 0.25)]
     pub beta: f64,
@@ -330,7 +336,7 @@ impl TopologyOptions {
     }
 
     /// How the first weights are drawn.
-    fn weights(&self) -> WeightInit {
+    pub fn weights(&self) -> WeightInit {
         self.weight_std.map_or(WeightInit::Swi { gain: self.gain }, |std| WeightInit::Normal { std })
     }
 }

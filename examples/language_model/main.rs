@@ -30,7 +30,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::SupervisedTraining;
 use burn_cht::data::language::{SequenceLoader, Sequences, Tokenizer};
 use burn_cht::metrics::TokenQuantity;
-use burn_cht::model::llama::Llama;
+use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups};
 use burn_cht::prelude::*;
 use burn_cht::{Error, Result};
@@ -39,7 +39,7 @@ use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend};
+use common::{arguments, backend, links};
 use serde::Serialize;
 use settings::{DEFAULTS, Settings, read_checkpoint};
 use tokens::token_metrics;
@@ -172,7 +172,15 @@ impl OneRun<'_> {
             return Ok((model, settings.declare(topology, &config)));
         }
         let config = settings.shape(self.tokenizer).with_sparse(sparse);
-        Ok((config.try_init(device)?, settings.declare(topology, &config)))
+        let model = config.try_init(device)?;
+        let model = match &settings.topology.links_from {
+            Some(run) => {
+                let init = |config: &LlamaConfig| config.try_init::<B>(device);
+                links::take(model, run, init, &settings.topology.weights(), self.job.seed, device)?
+            }
+            None => model,
+        };
+        Ok((model, settings.declare(topology, &config)))
     }
 
     /// Refuses a text with a token that is none of the model's embeddings.

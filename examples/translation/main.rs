@@ -5,6 +5,7 @@
 //! cargo run --release --example translation
 //! cargo run --release --example translation -- --methods chtss,dense --out runs/everyday
 //! cargo run --release --example translation -- --out runs/everyday/chtss-1 --translate -
+//! cargo run --release --example translation -- --out runs/everyday/chtss-1 --compare runs/everyday/dense-1
 //! cargo run --release --example translation -- --config examples/configs/translation-multi30k-95.toml --data multi30k
 //! cargo run --release --example translation -- --help
 //! ```
@@ -14,6 +15,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod settings;
+mod significance;
 #[path = "../common/tokens.rs"]
 mod tokens;
 mod translator;
@@ -22,11 +24,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::SupervisedTraining;
-use burn_cht::Result;
 use burn_cht::data::translation::{
-    TranslationDataset, TranslationLoader, TranslationTask, Vocabularies, VocabularyConfig,
+    ParallelText, TranslationDataset, TranslationLoader, TranslationTask, Vocabularies, VocabularyConfig,
 };
 use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
@@ -35,12 +36,13 @@ use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, Transfo
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
 use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
-use clap::Parser;
+use burn_cht::{Error, Result};
+use clap::{ArgAction, Parser};
 use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend};
+use common::{arguments, backend, links};
 use serde::Serialize;
 use settings::{BestBy, DEFAULTS, Settings, TyingKind};
 use tokens::token_metrics;
@@ -58,6 +60,13 @@ struct Arguments {
     /// Translate the lines of a file, or of the standard input (-), with the best checkpoint of the run in --out
     #[arg(long, value_name = "FILE", requires = "out")]
     translate: Option<PathBuf>,
+    /// Compare the best checkpoint of the run in --out with that of this run on the test sentences: BLEU and chrF2 with
+    /// bootstrap intervals, and the probability of such a difference by chance
+    #[arg(long, value_name = "RUN", requires = "out", conflicts_with = "translate")]
+    compare: Option<PathBuf>,
+    /// Further test sets in --data, by the beginning of their files' names (test_2017_flickr), separated by commas
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set, value_name = "NAMES")]
+    test_sets: Vec<String>,
     /// Tokens of a translation at most
     #[arg(long, default_value_t = 100)]
     longest: usize,
@@ -112,11 +121,26 @@ fn run() -> Result<()> {
         return Translator::<backend::Chosen>::open(run, decode)?.lines(file);
     }
     let settings = &arguments.settings;
+    if let (Some(baseline), Some(run)) = (&arguments.compare, &arguments.comparison.out) {
+        let data = settings.data.as_deref();
+        let further = arguments.test_sets.iter().map(|name| Some(name.as_str()));
+        return std::iter::once(None).chain(further).try_for_each(|test| {
+            significance::compare::<backend::Chosen>(baseline, run, data, test, &decode)
+        });
+    }
     settings.validate()?;
     let task = match &settings.data {
         Some(folder) => TranslationTask::load(folder, &settings.source, &settings.target)?,
         None => TranslationTask::embedded()?,
     };
+    let further = arguments.test_sets.iter().map(|name| {
+        let Some(folder) = &settings.data else {
+            return Err(Error::argument("test_sets", name, "none, without --data"));
+        };
+        let pairs = TranslationTask::load_part(folder, name, &settings.source, &settings.target)?;
+        Ok((name.clone(), pairs))
+    });
+    let further = further.collect::<Result<Vec<_>>>()?;
     let vocabularies = VocabularyConfig::new()
         .with_size(settings.vocabulary)
         .with_joint(!settings.separate)
@@ -152,6 +176,7 @@ fn run() -> Result<()> {
             settings,
             decode: &decode,
             task: &task,
+            further: &further,
             vocabularies: &vocabularies,
             train: &train,
             valid: &valid,
@@ -167,6 +192,8 @@ struct OneRun<'a> {
     settings: &'a Settings,
     decode: &'a DecodeConfig,
     task: &'a TranslationTask,
+    /// Further test sets by their names.
+    further: &'a [(String, ParallelText)],
     vocabularies: &'a Vocabularies,
     train: &'a TranslationDataset,
     valid: &'a TranslationDataset,
@@ -234,13 +261,19 @@ impl OneRun<'_> {
             topology: &topology,
             backend: backend::NAME,
         };
+        let network = model.try_init::<B>(&device)?;
+        let network = match &settings.topology.links_from {
+            Some(run) => {
+                let init = |config: &TransformerConfig| config.try_init::<B>(&device);
+                links::take(network, run, init, &settings.topology.weights(), self.job.seed, &device)?
+            }
+            None => network,
+        };
         let training = Training::<B, _> {
             job: self.job,
             model: Accumulating::new(match settings.best_by {
-                BestBy::Loss => model.try_init::<B>(&device)?,
-                BestBy::Bleu => {
-                    model.try_init::<B>(&device)?.with_validation_translation(self.decode.clone())?
-                }
+                BestBy::Loss => network,
+                BestBy::Bleu => network.with_validation_translation(self.decode.clone())?,
             }),
             topology: topology.clone(),
             optimizer: &settings.optimizer,
@@ -292,18 +325,40 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     /// Scores of the test sentences, translated by the best model.
     fn measure(&self, _model: &Transformer<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let translator = Translator::<B::InnerBackend>::open(dir, self.decode.clone())?;
-        let test = &self.task.test;
+        let mut figures = self.score(&translator, dir, &self.task.test, None)?;
+        for (name, pairs) in self.further {
+            figures.extend(self.score(&translator, dir, pairs, Some(name))?);
+        }
+        Ok(figures)
+    }
+}
+
+impl OneRun<'_> {
+    /// Scores of one test set, which has a name if it is not the first; leaves its translations in the run's folder.
+    fn score<B: Backend>(
+        &self,
+        translator: &Translator<B>,
+        dir: &Path,
+        test: &ParallelText,
+        name: Option<&str>,
+    ) -> Result<Vec<Figure>> {
         let (found, cut) = translator.translate(test.source())?;
         if cut > 0 {
             println!("{cut} test sentences were longer than the positions and cut");
         }
         let mut text = found.join("\n");
         text.push('\n');
-        write_atomically(dir.join(TRANSLATIONS), text.as_bytes())?;
+        let file = name.map_or_else(|| TRANSLATIONS.to_string(), |name| format!("translations-{name}.txt"));
+        write_atomically(dir.join(file), text.as_bytes())?;
         let lowercase = self.settings.lowercase;
         let bleu = self.settings.bleu().corpus(&found, &[test.target()])?;
         let chrf = Chrf::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
-        println!("\ntest, by the model of epoch {}: {bleu}\n{}\n{chrf}", translator.epoch, bleu.signature());
+        let which = name.unwrap_or("test");
+        println!(
+            "\n{which}, by the model of epoch {}: {bleu}\n{}\n{chrf}",
+            translator.epoch,
+            bleu.signature()
+        );
         for ((source, target), found) in test.source().iter().zip(test.target()).zip(&found).take(SHOWN) {
             println!("  {source}\n    {found}\n    ({target})");
         }
@@ -314,6 +369,7 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
             ("chrf", chrf.score, 2),
             ("exact_percent", 100.0 * exact as f64 / found.len() as f64, 1),
         ];
-        Ok(figures.map(|(name, value, digits)| Figure { name: name.into(), value, digits }).into())
+        let named = |score: &str| name.map_or_else(|| score.to_string(), |name| format!("{score}_{name}"));
+        Ok(figures.map(|(score, value, digits)| Figure { name: named(score), value, digits }).into())
     }
 }

@@ -7,6 +7,7 @@ use burn::prelude::*;
 use burn_cht::Result;
 use burn_cht::data::Input;
 use burn_cht::data::translation::Vocabularies;
+use burn_cht::eval::bleu::BleuTokenizer;
 use burn_cht::eval::one_line;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::run::{CheckpointChoice, SavedRun};
@@ -18,11 +19,29 @@ pub const VOCABULARY: &str = "vocabulary.json";
 /// Maximum number of bytes of a line to translate.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// What of `config.json` is needed to translate.
+/// What of `config.json` is needed to translate, and to score.
 #[derive(Deserialize)]
 struct SavedConfig {
     vocabulary_checksum: String,
     model: TransformerConfig,
+    #[serde(flatten)]
+    scored: Scored,
+}
+
+/// How a run's translations are scored.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Scored {
+    pub source: String,
+    pub target: String,
+    pub lowercase: bool,
+    #[serde(deserialize_with = "named")]
+    pub tokenize: BleuTokenizer,
+    /// Checksum of the sentences that the run was scored on.
+    pub test_data: String,
+}
+
+fn named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<BleuTokenizer, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// The best model of a run with its vocabularies.
@@ -32,6 +51,7 @@ pub struct Translator<B: Backend> {
     positions: usize,
     decode: DecodeConfig,
     pub epoch: usize,
+    pub scored: Scored,
 }
 
 impl<B: Backend> Translator<B> {
@@ -46,7 +66,8 @@ impl<B: Backend> Translator<B> {
             saved.load(config.model.try_init::<B>(&device)?, CheckpointChoice::Best, &device)?;
         let positions = config.model.max_length;
         let longest = decode.max_length.min(positions);
-        Ok(Self { model, vocabularies, positions, decode: decode.with_max_length(longest), epoch })
+        let decode = decode.with_max_length(longest);
+        Ok(Self { model, vocabularies, positions, decode, epoch, scored: config.scored })
     }
 
     /// Translations, each in one line, and how many sentences had to be cut to the positions. An empty sentence stays

@@ -9,7 +9,9 @@ use super::normalisation::Normalisation;
 use super::{cifar, idx};
 use crate::error::{Error, Result};
 use crate::file::plain_or_compressed;
+use crate::topology::stream;
 use burn::prelude::Backend;
+use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::ErrorKind;
@@ -42,6 +44,8 @@ pub struct ImageTask {
     pub source: ImageSource,
     /// Training images.
     pub train: ImageDataset,
+    /// Training images that were held out, to choose settings by; none if there are only test images to look at.
+    pub validation: Option<ImageDataset>,
     /// Test images.
     pub test: ImageDataset,
     /// Published mean and standard deviation.
@@ -75,6 +79,38 @@ impl ImageTask {
         device: &B::Device,
     ) -> Result<EpochLoader<B, ImageItem, ImageBatch<B>>> {
         EpochLoader::new(self.test.clone(), self.batcher()?, batch_size, device)
+    }
+
+    /// Batches of the images that were held out, in order and as they are; of the test images if none were.
+    ///
+    /// # Errors
+    /// As [`train_loader`](Self::train_loader).
+    pub fn validation_loader<B: Backend>(
+        &self,
+        batch_size: usize,
+        device: &B::Device,
+    ) -> Result<EpochLoader<B, ImageItem, ImageBatch<B>>> {
+        let images = self.validation.as_ref().unwrap_or(&self.test);
+        EpochLoader::new(images.clone(), self.batcher()?, batch_size, device)
+    }
+
+    /// The same task with `images` of the training images held out for validation, the same ones every time.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `images` is 0 or leaves nothing to train on.
+    pub fn hold_out(mut self, images: usize) -> Result<Self> {
+        let count = self.train.items().len();
+        if images == 0 || images >= count {
+            return Err(Error::argument("hold_out", images, format!("1 to {}: training images", count - 1)));
+        }
+        let mut positions: Vec<usize> = (0..count).collect();
+        positions.shuffle(&mut stream(0, "held out", 0));
+        let (held_out, kept) = positions.split_at_mut(images);
+        held_out.sort_unstable();
+        kept.sort_unstable();
+        self.validation = Some(self.train.subset(held_out)?);
+        self.train = self.train.subset(kept)?;
+        Ok(self)
     }
 
     fn batcher(&self) -> Result<ImageBatcher> {
@@ -139,7 +175,7 @@ impl ImageSource {
             Self::Emnist | Self::EmnistLetters => (Normalisation::emnist_balanced(), Augment::default()),
             Self::Cifar10 => (Normalisation::cifar10(), Augment::cifar10()),
         };
-        Ok(ImageTask { source: self, train, test, normalisation, augment })
+        Ok(ImageTask { source: self, train, validation: None, test, normalisation, augment })
     }
 
     /// Training and test images, by the beginnings of their files' names.
@@ -253,6 +289,26 @@ mod tests {
             );
             assert!(message.contains(command), "{message}");
         }
+    }
+
+    #[test]
+    fn images_held_out_are_neither_trained_on_nor_others_the_next_time() {
+        let task = || ImageSource::default().load(None).unwrap();
+        let all = task();
+        assert!(all.validation.is_none());
+        let split = task().hold_out(500).unwrap();
+        let indices = |images: &ImageDataset| images.items().map(|item| item.index()).collect::<Vec<_>>();
+        let held_out = indices(split.validation.as_ref().unwrap());
+        let mut together = indices(&split.train);
+        assert_eq!((held_out.len(), together.len()), (500, 3500));
+        together.extend(&held_out);
+        together.sort_unstable();
+        assert_eq!(together, indices(&all.train));
+        assert_eq!(held_out, indices(task().hold_out(500).unwrap().validation.as_ref().unwrap()));
+        assert_eq!(split.test.checksum(), all.test.checksum());
+        let error = |images| task().hold_out(images).unwrap_err().to_string();
+        assert_eq!(error(0), "`hold_out` is 0; allowed: 1 to 3999: training images");
+        assert_eq!(error(4000), "`hold_out` is 4000; allowed: 1 to 3999: training images");
     }
 
     #[test]

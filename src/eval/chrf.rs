@@ -72,12 +72,26 @@ impl Chrf {
         hypotheses: &[H],
         references: &[&[R]],
     ) -> Result<ChrfScore> {
+        let score = self.score_of_lines(self.line_counts(hypotheses, references)?.iter());
+        let signature = format!(
+            "nrefs:{}|case:{}|eff:yes|nc:{CHARACTER_ORDER}|nw:{}|space:no|version:{SACREBLEU_VERSION}",
+            references.len(),
+            if self.lowercase { "lc" } else { "mixed" },
+            self.word_order,
+        );
+        Ok(ChrfScore { score, word_order: self.word_order, signature })
+    }
+
+    pub(super) fn line_counts<H: AsRef<str>, R: AsRef<str>>(
+        &self,
+        hypotheses: &[H],
+        references: &[&[R]],
+    ) -> Result<Vec<LineCounts>> {
         lines::validate(hypotheses, references)?;
         if self.word_order > LARGEST_WORD_ORDER {
             return Err(Error::argument("word_order", self.word_order, format!("0 to {LARGEST_WORD_ORDER}")));
         }
-        let mut corpus = vec![Order::default(); CHARACTER_ORDER + self.word_order];
-        for (line, hypothesis) in hypotheses.iter().enumerate() {
+        let counts = |(line, hypothesis): (usize, &H)| {
             let hypothesis = self.lowered(hypothesis.as_ref());
             let hypothesis = Segment::new(&hypothesis);
             let mut best: Option<(f64, Vec<Order>)> = None;
@@ -89,19 +103,21 @@ impl Chrf {
                     best = Some((score, orders));
                 }
             }
-            for (sum, order) in corpus.iter_mut().zip(best.into_iter().flat_map(|(_, orders)| orders)) {
+            LineCounts(best.map_or_else(Vec::new, |(_, orders)| orders))
+        };
+        Ok(hypotheses.iter().enumerate().map(counts).collect())
+    }
+
+    pub(super) fn score_of_lines<'a>(&self, lines: impl Iterator<Item = &'a LineCounts>) -> f64 {
+        let mut corpus = vec![Order::default(); CHARACTER_ORDER + self.word_order];
+        for LineCounts(orders) in lines {
+            for (sum, order) in corpus.iter_mut().zip(orders) {
                 sum.hypothesis += order.hypothesis;
                 sum.reference += order.reference;
                 sum.matched += order.matched;
             }
         }
-        let signature = format!(
-            "nrefs:{}|case:{}|eff:yes|nc:{CHARACTER_ORDER}|nw:{}|space:no|version:{SACREBLEU_VERSION}",
-            references.len(),
-            if self.lowercase { "lc" } else { "mixed" },
-            self.word_order,
-        );
-        Ok(ChrfScore { score: f_score(&corpus), word_order: self.word_order, signature })
+        f_score(&corpus)
     }
 
     /// Scores one sentence against its references.
@@ -124,6 +140,10 @@ impl Chrf {
         characters.chain(words).collect()
     }
 }
+
+/// N-grams of a line by their order, those of characters first.
+#[derive(Debug, Clone)]
+pub struct LineCounts(Vec<Order>);
 
 /// A line, taken apart.
 struct Segment<'a> {

@@ -3,6 +3,8 @@
 #[cfg(feature = "text")]
 pub mod bleu;
 #[cfg(feature = "text")]
+pub mod bootstrap;
+#[cfg(feature = "text")]
 pub mod chrf;
 #[cfg(feature = "text")]
 mod lines;

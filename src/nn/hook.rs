@@ -15,6 +15,8 @@ use burn::prelude::*;
 
 use super::SparseWeight;
 use crate::error::{Error, Result};
+use crate::topology::init::WeightInit;
+use crate::topology::stream;
 
 thread_local! {
     static ANNOUNCED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
@@ -113,6 +115,45 @@ pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>
     }
     let _replacing = Raised::new(&REPLACEMENTS, Some(replacements));
     Ok(module.map(&mut Untouched))
+}
+
+/// `module` with the links of `other`, layer by layer, and first weights drawn for them: what a topology that training
+/// has found is worth by itself. Whatever else the two hold stays as it is.
+///
+/// Cost: three walks, and the drawing of all weights.
+///
+/// # Errors
+///
+/// [`Error::Mismatch`] if the two have other sparse layers, [`Error::Shape`] if layers of one path have other shapes;
+/// those of [`replace`] and of [`WeightInit::validate`].
+pub fn with_links_of<B: Backend, M: Module<B>, O: Module<B>>(
+    module: M,
+    other: &O,
+    weights: &WeightInit,
+    seed: u64,
+) -> Result<M> {
+    weights.validate()?;
+    let (own, others) = (collect(&module), collect::<B, O>(other));
+    let paths = |found: &[(String, SparseWeight<B>)]| {
+        found.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>().join(", ")
+    };
+    let (found, expected) = (paths(&others), paths(&own));
+    if found != expected {
+        return Err(Error::Mismatch { what: "sparse layers to take links from".into(), found, expected });
+    }
+    let mut changed = Vec::with_capacity(own.len());
+    for ((path, weight), (_, other)) in own.into_iter().zip(others) {
+        if other.shape() != weight.shape() {
+            return Err(Error::Shape {
+                what: format!("links for `{path}`"),
+                found: other.shape().to_vec(),
+                expected: weight.shape().to_vec(),
+            });
+        }
+        let values = weights.draw(other.links(), &mut stream(seed, &path, 0));
+        changed.push(weight.with_links(other.links().clone(), values)?);
+    }
+    replace(module, changed)
 }
 
 /// Called by a weight that a visitor passes: leaves a copy for a [`collect`] on this thread, if there is one.
@@ -298,6 +339,29 @@ mod tests {
         let weight = full(&both[1].layer);
         let [first, second] = replace(both, vec![weight]).unwrap().try_into().unwrap();
         assert_eq!([first.layer.nnz(), second.layer.nnz()], [12, 24]);
+    }
+
+    #[test]
+    fn links_come_from_the_other_module_and_weights_from_the_seed() {
+        let config = SparseLinearConfig::new(6, 4).with_density(0.5);
+        let make = |seed| config.clone().with_seed(seed).init::<Flex>(&Default::default());
+        let (own, other) = (vec![make(1), make(2)], vec![make(3), make(4)]);
+        let weights = WeightInit::default();
+        let taken = |seed| with_links_of(own.clone(), &other, &weights, seed).unwrap();
+        for ((taken, own), other) in taken(5).iter().zip(&own).zip(&other) {
+            assert_eq!(taken.weight.links(), other.weight.links());
+            assert_eq!(taken.weight.id(), own.weight.id());
+            assert_ne!(taken.weight.link_values(), other.weight.link_values());
+        }
+        let values =
+            |module: Vec<Layer>| module.iter().map(|layer| layer.weight.link_values()).collect::<Vec<_>>();
+        assert_eq!(values(taken(5)), values(taken(5)));
+        assert_ne!(values(taken(5)), values(taken(6)));
+        let error = with_links_of(own.clone(), &other[..1].to_vec(), &weights, 5).unwrap_err();
+        assert_eq!(error.to_string(), "sparse layers to take links from: found 0, expected 0, 1");
+        let other = SparseLinearConfig::new(4, 6).with_density(0.5).init::<Flex>(&Default::default());
+        let error = with_links_of(own[..1].to_vec(), &vec![other], &weights, 5).unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
     }
 
     #[test]

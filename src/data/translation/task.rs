@@ -39,13 +39,28 @@ impl TranslationTask {
     ///
     /// [`Error::Data`] that names the folder and the missing file; those of [`ParallelText::from_files`].
     pub fn load(folder: impl AsRef<Path>, source: &str, target: &str) -> Result<Self> {
-        let folder = folder.as_ref();
-        let part = |names: &[&str]| {
-            let file = |language: &str| find(folder, names, language);
-            ParallelText::from_files(file(source)?, file(target)?)
-        };
+        let part = |names: &[&str]| part(folder.as_ref(), names, source, target);
         Ok(Self { train: part(&["train"])?, valid: part(&Self::VALID)?, test: part(&Self::TEST)? })
     }
+
+    /// The pairs of one part under its name, such as `test_2017_flickr`: a further test set.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load).
+    pub fn load_part(
+        folder: impl AsRef<Path>,
+        name: &str,
+        source: &str,
+        target: &str,
+    ) -> Result<ParallelText> {
+        part(folder.as_ref(), &[name], source, target)
+    }
+}
+
+fn part(folder: &Path, names: &[&str], source: &str, target: &str) -> Result<ParallelText> {
+    let file = |language: &str| find(folder, names, language);
+    ParallelText::from_files(file(source)?, file(target)?)
 }
 
 /// The first of `NAME.LANGUAGE`, plain or compressed, that is in the folder.

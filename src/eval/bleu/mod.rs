@@ -13,6 +13,7 @@ pub use metric::BleuMetric;
 pub use multi_bleu_detok::MultiBleuDetok;
 pub use score::BleuScore;
 pub use smoothing::Smoothing;
+pub use statistics::Statistics as LineCounts;
 pub use tokenizer::BleuTokenizer;
 
 use super::SACREBLEU_VERSION;
@@ -130,6 +131,19 @@ impl Bleu {
         references: &[&[R]],
     ) -> Result<Statistics> {
         Statistics::collect(hypotheses, references, |line| self.tokenise(line), is_whitespace)
+    }
+
+    pub(super) fn line_counts<H: AsRef<str>, R: AsRef<str>>(
+        &self,
+        hypotheses: &[H],
+        references: &[&[R]],
+    ) -> Result<Vec<Statistics>> {
+        self.validate()?;
+        Statistics::lines(hypotheses, references, |line| self.tokenise(line), is_whitespace)
+    }
+
+    pub(super) fn score_of_lines<'a>(&self, lines: impl Iterator<Item = &'a Statistics>) -> f64 {
+        self.score(&Statistics::sum(lines), 1).score
     }
 
     /// The score of a corpus with so many references a line.

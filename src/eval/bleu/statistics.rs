@@ -8,9 +8,9 @@ use crate::eval::ngrams::{Counts, count};
 /// Orders of n-grams, 1 to 4.
 pub(super) const ORDERS: usize = 4;
 
-/// Matches and lengths of a corpus.
+/// Matches and lengths of a line or of a corpus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Statistics {
+pub struct Statistics {
     /// N-grams of the hypotheses that a reference has too, by order.
     pub(super) counts: [usize; ORDERS],
     /// N-grams of the hypotheses, by order.
@@ -29,17 +29,35 @@ impl Statistics {
         tokenise: impl Fn(&str) -> String,
         separates: impl Fn(char) -> bool,
     ) -> Result<Self> {
+        let lines = Self::lines(hypotheses, references, tokenise, separates)?;
+        Ok(Self::sum(&lines))
+    }
+
+    /// As [`collect`](Self::collect), line by line.
+    pub(super) fn lines<H: AsRef<str>, R: AsRef<str>>(
+        hypotheses: &[H],
+        references: &[&[R]],
+        tokenise: impl Fn(&str) -> String,
+        separates: impl Fn(char) -> bool,
+    ) -> Result<Vec<Self>> {
         lines::validate(hypotheses, references)?;
-        let mut statistics = Self::default();
-        for (line, hypothesis) in hypotheses.iter().enumerate() {
+        let count = |(line, hypothesis): (usize, &H)| {
             let hypothesis = tokenise(hypothesis.as_ref());
             let references: Vec<String> =
                 references.iter().map(|reference| tokenise(reference[line].as_ref())).collect();
             let references: Vec<Vec<&str>> =
                 references.iter().map(|reference| split(reference, &separates)).collect();
-            statistics.add(&split(&hypothesis, &separates), &references);
-        }
-        Ok(statistics)
+            Self::of_line(&split(&hypothesis, &separates), &references)
+        };
+        Ok(hypotheses.iter().enumerate().map(count).collect())
+    }
+
+    /// The numbers of several lines together.
+    pub(super) fn sum<'a>(lines: impl IntoIterator<Item = &'a Self>) -> Self {
+        lines.into_iter().fold(Self::default(), |mut sum, line| {
+            sum.merge(line);
+            sum
+        })
     }
 
     /// The numbers of two corpora together.
@@ -52,19 +70,23 @@ impl Statistics {
         self.reference_length += other.reference_length;
     }
 
-    fn add(&mut self, hypothesis: &[&str], references: &[Vec<&str>]) {
-        self.hypothesis_length += hypothesis.len();
+    fn of_line(hypothesis: &[&str], references: &[Vec<&str>]) -> Self {
         let closest = |length: &usize| (length.abs_diff(hypothesis.len()), *length);
-        self.reference_length += references.iter().map(Vec::len).min_by_key(closest).unwrap_or(0);
+        let mut line = Self {
+            hypothesis_length: hypothesis.len(),
+            reference_length: references.iter().map(Vec::len).min_by_key(closest).unwrap_or(0),
+            ..Self::default()
+        };
         for order in 1..=ORDERS {
             let references: Vec<Counts<'_, &str>> =
                 references.iter().map(|reference| count(reference, order)).collect();
             for (ngram, occurrences) in count(hypothesis, order) {
                 let allowed = references.iter().filter_map(|reference| reference.get(ngram)).max();
-                self.totals[order - 1] += occurrences;
-                self.counts[order - 1] += occurrences.min(allowed.copied().unwrap_or(0));
+                line.totals[order - 1] += occurrences;
+                line.counts[order - 1] += occurrences.min(allowed.copied().unwrap_or(0));
             }
         }
+        line
     }
 
     /// `exp(1 − r / c)` for hypotheses of `c` tokens against references of `r` > `c`, otherwise 1.

@@ -1,0 +1,34 @@
+//! The links that another run has ended with.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn_cht::Result;
+use burn_cht::nn::hook;
+use burn_cht::run::{CheckpointChoice, SavedRun};
+use burn_cht::topology::init::WeightInit;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// What of `config.json` is needed to read a run's links.
+#[derive(Deserialize)]
+struct SavedConfig<C> {
+    model: C,
+}
+
+/// `model` with the links that the run in `folder` ended with, and first weights drawn for them. `init` makes a model of
+/// a configuration.
+pub fn take<B: Backend, M: Module<B>, C: DeserializeOwned>(
+    model: M,
+    folder: &Path,
+    init: impl FnOnce(&C) -> Result<M>,
+    weights: &WeightInit,
+    seed: u64,
+    device: &B::Device,
+) -> Result<M> {
+    let run = SavedRun::open(folder)?;
+    let config: SavedConfig<C> = run.config()?;
+    let (other, _) = run.load(init(&config.model)?, CheckpointChoice::Last, device)?;
+    hook::with_links_of(model, &other, weights, seed)
+}
