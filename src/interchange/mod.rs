@@ -19,6 +19,8 @@
 //! [`Layout`]: crate::nn::Layout
 
 mod dense;
+pub(crate) mod inactive;
+pub mod onnx;
 mod sparse;
 mod tensors;
 mod walk;

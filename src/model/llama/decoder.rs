@@ -34,7 +34,7 @@ pub struct Llama<B: Backend> {
     pub norm: RmsNorm<B>,
     /// `[d_model, vocabulary]`; `None` if tied to the embedding.
     pub head: Option<Linear<B>>,
-    rotary: Rotary<B>,
+    pub(super) rotary: Rotary<B>,
     #[module(skip)]
     config: LlamaConfig,
 }
@@ -141,6 +141,12 @@ impl<B: Backend> Llama<B> {
     pub fn with_special_tokens(mut self, bos: Option<u32>, eos: Vec<u32>) -> Self {
         (self.config.bos, self.config.eos) = (bos, eos);
         self
+    }
+
+    /// The model with other blocks, whose feed-forward parts are `hidden` wide.
+    pub(super) fn with_blocks(mut self, layers: Vec<Block<B>>, hidden: usize) -> Self {
+        self.config.hidden = hidden;
+        Self { layers, ..self }
     }
 
     /// Logits of the next token at every position.
