@@ -4,7 +4,10 @@
 //! any batch size and length. Weights of sparse layers are dense initializers with zeros where there is no link, or
 //! sparse ones ([`Initializers`]). A graph computes what the model does in inference, without dropout.
 
+#[cfg_attr(not(feature = "text"), allow(dead_code, reason = "half of it serves models of text"))]
 mod graph;
+#[cfg(feature = "text")]
+mod layers;
 mod proto;
 
 pub(crate) use graph::{Dim, Element, Graph};

@@ -40,7 +40,7 @@ impl<B: Backend> Llama<B> {
         let mut hidden = graph.rows(&table, &tokens);
         for (index, block) in self.layers.iter().enumerate() {
             let path = format!("layers.{index}");
-            let mut sublayer_norm = |graph: &mut Graph, input: &str, name: &str, gamma: Tensor<B, 1>| {
+            let sublayer_norm = |graph: &mut Graph, input: &str, name: &str, gamma: Tensor<B, 1>| {
                 let gain = graph.parameter(&format!("{path}.{name}.gamma"), gamma);
                 graph.rms_norm(input, &gain, config.norm_epsilon)
             };
