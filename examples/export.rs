@@ -38,7 +38,7 @@ type Backend = backend::Chosen;
 
 /// Write the model of a run for other programs
 ///
-/// The best checkpoint of a run of mlp, translation or language_model, without the units that have no incoming or no
+/// The best checkpoint of a run of mlp, translation or language_model (--last: the newest), without the units that have no incoming or no
 /// outgoing link. What is computed stays the same up to rounding.
 #[derive(Debug, Clone, Parser)]
 #[command(args_override_self = true)]
@@ -58,6 +58,9 @@ struct Arguments {
     /// Write the weights of sparse layers as ONNX's sparse_initializer, which not every runtime takes
     #[arg(long)]
     sparse_initializers: bool,
+    /// Take the newest checkpoint in place of the best one
+    #[arg(long)]
+    last: bool,
     /// Keep the units that have no incoming or no outgoing link
     #[arg(long)]
     all_units: bool,
@@ -117,7 +120,7 @@ impl Arguments {
         // Links come from the checkpoint; first ones may ask for the training images.
         let model =
             config.clone().with_topology(TopologyInit::default()).try_init::<Backend>(&Default::default())?;
-        let model = load(saved, model)?;
+        let model = self.load(saved, model)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
         let hidden = model.hidden.iter().map(|layer| layer.weight.shape()[1]).collect();
@@ -129,7 +132,7 @@ impl Arguments {
     fn export_translation(&self, saved: &SavedRun) -> Result<()> {
         self.refuse_hugging_face("a translation model")?;
         let config: TransformerConfig = config(saved)?;
-        let model = load(saved, config.try_init::<Backend>(&Default::default())?)?;
+        let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
         let d_ff = model.encoder.layers.first().map_or(0, |layer| layer.feed_forward.inner.weight.shape()[1]);
@@ -140,15 +143,22 @@ impl Arguments {
 
     fn export_language_model(&self, saved: &SavedRun) -> Result<()> {
         let config: LlamaConfig = config(saved)?;
-        let model = load(saved, config.try_init::<Backend>(&Default::default())?)?;
+        let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
         if self.format == Format::HuggingFace {
-            self.check_free(&self.out)?;
+            Self::check_free(&self.out)?;
             hugging_face(&model, &self.run, &self.out)?;
             return self.report(before, size(&model));
         }
         self.write(&model, model.config(), before, |initializers| model.to_onnx(initializers))
+    }
+
+    fn load<M: Module<Backend>>(&self, saved: &SavedRun, model: M) -> Result<M> {
+        let choice = if self.last { CheckpointChoice::Last } else { CheckpointChoice::Best };
+        let (model, epoch) = saved.load(model, choice, &Default::default())?;
+        println!("the model of epoch {epoch}");
+        Ok(model)
     }
 
     fn refuse_hugging_face(&self, what: &str) -> Result<()> {
@@ -166,7 +176,7 @@ impl Arguments {
         before: Size,
         onnx: impl FnOnce(Initializers) -> Result<Vec<u8>>,
     ) -> Result<()> {
-        self.check_free(&self.out)?;
+        Self::check_free(&self.out)?;
         if self.format == Format::Onnx {
             let sparse = self.sparse_initializers;
             write_atomically(
@@ -177,7 +187,7 @@ impl Arguments {
             let mut description = OsString::from(&self.out);
             description.push(".json");
             let description = PathBuf::from(description);
-            self.check_free(&description)?;
+            Self::check_free(&description)?;
             let json = serde_json::to_vec_pretty(config)
                 .map_err(|error| Error::data(&description, error.to_string()))?;
             write_atomically(&description, &json)?;
@@ -187,10 +197,9 @@ impl Arguments {
         self.report(before, size(model))
     }
 
-    fn check_free(&self, path: &Path) -> Result<()> {
+    fn check_free(path: &Path) -> Result<()> {
         if path.try_exists().map_err(Error::io(path))? {
-            return Err(Error::argument("--out", self.out.display(), "a path that does not exist yet")
-                .of(format!("the run, where {} stands in the way", path.display())));
+            return Err(Error::argument("--out", path.display(), "a path that does not exist yet"));
         }
         Ok(())
     }
@@ -235,12 +244,6 @@ fn bytes(path: &Path) -> Result<u64> {
 
 fn config<C: DeserializeOwned>(saved: &SavedRun) -> Result<C> {
     Ok(saved.config::<SavedConfig<C>>()?.model)
-}
-
-fn load<M: Module<Backend>>(saved: &SavedRun, model: M) -> Result<M> {
-    let (model, epoch) = saved.load(model, CheckpointChoice::Best, &Default::default())?;
-    println!("the model of epoch {epoch}");
-    Ok(model)
 }
 
 /// The folder with the tokenizer of the run, whole or not at all.

@@ -29,21 +29,16 @@ impl<B: Backend> Mlp<B> {
         let active = active_between(&mut layers, |bias| {
             read_f32(relu(Tensor::<B, 1>::from_floats(bias.as_slice(), &device)))
         });
+        let last = layers.len() - 1;
         let mut units = vec![(0..layers[0].links().num_rows()).collect::<Vec<_>>()];
-        units.extend(
-            active
-                .iter()
-                .zip(&layers)
-                .map(|(active, layer)| padded(active, layer.links().num_columns(), active.len().max(1))),
-        );
-        units.push((0..layers[layers.len() - 1].links().num_columns()).collect());
-        let mut selected: Vec<_> = layers
-            .iter()
-            .zip(units.windows(2))
-            .map(|(layer, sides)| layer.select(&sides[0], &sides[1]))
-            .collect();
-        let output = selected.pop().expect("the output layer").replace_dense(self.output);
-        let hidden = selected.into_iter().zip(self.hidden).map(|(layer, before)| layer.replace(before));
+        for (active, layer) in active.iter().zip(&layers) {
+            units.push(padded(active, layer.links().num_columns(), active.len().max(1)));
+        }
+        units.push((0..layers[last].links().num_columns()).collect());
+        let output = layers[last].select(&units[last], &units[last + 1]).replace_dense(self.output);
+        let hidden = self.hidden.into_iter().zip(layers.iter().zip(units.windows(2)));
+        let hidden =
+            hidden.map(|(before, (layer, sides))| layer.select(&sides[0], &sides[1]).replace(before));
         Ok(Self { hidden: hidden.collect::<Result<_>>()?, output })
     }
 }
