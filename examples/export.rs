@@ -70,9 +70,9 @@ struct Arguments {
 enum Format {
     /// Parameters and computation, for ONNX runtimes
     Onnx,
-    /// Dense matrices, and the model's configuration in PATH.json
+    /// Dense matrices, and the configuration of a model to read them into in PATH.json
     Safetensors,
-    /// Safetensors with the links as index arrays, and the model's configuration in PATH.json
+    /// Safetensors with the links as index arrays, and the configuration of a model to read them into in PATH.json
     Sparse,
     /// A folder that `transformers` reads; of language models alone
     HuggingFace,
@@ -124,7 +124,7 @@ impl Arguments {
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
         let hidden = model.hidden.iter().map(|layer| layer.weight.shape()[1]).collect();
-        self.write(&model, &MlpConfig { hidden, ..config }, before, |initializers| {
+        self.write(&model, &MlpConfig { hidden, ..config }.with_density(1.0), before, |initializers| {
             model.to_onnx(initializers)
         })
     }
@@ -136,7 +136,7 @@ impl Arguments {
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
         let d_ff = model.encoder.layers.first().map_or(0, |layer| layer.feed_forward.inner.weight.shape()[1]);
-        self.write(&model, &TransformerConfig { d_ff, ..config }, before, |initializers| {
+        self.write(&model, &TransformerConfig { d_ff, ..config }.with_density(1.0), before, |initializers| {
             model.to_onnx(initializers)
         })
     }

@@ -130,7 +130,7 @@ impl LlamaConfig {
 
 impl<B: Backend> Llama<B> {
     /// The configuration that the model has. Links may have evolved since: density, topology and weights are those of
-    /// its first draw, or those of a dense model if it was read from a file.
+    /// its first draw, or those of a dense model if it was read from a file or has lost its inactive units.
     #[must_use]
     pub fn config(&self) -> &LlamaConfig {
         &self.config
@@ -143,9 +143,11 @@ impl<B: Backend> Llama<B> {
         self
     }
 
-    /// The model with other blocks, whose feed-forward parts are `hidden` wide.
+    /// The model with other blocks, whose feed-forward parts are `hidden` wide. First links of the density that it had
+    /// may be none at that width.
     pub(super) fn with_blocks(mut self, layers: Vec<Block<B>>, hidden: usize) -> Self {
         self.config.hidden = hidden;
+        self.config.sparse.density = 1.0;
         Self { layers, ..self }
     }
 

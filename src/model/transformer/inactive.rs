@@ -15,8 +15,8 @@ impl<B: Backend> Transformer<B> {
     /// rounding.
     ///
     /// One configuration describes the result: its [`d_ff`](super::TransformerConfig::d_ff) is the number of active units
-    /// of the layer that has most, at least one; other layers keep units without links up to that width. Heads keep their
-    /// width. Moments of an optimizer do not fit the result.
+    /// of the layer that has most, at least one; other layers keep units without links up to that width, and at the density from
+    /// before a narrow layer may have no link. Heads keep their width. Moments of an optimizer do not fit the result.
     ///
     /// Cost: O(links), weights read back from the device.
     ///
