@@ -70,9 +70,9 @@ struct Arguments {
 enum Format {
     /// Parameters and computation, for ONNX runtimes
     Onnx,
-    /// Dense matrices, and the configuration of a model to read them into in PATH.json
+    /// Safetensors with dense matrices; the configuration of a model to read them into in PATH.json
     Safetensors,
-    /// Safetensors with the links as index arrays, and the configuration of a model to read them into in PATH.json
+    /// Safetensors with the links as index arrays; the configuration of a model to read them into in PATH.json
     Sparse,
     /// A folder that `transformers` reads; of language models alone
     HuggingFace,

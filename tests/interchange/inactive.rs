@@ -181,7 +181,7 @@ fn a_unit_that_nothing_links_to_becomes_a_part_of_the_next_bias() {
             bias: bias.map(|bias| Param::from_tensor(Tensor::<Flex, 1>::from_floats(bias, &device))),
         }
     };
-    // Unit 0 of the first layer is fed and read; 1 is the constant relu(0.5); 2 is the constant relu(−1); 3 is not read.
+    // Unit 0 of the first layer is fed and read, 1 is the constant relu(0.5), 2 the constant relu(−1), 3 is not read.
     let first = layer(2, 4, &[0, 3], &[1.0, 1.0], Some(&[0.0, 0.5, -1.0, 2.0]));
     // Unit 0 of the second layer gets unit 0 and the constant; unit 1 the constants alone, so it is relu(1 − 0).
     let second = layer(4, 2, &[0, 2, 3, 5], &[1.0, 4.0, 2.0, 7.0], None);

@@ -16,8 +16,8 @@ struct Shared {
 }
 
 impl<B: Backend> Llama<B> {
-    /// The model as an ONNX file: input `tokens` `[batch, length]`, output `logits` `[batch, length, vocabulary]`, without
-    /// a key-value cache. The length is at most the model's context.
+    /// The model as an ONNX file: input `tokens` `[batch, length]`, output `logits` `[batch, length, vocabulary]`,
+    /// without a key-value cache. The length is at most the model's context.
     ///
     /// # Errors
     ///

@@ -14,9 +14,9 @@ impl<B: Backend> Mlp<B> {
     /// constant `relu(bias)` of a unit that nothing links to goes into the bias of the next layer. Outputs are equal up
     /// to rounding.
     ///
-    /// [`MlpConfig`](super::MlpConfig) with the hidden widths that are left describes it, at a density of 1 if a model is
-    /// to be made of it that a file is read into: at the density from before a narrow layer may have no link. A hidden layer keeps at
-    /// least one unit. Moments of an optimizer do not fit the result.
+    /// [`MlpConfig`](super::MlpConfig) with the hidden widths that are left describes it. To read a file of it, make that
+    /// model at a density of 1: a narrow layer may have no link at the density from before. A hidden layer keeps at least
+    /// one unit. Moments of an optimizer do not fit the result.
     ///
     /// Cost: O(links), weights read back from the device.
     ///

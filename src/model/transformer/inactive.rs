@@ -14,16 +14,17 @@ impl<B: Backend> Transformer<B> {
     /// `activation(bias)` of a unit that nothing links to goes into the bias of the outer layer. Logits are equal up to
     /// rounding.
     ///
-    /// One configuration describes the result: its [`d_ff`](super::TransformerConfig::d_ff) is the number of active units
-    /// of the layer that has most, at least one; other layers keep units without links up to that width, and at the density from
-    /// before a narrow layer may have no link. Heads keep their width. Moments of an optimizer do not fit the result.
+    /// One configuration describes the result: its [`d_ff`](super::TransformerConfig::d_ff) is the number of active
+    /// units of the layer that has most, at least one; other layers keep units without links up to that width. Heads keep
+    /// their width. To read a file of it, make the model at a density of 1: a narrow layer may have no link at the
+    /// density from before. Moments of an optimizer do not fit the result.
     ///
     /// Cost: O(links), weights read back from the device.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a PReLU with an alpha for every unit; [`Error::Capacity`] for more links than the compressed
-    /// layout can index.
+    /// [`Error::Argument`] for a PReLU with an alpha for every unit; [`Error::Capacity`] for more links than the
+    /// compressed layout can index.
     pub fn without_inactive_units(mut self) -> Result<Self> {
         let encoder = self.encoder.layers.iter_mut().map(|layer| &mut layer.feed_forward);
         let decoder = self.decoder.layers.iter_mut().map(|layer| &mut layer.feed_forward);
