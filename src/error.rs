@@ -96,10 +96,10 @@ pub enum Error {
         reason: String,
     },
 
-    /// Safetensors that are not what a module can be loaded from.
+    /// Safetensors that are not what a module can be loaded from, or a model that its file format cannot hold.
     #[error("{place}: {reason}")]
     Interchange {
-        /// The tensor, or the file as a whole.
+        /// The tensor, or the file or format as a whole.
         place: String,
         /// What is wrong with it, and what was expected.
         reason: String,

@@ -34,7 +34,7 @@
 //! | [`optim`] | [`SparseOptimizer`](optim::SparseOptimizer), fused SGD and Adam, gradient accumulation, learning-rate schedules |
 //! | [`run`] | the folder of a run: checkpoints, reports, exact resumption |
 //! | [`metrics`] | density, active units and token metrics for Burn's learner |
-//! | [`interchange`] | whole modules as safetensors, dense or with links as index arrays |
+//! | [`interchange`] | whole modules as safetensors, dense or with links as index arrays; models as ONNX |
 //! | [`model`] | the models of the paper: MLP, Transformer, LLaMA |
 //! | [`data`], [`eval`] | data sets, tokenizers; BLEU, chrF, zero-shot tasks (with the feature `text`) |
 //!

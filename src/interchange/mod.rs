@@ -1,4 +1,5 @@
-//! Whole modules as safetensors, for other programs: dense, or compact with the links as index arrays.
+//! Whole modules as safetensors, for other programs: dense, or compact with the links as index arrays. [`onnx`] is for
+//! models of this crate, with their computation.
 //!
 //! Burn's recorders serve training and are read by Burn alone; these two formats are read and written by anything with
 //! a safetensors library. Both hold every float parameter of a module as one or more tensors named by the parameter's
@@ -19,6 +20,8 @@
 //! [`Layout`]: crate::nn::Layout
 
 mod dense;
+pub(crate) mod inactive;
+pub mod onnx;
 mod sparse;
 mod tensors;
 mod walk;

@@ -1,8 +1,15 @@
-//! Whole modules as safetensors: both forms against files that Python wrote, and against files that nobody should have.
+//! Whole modules as safetensors, both forms against files that Python wrote, and against files that nobody should have;
+//! models without inactive units, and as ONNX.
 #![cfg(feature = "flex")]
 
 mod broken;
+#[cfg(feature = "text")]
+mod inactive;
+#[cfg(feature = "text")]
+mod onnx;
 mod python;
+#[cfg(feature = "text")]
+mod samples;
 mod whole_modules;
 
 use std::path::Path;

@@ -34,7 +34,7 @@ pub struct Llama<B: Backend> {
     pub norm: RmsNorm<B>,
     /// `[d_model, vocabulary]`; `None` if tied to the embedding.
     pub head: Option<Linear<B>>,
-    rotary: Rotary<B>,
+    pub(super) rotary: Rotary<B>,
     #[module(skip)]
     config: LlamaConfig,
 }
@@ -130,7 +130,7 @@ impl LlamaConfig {
 
 impl<B: Backend> Llama<B> {
     /// The configuration that the model has. Links may have evolved since: density, topology and weights are those of
-    /// its first draw, or those of a dense model if it was read from a file.
+    /// its first draw, or those of a dense model if it was read from a file or has lost its inactive units.
     #[must_use]
     pub fn config(&self) -> &LlamaConfig {
         &self.config
@@ -141,6 +141,14 @@ impl<B: Backend> Llama<B> {
     pub fn with_special_tokens(mut self, bos: Option<u32>, eos: Vec<u32>) -> Self {
         (self.config.bos, self.config.eos) = (bos, eos);
         self
+    }
+
+    /// The model with other blocks, whose feed-forward parts are `hidden` wide. First links of the density that it had
+    /// may be none at that width.
+    pub(super) fn with_blocks(mut self, layers: Vec<Block<B>>, hidden: usize) -> Self {
+        self.config.hidden = hidden;
+        self.config.sparse.density = 1.0;
+        Self { layers, ..self }
     }
 
     /// Logits of the next token at every position.

@@ -32,6 +32,11 @@ impl<B: Backend> Rotary<B> {
         Self { cosines: table(f64::cos), sines: table(f64::sin) }
     }
 
+    /// Cosines and sines, `[context, d / 2]` each.
+    pub(super) fn tables(&self) -> [Tensor<B, 2>; 2] {
+        [self.cosines.clone(), self.sines.clone()]
+    }
+
     /// Rotates heads at positions `start..start + length`.
     ///
     /// # Shapes

@@ -9,7 +9,9 @@ mod decode;
 mod decoder;
 mod encoder;
 mod generator;
+mod inactive;
 mod model;
+mod onnx;
 mod position;
 mod residual;
 #[cfg(all(test, feature = "flex"))]

@@ -1,5 +1,6 @@
 //! The examples as programs: what they leave behind, say and refuse.
 
+mod export;
 mod language_model;
 mod translation;
 

@@ -1,5 +1,8 @@
 //! A multilayer perceptron whose hidden layers are sparse: the model for images of arXiv 2501.19107.
 
+mod inactive;
+mod onnx;
+
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
