@@ -16,7 +16,7 @@ pub(super) struct Event {
     pub(super) session_log: Option<SessionLog>,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct SessionLog {
     #[prost(int32, tag = "1")]
     pub(super) status: i32,

@@ -60,6 +60,8 @@ struct Shared {
     names: HashMap<MetricId, String>,
     /// The running values of the epoch under way, by the name of its split.
     means: HashMap<String, HashMap<MetricId, f64>>,
+    /// The values of finished epochs by tag and epoch, for strategies that ask a logger.
+    finished: HashMap<(String, usize), f64>,
     interrupter: Interrupter,
     failed: bool,
 }
@@ -90,6 +92,7 @@ impl TensorBoard {
             step: first_step,
             names: HashMap::new(),
             means: HashMap::new(),
+            finished: HashMap::new(),
             interrupter: interrupter.clone(),
             failed: false,
         };
@@ -110,12 +113,8 @@ impl TensorBoard {
         let tensor =
             StringTensor { dtype: STRING, shape: Some(Shape {}), values: vec![text.as_bytes().to_vec()] };
         let metadata = Metadata { plugin: Some(Plugin { name: "text".into() }) };
-        let value = Value {
-            tag: tag.into(),
-            tensor: Some(tensor),
-            metadata: Some(metadata),
-            ..Value::default()
-        };
+        let value =
+            Value { tag: tag.into(), tensor: Some(tensor), metadata: Some(metadata), ..Value::default() };
         self.lock().summary(step, vec![value]);
     }
 
@@ -198,9 +197,11 @@ impl MetricLogger for TensorBoard {
         shared.summary(step, values);
     }
 
-    /// Nothing is read back: another logger has to keep what early stopping or a checkpointing strategy asks for.
-    fn read_numeric(&mut self, _: &str, _: usize, _: &Split) -> Result<Vec<NumericEntry>, String> {
-        Err("event files are not read back".into())
+    /// The value over an epoch that this run has finished, as a single entry.
+    fn read_numeric(&mut self, name: &str, epoch: usize, split: &Split) -> Result<Vec<NumericEntry>, String> {
+        let shared = self.lock();
+        let value = shared.finished.get(&(format!("{split}/{name}"), epoch));
+        Ok(value.map(|&value| NumericEntry::Value(value)).into_iter().collect())
     }
 
     fn log_metric_definition(&mut self, definition: MetricDefinition) {
@@ -211,10 +212,13 @@ impl MetricLogger for TensorBoard {
         let mut shared = self.lock();
         let split = summary.split.to_string();
         let means = shared.means.remove(&split).unwrap_or_default();
-        let value = |(id, mean): (MetricId, f64)| {
-            Some(scalar(format!("{split}/{}", shared.names.get(&id)?), mean))
-        };
-        let mut values: Vec<Value> = means.into_iter().filter_map(value).collect();
+        let mut values = Vec::new();
+        for (id, mean) in means {
+            let Some(name) = shared.names.get(&id) else { continue };
+            let tag = format!("{split}/{name}");
+            values.push(scalar(tag.clone(), mean));
+            shared.finished.insert((tag, summary.epoch_number), mean);
+        }
         values.sort_by(|one, other| one.tag.cmp(&other.tag));
         let step = shared.step;
         shared.summary(step, values);

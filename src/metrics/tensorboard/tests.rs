@@ -59,6 +59,11 @@ fn metrics_are_written_at_the_training_steps_done_to_the_bit() {
         [(10, "batch/Loss", 0.1_f64 as f32), (12, "train/Loss", mean as f32), (12, "valid/Loss", 0.75)];
     assert_eq!(scalars(&events), expected);
     assert!(events.iter().all(|event| event.wall_time > 1e9));
+    let NumericEntry::Value(value) = board.read_numeric("Loss", 1, &Split::Valid).unwrap()[0] else {
+        panic!()
+    };
+    assert_eq!(value, 0.75);
+    assert!(board.read_numeric("Loss", 2, &Split::Valid).unwrap().is_empty());
 }
 
 #[test]
