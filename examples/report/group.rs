@@ -31,7 +31,7 @@ pub(crate) fn experiments(runs: Vec<Run>) -> Result<Vec<Experiment>> {
     let mut sorted: Vec<(String, String, Vec<Run>)> = Vec::new();
     for run in runs {
         let (example, dataset) = (&run.config.example, &run.config.dataset);
-        match sorted.iter_mut().find(|(e, d, _)| (&*e, &*d) == (example, dataset)) {
+        match sorted.iter_mut().find(|(own, data, _)| own == example && data == dataset) {
             Some((_, _, runs)) => runs.push(run),
             None => sorted.push((example.clone(), dataset.clone(), vec![run])),
         }

@@ -35,10 +35,9 @@ fn figures(run: &Run) -> Vec<Figure> {
         let figure = |value| Figure { heading: heading.into(), value, digits };
         figures.extend(value.filter(|value| value.is_finite()).map(figure));
     };
-    let judged_by = run.criterion.as_ref().map(|criterion| criterion.metric());
     for metric in run.metrics() {
         let (series, digits) = (run.validation(metric), if metric.contains("Loss") { 3 } else { 2 });
-        if let Some(criterion) = run.criterion.as_ref().filter(|_| judged_by == Some(metric)) {
+        if let Some(criterion) = run.criterion.as_ref().filter(|criterion| criterion.metric() == metric) {
             let counted = series.iter().map(|&(epoch, value)| (epoch as usize, value)).collect();
             let best = criterion.ranked(counted).into_iter().next();
             add(&format!("{metric}, best epoch"), best.map(|(_, value)| value), digits);

@@ -119,12 +119,14 @@ fn degrees(groups: &[Group], first: usize) -> String {
 }
 
 fn degree_figures(run: &Run, layer: usize, colour: usize) -> String {
-    let sides: [(&str, fn(&LayerReport) -> &Vec<usize>); 2] =
-        [("inputs", |layer| &layer.input_degrees), ("outputs", |layer| &layer.output_degrees)];
     let mut drawn = String::new();
-    for (side, counts) in sides {
+    for side in ["inputs", "outputs"] {
+        let counts = |report: &LayerReport| match side {
+            "inputs" => report.input_degrees.clone(),
+            _ => report.output_degrees.clone(),
+        };
         let last = run.updates.len().saturating_sub(1);
-        let shown: Vec<&Vec<usize>> = (0..MOMENTS.min(last + 1))
+        let shown: Vec<Vec<usize>> = (0..MOMENTS.min(last + 1))
             .map(|moment| counts(&run.updates[moment * last / (MOMENTS - 1).max(1)][layer]))
             .filter(|counts| !counts.is_empty())
             .collect();
@@ -137,12 +139,12 @@ fn degree_figures(run: &Run, layer: usize, colour: usize) -> String {
 }
 
 /// Distributions as lines over degrees 0, 1, 2 to 3, 4 to 7 and so on.
-fn degree_figure(title: &str, moments: &[&Vec<usize>], colour: usize) -> String {
+fn degree_figure(title: &str, moments: &[Vec<usize>], colour: usize) -> String {
     const LEFT: f64 = 52.0;
     const WIDTH: f64 = 172.0;
     const BOTTOM: f64 = 106.0;
     const HEIGHT: f64 = 94.0;
-    let buckets = moments.iter().map(|counts| counts.len()).max().unwrap_or(1);
+    let buckets = moments.iter().map(Vec::len).max().unwrap_or(1);
     let share = |counts: &[usize], bucket: usize| {
         let all: usize = counts.iter().sum();
         counts.get(bucket).copied().unwrap_or(0) as f64 / all.max(1) as f64

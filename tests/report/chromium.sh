@@ -52,12 +52,24 @@ print("".join(f"        {url}\n" for url in left), end="")
 sys.exit(bool(left))
 PY
 
-started=$(date +%s%N)
+opens() {
+    local started
+    started=$(date +%s%N)
+    timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" --window-size=1280,2000 \
+        --screenshot="$scratch/timed.png" "$1" 2>/dev/null
+    echo $((($(date +%s%N) - started) / 1000000))
+}
+empty=$(opens about:blank)
+whole=$(opens "file://$page")
+check "the page opens within 3 s ($((whole - empty)) ms after the browser's $empty ms)" test $((whole - empty)) -lt 3000
 browse --window-size=1280,4000 --screenshot="$shots/desktop.png" 2>/dev/null
-check "the page opens within 3 s and the start of the browser ($((($(date +%s%N) - started) / 1000000)) ms)" \
-    test $((($(date +%s%N) - started) / 1000000)) -lt 8000
 check "the page is below 20 MB ($(($(stat -c %s "$page") / 1024)) KiB)" test "$(stat -c %s "$page")" -lt 20000000
-browse --window-size=500,4000 --screenshot="$shots/telephone.png" 2>/dev/null
+# A window cannot be as narrow as a telephone, a frame can.
+printf '<!doctype html><body style="margin:0"><iframe style="border:0" width="390" height="4000" src="file://%s"></iframe>' \
+    "$page" >"$scratch/telephone.html"
+timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" --hide-scrollbars \
+    --allow-file-access-from-files --window-size=500,4000 --screenshot="$shots/telephone.png" \
+    "file://$scratch/telephone.html" 2>/dev/null
 browse --window-size=1280,4000 --blink-settings=preferredColorScheme=0 --screenshot="$shots/dark.png" 2>/dev/null
 browse --print-to-pdf="$shots/paper.pdf" --no-pdf-header-footer 2>/dev/null
 exit "$failed"
