@@ -22,7 +22,7 @@ pub(crate) fn figures(layers: &[(String, impl AsRef<Links>)], head: usize) -> Re
         let images: Vec<Image> =
             (0..links.num_columns() / head).map(|index| Image::of(links, index * head, head)).collect();
         let most = images.iter().flat_map(|image| &image.counts).copied().max().unwrap_or(0);
-        rows += &format!("<h5>{}</h5><div class=\"heads\">", escape(path));
+        rows += &format!("<h4>{}</h4><div class=\"heads\">", escape(path));
         for (index, image) in images.iter().enumerate() {
             let (all, inputs) = (image.links, image.inputs);
             rows += &format!(

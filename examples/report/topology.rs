@@ -102,7 +102,7 @@ fn degrees(groups: &[Group], first: usize) -> String {
             (0..run.layers().count()).map(|layer| degree_figures(run, layer, colour)).collect();
         if !figures.is_empty() {
             drawn += &format!(
-                "<div data-group=\"{}\"><h5>{}, seed {}</h5><div class=\"small\">{figures}</div></div>\n",
+                "<div data-group=\"{}\"><h4>{}, seed {}</h4><div class=\"small\">{figures}</div></div>\n",
                 first + index,
                 escape(&group.label),
                 run.config.seed,

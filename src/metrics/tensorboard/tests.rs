@@ -137,3 +137,30 @@ fn a_model_has_histograms_of_weights_and_degrees_of_every_sparse_layer() {
     assert_eq!(found[1], ("input_degrees/0", 20.0, 60.0));
     assert_eq!(found[5], ("output_degrees/1", 8.0, 120.0));
 }
+
+#[cfg(feature = "flex")]
+#[test]
+fn an_optimizer_shows_the_model_after_every_update_and_at_no_other_step() {
+    use burn::backend::{Autodiff, Flex};
+    use burn::optim::{GradientsParams, Optimizer, SgdConfig};
+    use burn::prelude::*;
+
+    use crate::prelude::*;
+
+    type B = Autodiff<Flex>;
+    let folder = tempfile::tempdir().unwrap();
+    let board = TensorBoard::new(folder.path(), 0, &Interrupter::new()).unwrap();
+    let device = Default::default();
+    let topology = TopologyConfig::new(Method::Set, 20).with_sparsity(0.9).with_update_interval(5);
+    let mut layer = topology.layer(20, 30).init::<B>(&device);
+    let observer = board.clone();
+    let mut optim = SparseOptimizer::new(SgdConfig::new().init(), topology.init())
+        .with_observer(move |step, layer: &SparseLinear<B>| observer.model(step, layer));
+    for _ in 0..20 {
+        let loss = layer.forward(Tensor::<B, 2>::ones([4, 20], &device)).powi_scalar(2).mean();
+        let grads = GradientsParams::from_grads(loss.backward(), &layer);
+        layer = optim.step(0.1, layer, grads);
+    }
+    let steps: Vec<i64> = events(folder.path())[2..].iter().map(|event| event.step).collect();
+    assert_eq!((steps.len() as u64, &steps[..]), (optim.manager().updates(), &[5, 10, 15][..]));
+}
