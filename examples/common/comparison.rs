@@ -7,6 +7,7 @@ use burn_cht::prelude::*;
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Args};
 
+use super::backend;
 use super::summary::{Summary, print_table};
 
 /// What is run, and where it goes.
@@ -21,6 +22,9 @@ pub struct Comparison {
     /// Resume the runs in --out from their last checkpoints; runs that have not started start
     #[arg(long, requires = "out")]
     pub resume: bool,
+    /// Folder for event files that TensorBoard opens; several runs get a folder each inside [default: none are written]
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
     /// Methods to train, separated by commas:
     /// static, set, rigl, mest, gmp, granet, cht, chts, chtss, dense
     #[arg(long, alias = "method", value_delimiter = ',', action = ArgAction::Set, default_value = "chts,dense")]
@@ -38,6 +42,40 @@ pub struct Job {
     pub folder: PathBuf,
     /// Whether the folder holds this run already.
     pub resume: bool,
+    /// Where the run's event files go.
+    pub tensorboard: Option<PathBuf>,
+}
+
+impl Job {
+    /// The command that trains this run anew: the arguments of this process, and behind them, where they win, what
+    /// makes this run of them.
+    pub fn command(&self) -> String {
+        let mut arguments = std::env::args().filter(|argument| argument != "--resume");
+        let program = arguments.next().unwrap_or_default();
+        let example = Path::new(&program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let mut words = ["cargo", "run", "--release"].map(String::from).to_vec();
+        if backend::NAME != "flex" {
+            words.extend(["--features", backend::NAME].map(String::from));
+        }
+        words.extend(["--example".into(), example.unwrap_or_default(), "--".into()]);
+        words.extend(arguments);
+        let own = [
+            ("--methods", self.method.to_string()),
+            ("--seeds", self.seed.to_string()),
+            ("--out", self.folder.display().to_string()),
+        ];
+        words.extend(own.into_iter().flat_map(|(name, value)| [name.into(), value]));
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=+./,:@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 impl Comparison {
@@ -49,10 +87,15 @@ impl Comparison {
         let mut summaries = Vec::new();
         for &method in &self.methods {
             for &seed in &self.seeds {
-                let folder = if several { out.join(format!("{method}-{seed}")) } else { out.clone() };
+                let own = |dir: &Path| match several {
+                    true => dir.join(format!("{method}-{seed}")),
+                    false => dir.to_path_buf(),
+                };
+                let folder = own(&out);
+                let tensorboard = self.tensorboard.as_deref().map(own);
                 let resume = self.resume && (!several || folder.join("config.json").exists());
                 println!("\n{method}, seed {seed}, into {}", folder.display());
-                summaries.push(train(&Job { method, seed, folder, resume })?);
+                summaries.push(train(&Job { method, seed, folder, resume, tensorboard })?);
             }
         }
         println!();

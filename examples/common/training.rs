@@ -13,10 +13,10 @@ use burn::train::metric::{Metric, Numeric};
 use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
-use burn_cht::metrics::{FiniteLossMetric, TopologyMetric, TopologyQuantity};
+use burn_cht::metrics::{FiniteLossMetric, TensorBoard, TopologyMetric, TopologyQuantity};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
 use burn_cht::prelude::*;
-use burn_cht::run::{Patience, ProgressLines, RunFolder, SealedRecorder, SeededEpochs};
+use burn_cht::run::{Patience, ProgressLines, RunFolder, SealedRecorder, SeededEpochs, write_atomically};
 use burn_cht::{Error, Result};
 use serde::Serialize;
 
@@ -139,7 +139,7 @@ where
         task: &impl Task<B, M>,
         optimizer: OptimizerAdaptor<O, M, B>,
     ) -> Result<Summary> {
-        let Job { method, seed, folder: dir, resume } = self.job.clone();
+        let Job { method, seed, folder: dir, resume, tensorboard } = self.job.clone();
         let interrupter = Interrupter::new();
         let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
         let mut optimizer =
@@ -158,7 +158,12 @@ where
         } else {
             // What is refused leaves no folder behind.
             let loaders = task.loaders(1, &self.device)?;
-            (RunFolder::create(&dir, config)?, loaders)
+            let folder = RunFolder::create(&dir, config)?;
+            write_atomically(
+                folder.path().join("command.txt"),
+                format!("{}\n", self.job.command()).as_bytes(),
+            )?;
+            (folder, loaders)
         };
         task.furnish(folder.path())?;
         let monitor = optimizer.monitor();
@@ -167,6 +172,17 @@ where
         let criterion = self.scores[0].criterion().from_epoch(first_counted);
         let keep = folder.keep_best(&criterion, &history, &interrupter)?;
         let patience = self.patience.map(|epochs| Patience::new(criterion, epochs, &history));
+
+        let first_step = folder.resumed_epoch().unwrap_or(0) * self.steps_per_epoch;
+        let board = tensorboard.map(|dir| TensorBoard::new(dir, first_step, &interrupter)).transpose()?;
+        if let Some(board) = &board {
+            if first_step == 0 {
+                board.text("command", 0, &self.job.command());
+                board.model::<B, M>(0, &self.model);
+            }
+            let board = board.clone();
+            optimizer = optimizer.with_observer(move |step, model: &M| board.model::<B, M>(step, model));
+        }
 
         let Loaders { train, valid } = loaders;
         let train = SeededEpochs::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
@@ -178,7 +194,9 @@ where
             .with_file_checkpointer(SealedRecorder::new())
             .with_checkpointing_strategy(keep)
             .with_application_logger(None);
-        let first_step = folder.resumed_epoch().unwrap_or(0) * self.steps_per_epoch;
+        if let Some(board) = &board {
+            training = training.with_metric_logger(board.clone());
+        }
         let watch = Watch { interrupter: interrupter.clone(), first_step };
         training = task.metrics(training, &watch);
         for quantity in TopologyQuantity::ALL {
@@ -207,6 +225,9 @@ where
             monitor: &monitor,
         };
         let mut summary = finished.summary(&model)?;
+        if let Some(board) = &board {
+            board.model(summary.epochs * self.steps_per_epoch, &model);
+        }
         // Whatever becomes of the rest, what has been trained is summarised.
         folder.write_summary(&summary)?;
         match task.measure(&model, folder.path()) {

@@ -33,6 +33,7 @@ use burn_cht::metrics::TokenQuantity;
 use burn_cht::model::llama::{Llama, LlamaConfig};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups};
 use burn_cht::prelude::*;
+use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
@@ -267,11 +268,12 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         token_metrics(training, watch, &valid)
     }
 
-    /// Prints a sample of the best checkpoint.
+    /// Prints a sample of the best checkpoint and leaves it in the run's folder.
     fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let writer = Writer::<B::InnerBackend>::of_run(dir)?;
         println!("\na sample:");
-        writer.write("", self.generating)?;
+        let sample = writer.write("", self.generating)?;
+        write_atomically(dir.join("sample.txt"), sample.as_bytes())?;
         Ok(Vec::new())
     }
 }

@@ -108,7 +108,7 @@ impl<B: Backend> Writer<B> {
     /// Continues the prompt, or each line of the standard input.
     pub fn answer(&self, prompt: &str, generating: &Generating) -> Result<()> {
         if prompt != "-" {
-            return self.write(prompt, generating);
+            return self.write(prompt, generating).map(drop);
         }
         let mut prompts = Input::standard_input()?.lines(LONGEST_PROMPT);
         while let Some(prompt) = prompts.next_line()? {
@@ -117,8 +117,8 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Prints the prompt and its continuation while that grows.
-    pub fn write(&self, prompt: &str, generating: &Generating) -> Result<()> {
+    /// Prints the prompt and its continuation while that grows, and returns both.
+    pub fn write(&self, prompt: &str, generating: &Generating) -> Result<String> {
         let ids = self.tokenizer.encode_prompt(prompt)?;
         if ids.is_empty() {
             let allowed = "a text of at least one token: the tokenizer has none that begins a text";
@@ -149,7 +149,8 @@ impl<B: Backend> Writer<B> {
             shown.print(length);
         }
         writeln!(std::io::stdout()).ok();
-        refused.map_or(Ok(()), Err)
+        shown.text.truncate(shown.printed);
+        refused.map_or(Ok(shown.text), Err)
     }
 }
 

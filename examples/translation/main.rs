@@ -346,10 +346,12 @@ impl OneRun<'_> {
         if cut > 0 {
             println!("{cut} test sentences were longer than the positions and cut");
         }
-        let mut text = found.join("\n");
-        text.push('\n');
         let file = name.map_or_else(|| TRANSLATIONS.to_string(), |name| format!("translations-{name}.txt"));
-        write_atomically(dir.join(file), text.as_bytes())?;
+        write_lines(&dir.join(file), &found)?;
+        if name.is_none() {
+            write_lines(&dir.join("test-source.txt"), test.source())?;
+            write_lines(&dir.join("test-reference.txt"), test.target())?;
+        }
         let lowercase = self.settings.lowercase;
         let bleu = self.settings.bleu().corpus(&found, &[test.target()])?;
         let chrf = Chrf::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
@@ -372,4 +374,8 @@ impl OneRun<'_> {
         let named = |score: &str| name.map_or_else(|| score.to_string(), |name| format!("{score}_{name}"));
         Ok(figures.map(|(score, value, digits)| Figure { name: named(score), value, digits }).into())
     }
+}
+
+fn write_lines(path: &Path, lines: &[String]) -> Result<()> {
+    write_atomically(path, (lines.join("\n") + "\n").as_bytes())
 }

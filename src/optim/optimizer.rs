@@ -1,6 +1,7 @@
 //! The optimizer wrapper that keeps a model sparse and evolves its topology.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::adaptor::{GradAdaptor, OptimizerAdaptor};
@@ -18,6 +19,8 @@ use crate::nn::{SparseWeight, hook};
 use crate::topology::{Links, TopologyManager, TopologyMonitor};
 
 pub(super) type InnerRecord<O, M, B> = <OptimizerAdaptor<O, M, B> as Optimizer<M, B>>::Record;
+/// Who sees the model after an update, with the optimizer steps done.
+type Observer<M> = Arc<dyn Fn(usize, &M) + Send + Sync>;
 pub(super) type Found<B> = Vec<(String, SparseWeight<B>)>;
 
 /// Any of Burn's optimizer adaptors, with the topology of the model's sparse layers evolving as it steps.
@@ -63,6 +66,7 @@ where
     pub(super) pending: Option<TopologyRecord>,
     failure: Option<String>,
     interrupter: Option<Interrupter>,
+    observer: Option<Observer<M>>,
     max_gradient_norm: Option<f64>,
 }
 
@@ -82,6 +86,7 @@ where
             pending: None,
             failure: None,
             interrupter: None,
+            observer: None,
             max_gradient_norm: None,
         }
     }
@@ -110,6 +115,14 @@ where
     #[must_use]
     pub fn with_interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = Some(interrupter);
+        self
+    }
+
+    /// Shows the model to `observer` after every update of the topology, with the number of optimizer steps done: for
+    /// what a report does not tell, such as the weights.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Fn(usize, &M) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -206,9 +219,13 @@ where
         if !(due || pays_for_dense || dense) {
             return Ok(model);
         }
-        rewired
+        let model = rewired
             .and_then(|rewired| Self::prepared(&model, rewired, dense))
-            .map_err(|error| StepError::new(model, error))
+            .map_err(|error| StepError::new(model, error))?;
+        if let Some(observer) = self.observer.as_ref().filter(|_| due) {
+            observer(self.manager.step(), &model);
+        }
+        Ok(model)
     }
 
     /// Gradients of several devices are summed by the inner optimizer, after they would have to be clipped.

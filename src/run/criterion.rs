@@ -60,8 +60,9 @@ impl Criterion {
         self.series(history).pop()
     }
 
-    /// Epochs with their values from the best to the worst, the first of equals first.
-    pub(super) fn ranked(&self, mut series: Vec<(usize, f64)>) -> Vec<(usize, f64)> {
+    /// The epochs of `series` that count, with their values, from the best to the worst, the first of equals first.
+    #[must_use]
+    pub fn ranked(&self, mut series: Vec<(usize, f64)>) -> Vec<(usize, f64)> {
         series.retain(|(epoch, _)| *epoch >= self.first_epoch);
         series.sort_by(|(epoch, value), (other_epoch, other)| {
             let order = value.total_cmp(other);

@@ -99,6 +99,15 @@ impl SavedRun {
         json_lines::read(&self.path.join(folder::TOPOLOGY), |_: &LayerReport| true)
     }
 
+    /// What makes one epoch of the run better than another.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] for a damaged file; [`Error::Io`], also for a run that keeps no best checkpoint.
+    pub fn criterion(&self) -> Result<Criterion> {
+        self.read(folder::CRITERION)
+    }
+
     /// The epoch whose checkpoint `kept` stands for.
     ///
     /// # Errors
@@ -110,7 +119,7 @@ impl SavedRun {
         match kept {
             CheckpointChoice::Last => checkpoints.latest_complete()?.ok_or_else(|| none("")),
             CheckpointChoice::Best => {
-                let criterion: Criterion = self.read(folder::CRITERION)?;
+                let criterion = self.criterion()?;
                 let history = self.history()?.into_iter().filter(|means| means.split == "valid");
                 let value = |means: EpochMeans| Some((means.epoch, *means.means.get(criterion.metric())?));
                 let ranked = criterion.ranked(history.filter_map(value).collect());

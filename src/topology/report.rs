@@ -42,6 +42,13 @@ pub struct LayerReport {
     pub active_inputs: usize,
     /// Outputs with at least one link.
     pub active_outputs: usize,
+    /// Inputs by their degree: the first count is of those without a link, count k of those with 2^(k−1) to 2^k − 1
+    /// links. Empty in reports of versions that did not have it.
+    #[serde(default)]
+    pub input_degrees: Vec<usize>,
+    /// Outputs by their degree, likewise.
+    #[serde(default)]
+    pub output_degrees: Vec<usize>,
     /// Share of the positions that have ever been a link.
     pub itop: f64,
     /// Whether early stop has flagged the layer, for good; evolution ends once all layers are flagged.
@@ -69,6 +76,19 @@ pub struct UpdateReport {
     pub layers: Vec<LayerReport>,
 }
 
+/// How many of `degrees` are 0, 1, 2 to 3, 4 to 7, and so on up to the highest.
+fn by_degree(degrees: &[usize]) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for degree in degrees {
+        let index = (usize::BITS - degree.leading_zeros()) as usize;
+        if counts.len() <= index {
+            counts.resize(index + 1, 0);
+        }
+        counts[index] += 1;
+    }
+    counts
+}
+
 type Sink = Box<dyn FnMut(&UpdateReport) + Send>;
 
 /// A shared view on a running topology: metrics, progress lines and report files read it from any thread.
@@ -87,7 +107,7 @@ struct Shared {
     recent: VecDeque<Arc<UpdateReport>>,
     /// The steps that had been done before the run was resumed.
     first_step: usize,
-    sink: Option<Sink>,
+    sinks: Vec<Sink>,
 }
 
 impl TopologyMonitor {
@@ -113,14 +133,14 @@ impl TopologyMonitor {
         shared.recent.clear();
     }
 
-    /// Has every report from now on handed to `sink`, on the thread that trains.
+    /// Has every report from now on handed to `sink` too, on the thread that trains.
     pub fn on_report(&self, sink: impl FnMut(&UpdateReport) + Send + 'static) {
-        self.lock().sink = Some(Box::new(sink));
+        self.lock().sinks.push(Box::new(sink));
     }
 
     fn publish(&self, report: UpdateReport) {
         let mut shared = self.lock();
-        if let Some(sink) = &mut shared.sink {
+        for sink in &mut shared.sinks {
             sink(&report);
         }
         if shared.recent.len() == RECENT {
@@ -159,7 +179,9 @@ impl TopologyManager {
     pub(super) fn layer_report(&self, index: usize, links: &Links) -> LayerReport {
         let layer = &self.layers[index];
         let target_nnz = self.target_nnz(index, self.step);
-        let active = |degrees: Vec<usize>| degrees.into_iter().filter(|&degree| degree > 0).count();
+        let (input_degrees, output_degrees) =
+            (by_degree(&links.row_degrees()), by_degree(&links.column_degrees()));
+        let active = |counts: &[usize]| counts.iter().skip(1).sum();
         LayerReport {
             update: self.updates,
             step: self.step,
@@ -173,8 +195,10 @@ impl TopologyManager {
             percolated: 0,
             regrown: 0,
             overlap: 0.0,
-            active_inputs: active(links.row_degrees()),
-            active_outputs: active(links.column_degrees()),
+            active_inputs: active(&input_degrees),
+            active_outputs: active(&output_degrees),
+            input_degrees,
+            output_degrees,
             itop: layer.ever_active.rate(),
             stopped: layer.stopped,
             milliseconds: 0.0,
@@ -207,6 +231,13 @@ mod tests {
     fn report(update: u64, step: usize) -> UpdateReport {
         let layers = Vec::new();
         UpdateReport { update, step, density: 0.1, active_units: 1.0, itop: 0.1, overlap: 0.0, layers }
+    }
+
+    #[test]
+    fn units_are_counted_by_powers_of_two_of_their_degree() {
+        assert_eq!(by_degree(&[0, 1, 2, 3, 4, 7, 8, 0]), [2, 1, 2, 2, 1]);
+        assert_eq!(by_degree(&[5]), [0, 0, 0, 1]);
+        assert!(by_degree(&[]).is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The links of a run's first layer, as they were made and as training left them.
+//! The links of a run's layers, as they were made and as training left them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,13 +7,18 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::record::Recorder;
 use burn_cht::data::{ImageShape, ImageSource};
+use burn_cht::model::llama::LlamaConfig;
 use burn_cht::model::mlp::{Mlp, MlpConfig, MlpRecord};
+use burn_cht::model::transformer::TransformerConfig;
+use burn_cht::nn::hook;
 use burn_cht::prelude::*;
-use burn_cht::run::{Checkpoints, SealedRecorder};
+use burn_cht::run::{CheckpointChoice, Checkpoints, SavedRun, SealedRecorder};
 use burn_cht::topology::Links;
 use burn_cht::topology::init::FeatureCorrelation;
+use burn_cht::{Error, Result};
+use serde::Deserialize;
 
-use super::runs::{ImageRun, Run};
+use crate::run::{ImageRun, Run};
 
 /// Makes first links anew from what a run's configuration says: they follow from its seed. Those of CSTI follow from
 /// the training images too, of which a configuration holds a checksum.
@@ -75,6 +80,56 @@ pub(crate) fn last_links(run: &Run, model: &MlpConfig) -> Result<Option<(usize, 
     let path = checkpoints.dir().join(format!("model-{epoch}"));
     let links = read(&path, model)?;
     Ok(Some((epoch, links)))
+}
+
+/// What of a Transformer's or a LLaMA's configuration tells its heads.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Attention {
+    Transformer { d_model: usize, n_heads: usize },
+    Llama { d_model: usize, heads: usize },
+}
+
+#[derive(Deserialize)]
+struct Model<C> {
+    model: C,
+}
+
+/// All sparse layers of the newest checkpoint.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub(crate) epoch: usize,
+    pub(crate) links: Vec<(String, Arc<Links>)>,
+    /// Width of an attention head.
+    pub(crate) head: usize,
+}
+
+/// The layers of the newest checkpoint of a run whose model has attention; `None` without attention or checkpoint.
+pub(crate) fn attention(run: &Run) -> Result<Option<Layers>> {
+    let saved = SavedRun::open(&run.folder)?;
+    let newest = Checkpoints::new(run.folder.join("checkpoint")).latest_complete()?;
+    if newest.is_none() || !["translation", "language_model"].contains(&run.config.example.as_str()) {
+        return Ok(None);
+    }
+    let device = Default::default();
+    let head = match saved.config::<Model<Attention>>()?.model {
+        Attention::Transformer { d_model, n_heads: heads } | Attention::Llama { d_model, heads } => {
+            d_model / heads.max(1)
+        }
+    };
+    let (found, epoch) = if run.config.example == "translation" {
+        let config: Model<TransformerConfig> = saved.config()?;
+        let model = config.model.try_init::<Flex>(&device)?;
+        let (model, epoch) = saved.load(model, CheckpointChoice::Last, &device)?;
+        (hook::collect(&model), epoch)
+    } else {
+        let config: Model<LlamaConfig> = saved.config()?;
+        let model = config.model.try_init::<Flex>(&device)?;
+        let (model, epoch) = saved.load(model, CheckpointChoice::Last, &device)?;
+        (hook::collect(&model), epoch)
+    };
+    let links = found.into_iter().map(|(path, weight)| (path, Arc::clone(weight.links()))).collect();
+    Ok(Some(Layers { epoch, links, head }))
 }
 
 /// The links of the first layer in the model saved at `path`.
