@@ -11,7 +11,9 @@ use burn::train::Interrupter;
 
 use super::clip::clip;
 use super::moments::CarriesMoments;
+use super::rates::RateGroups;
 use super::record::{Place, TopologyRecord};
+use super::step::Stepping;
 use super::step_error::StepError;
 use crate::error::{Error, Result};
 use crate::nn::{SparseWeight, hook};
@@ -53,7 +55,10 @@ where
     M: AutodiffModule<B>,
     B: AutodiffBackend,
 {
-    pub(super) inner: OptimizerAdaptor<O, M, B>,
+    /// Without its record, which is `records`.
+    inner: OptimizerAdaptor<O, M, B>,
+    /// What the inner optimizer keeps of each parameter.
+    pub(super) records: InnerRecord<O, M, B>,
     pub(super) manager: TopologyManager,
     /// Dense gradients for the next update, put together as it wants them, by the path of the layer.
     pub(super) gradients: HashMap<String, Tensor<B::InnerBackend, 2>>,
@@ -64,6 +69,9 @@ where
     failure: Option<String>,
     interrupter: Option<Interrupter>,
     max_gradient_norm: Option<f64>,
+    rates: RateGroups,
+    /// Those of the model at hand with its links; `None` before it is known.
+    multiples: Option<HashMap<ParamId, f64>>,
 }
 
 impl<O, M, B> SparseOptimizer<O, M, B>
@@ -74,8 +82,10 @@ where
 {
     /// Wraps `inner`; `manager` decides what happens to the topology.
     pub fn new(inner: OptimizerAdaptor<O, M, B>, manager: TopologyManager) -> Self {
+        let records = inner.to_record();
         Self {
-            inner,
+            inner: inner.load_record(InnerRecord::<O, M, B>::default()),
+            records,
             manager,
             gradients: HashMap::new(),
             links: HashMap::new(),
@@ -83,7 +93,21 @@ where
             failure: None,
             interrupter: None,
             max_gradient_norm: None,
+            rates: RateGroups::new(),
+            multiples: None,
         }
+    }
+
+    /// Has groups of parameters step at multiples of the learning rate, whatever the schedule, the ramp after updates
+    /// and the clipping make of it. Multiples that depend on the density follow it from update to update.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RateGroups::validate`]. A pattern that matches no parameter is an error of [`bind`](Self::bind).
+    pub fn with_rates(mut self, rates: RateGroups) -> Result<Self> {
+        rates.validate()?;
+        (self.rates, self.multiples) = (rates, None);
+        Ok(self)
     }
 
     /// Scales the gradients of a step, all by one factor, so that their L2 norm as one vector is at most `norm`:
@@ -138,15 +162,15 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`]; [`Error::Argument`] that names the layer for clones of one layer and for a
+    /// Those of [`TopologyManager::bind`] and [`RateGroups::multiples`]; [`Error::Argument`] that names the layer for clones of one layer and for a
     /// compressed layer to be regrown by gradient on a backend that does not compute it; [`Error::Mismatch`] and
     /// [`Error::Shape`] for a loaded state of other layers or links.
     pub fn bind(&mut self, model: &M) -> Result<()> {
         let found = hook::collect(model);
-        self.bind_found(&found)
+        self.bind_found(model, &found)
     }
 
-    fn bind_found(&mut self, found: &Found<B>) -> Result<()> {
+    fn bind_found(&mut self, model: &M, found: &Found<B>) -> Result<()> {
         let known = self.places_are(found) && self.pending.is_none();
         if !known {
             check_clones(found)?;
@@ -155,6 +179,9 @@ where
         let layers: Vec<(&str, &Links)> =
             found.iter().map(|(path, weight)| (path.as_str(), &**weight.links())).collect();
         self.manager.bind(&layers)?;
+        if !known || self.multiples.is_none() {
+            self.find_multiples(model)?;
+        }
         if known {
             return Ok(());
         }
@@ -183,7 +210,7 @@ where
     ) -> Result<M, StepError<M>> {
         let mut grads = grads.into();
         let found = hook::collect(&model);
-        if let Err(error) = self.bind_found(&found).and_then(|()| self.check_devices(&grads)) {
+        if let Err(error) = self.bind_found(&model, &found).and_then(|()| self.check_devices(&grads)) {
             return Err(StepError::new(model, error));
         }
         let link_gradients = self.mask_gradients(&found, &mut grads);
@@ -194,11 +221,7 @@ where
             return Err(StepError::new(model, error));
         }
 
-        let lr = lr * self.manager.learning_rate_factor();
-        let model = match grads {
-            GradAdaptor::Single(grads) => self.inner.step(lr, model, grads),
-            GradAdaptor::Multi(grads) => self.inner.step_multi(lr, model, grads),
-        };
+        let model = self.step_parameters(lr * self.manager.learning_rate_factor(), model, grads);
         self.manager.advance();
         let due = self.manager.is_due();
         let rewired = if due { self.rewirings(&model, link_gradients) } else { Ok(Vec::new()) };
@@ -206,9 +229,34 @@ where
         if !(due || pays_for_dense || dense) {
             return Ok(model);
         }
-        rewired
-            .and_then(|rewired| Self::prepared(&model, rewired, dense))
-            .map_err(|error| StepError::new(model, error))
+        let prepared = rewired.and_then(|rewired| Self::prepared(&model, rewired, dense));
+        let model = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(StepError::new(model, error)),
+        };
+        match if due { self.find_multiples(&model) } else { Ok(()) } {
+            Ok(()) => Ok(model),
+            Err(error) => Err(StepError::new(model, error)),
+        }
+    }
+
+    fn step_parameters(&mut self, lr: LearningRate, model: M, grads: GradAdaptor) -> M {
+        let none = HashMap::new();
+        model.map(&mut Stepping::<O, M, B> {
+            optim: self.inner.optim(),
+            clipping: self.inner.grad_clipping(),
+            records: &mut self.records,
+            grads,
+            lr,
+            multiples: self.multiples.as_ref().unwrap_or(&none),
+        })
+    }
+
+    /// Multiples of the rate follow the density of `model`.
+    fn find_multiples(&mut self, model: &M) -> Result<()> {
+        let rates = self.rates.multiples(model)?;
+        self.multiples = Some(rates.into_iter().map(|rate| (rate.id, rate.multiple)).collect());
+        Ok(())
     }
 
     /// Gradients of several devices are summed by the inner optimizer, after they would have to be clipped.
@@ -308,7 +356,7 @@ where
             self.fail(&error);
             return self;
         }
-        self.inner = self.inner.load_record(moments);
+        self.records = moments;
         self.gradients.clear();
         self.pending = Some(topology);
         self

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::AutodiffModule;
-use burn::optim::Optimizer;
 use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::AutodiffBackend;
@@ -87,7 +86,7 @@ where
                 });
             }
         }
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         for (path, weight) in found {
             if let Some(saved) = moments.remove(&weight.id()) {
                 let saved = WeightState { record: saved, device: weight.device() };
@@ -115,13 +114,13 @@ where
         // Only now, so that a second try meets the same error.
         self.pending = None;
         self.gradients = gradients;
-        self.inner = self.inner.clone().load_record(moments);
+        self.records = moments;
         Ok(())
     }
 
     /// Moments as one value per link whatever the layout, and the state of the topology.
     pub(super) fn saved(&self) -> (InnerRecord<O, M, B>, TopologyRecord) {
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         if let Some(pending) = &self.pending {
             return (moments, pending.clone());
         }

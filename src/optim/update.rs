@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::AutodiffModule;
 use burn::optim::adaptor::GradAdaptor;
-use burn::optim::{GradientsParams, Optimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::moments::{CarriesMoments, WeightState};
@@ -91,7 +91,7 @@ where
         mut link_gradients: HashMap<String, Vec<f32>>,
     ) -> Result<Vec<SparseWeight<B>>> {
         let found = hook::collect(model);
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         let wants = self.manager.wants();
         let gradients = match wants.dense_gradient {
             Some(DenseGradient::Average { .. }) => self.gradients.clone(),
@@ -130,7 +130,7 @@ where
             self.links.insert(id, Place::of(&path, &weight));
             rewired.push(weight);
         }
-        self.inner = self.inner.clone().load_record(moments);
+        self.records = moments;
         Ok(rewired)
     }
 }
