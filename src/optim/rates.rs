@@ -121,7 +121,8 @@ impl RateGroups {
     ///
     /// [`Error::Argument`] that names the number or the pattern.
     pub fn validate(&self) -> Result<()> {
-        self.sparse.map_or(Ok(()), |multiple| multiple.validate().map_err(|error| error.of("sparse weights")))?;
+        self.sparse
+            .map_or(Ok(()), |multiple| multiple.validate().map_err(|error| error.of("sparse weights")))?;
         for (pattern, multiple) in &self.patterns {
             matches(pattern, "")?;
             multiple.validate().map_err(|error| error.of(format!("`{pattern}`")))?;
@@ -155,7 +156,9 @@ impl RateGroups {
                     (multiple, *used) = (Some(*other), true);
                 }
             }
-            let Some(multiple) = multiple.filter(|_| rates.iter().all(|rate| rate.id != *id)) else { continue };
+            let Some(multiple) = multiple.filter(|_| rates.iter().all(|rate| rate.id != *id)) else {
+                continue;
+            };
             let density = own.or((*rank == 2).then_some(1.0));
             rates.push(ParameterRate { path: path.clone(), id: *id, multiple: multiple.of(density) });
         }
@@ -193,5 +196,84 @@ impl<B: Backend> ModuleVisitor<B> for Parameters {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         self.found.push(Parameter { path: self.path.join("."), id: param.id, rank: D });
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::Flex;
+    use burn::nn::{Linear, LinearConfig};
+
+    use super::*;
+    use crate::nn::{SparseLinear, SparseLinearConfig};
+
+    #[derive(Module, Debug)]
+    struct Net<B: Backend> {
+        layers: Vec<SparseLinear<B>>,
+        head: Linear<B>,
+    }
+
+    fn net() -> Net<Flex> {
+        let device = Default::default();
+        let sparse = |density| SparseLinearConfig::new(20, 20).with_density(density).init(&device);
+        Net { layers: vec![sparse(0.1), sparse(0.5)], head: LinearConfig::new(20, 4).init(&device) }
+    }
+
+    fn found(rates: RateGroups) -> Vec<(String, f64)> {
+        let rates = rates.multiples(&net()).unwrap();
+        rates.into_iter().map(|rate| (rate.path, rate.multiple)).collect()
+    }
+
+    fn expected(rates: &[(&str, f64)]) -> Vec<(String, f64)> {
+        rates.iter().map(|(path, multiple)| ((*path).to_string(), *multiple)).collect()
+    }
+
+    #[test]
+    fn the_last_pattern_that_matches_a_parameter_or_its_module_wins() {
+        let rates = RateGroups::new()
+            .with_pattern("layers.1", RateMultiple::Constant(2.0))
+            .with_sparse(RateMultiple::Constant(3.0));
+        let paths = [("layers.0.weight", 3.0), ("layers.1.weight", 2.0), ("layers.1.bias", 2.0)];
+        assert_eq!(found(rates.clone()), expected(&paths));
+        let rates = rates.with_pattern("**.bias", RateMultiple::Constant(0.5));
+        let paths = [
+            ("layers.0.weight", 3.0),
+            ("layers.0.bias", 0.5),
+            ("layers.1.weight", 2.0),
+            ("layers.1.bias", 0.5),
+            ("head.bias", 0.5),
+        ];
+        assert_eq!(found(rates), expected(&paths));
+        assert!(found(RateGroups::new()).is_empty());
+    }
+
+    #[test]
+    fn supar_divides_by_width_and_density_over_those_of_the_base() {
+        let supar = RateMultiple::Supar { base_density: 0.25, width_multiple: 2.0 };
+        let rates = RateGroups::new().with_sparse(supar).with_pattern("head", supar);
+        let paths = [
+            ("layers.0.weight", 1.25),
+            ("layers.1.weight", 0.25),
+            ("head.weight", 0.125),
+            ("head.bias", 1.0),
+        ];
+        assert_eq!(found(rates), expected(&paths));
+    }
+
+    #[test]
+    fn what_matches_nothing_and_what_is_no_rate_is_refused_by_name() {
+        let message = |rates: RateGroups| {
+            rates.validate().and_then(|()| rates.multiples(&net()).map(|_| ())).unwrap_err().to_string()
+        };
+        let constant = |pattern: &str, multiple| {
+            message(RateGroups::new().with_pattern(pattern, RateMultiple::Constant(multiple)))
+        };
+        assert!(constant("encoder", 1.0).starts_with("`rate pattern` is encoder; allowed: one that matches"));
+        assert!(constant("a..b", 1.0).starts_with("`pattern` is a..b"));
+        assert_eq!(constant("head", 0.0), "`rate multiple` of `head` is 0; allowed: a positive number");
+        for (base_density, width_multiple) in [(0.0, 1.0), (1.1, 1.0), (f64::NAN, 1.0), (1.0, -1.0)] {
+            let supar = RateMultiple::Supar { base_density, width_multiple };
+            assert!(message(RateGroups::new().with_sparse(supar)).contains("of sparse weights"));
+        }
     }
 }
