@@ -3,6 +3,7 @@
 
 mod accumulate;
 mod adam;
+mod ages;
 mod clip;
 mod moments;
 mod optimizer;
@@ -16,6 +17,7 @@ mod update;
 
 pub use accumulate::{Accumulating, Groups, StepOutput};
 pub use adam::{FusedAdam, FusedAdamConfig};
+pub use ages::{LinkAge, LinkAges, YoungLinks};
 pub use moments::CarriesMoments;
 pub use optimizer::SparseOptimizer;
 pub use rates::{ParameterRate, RateGroups, RateMultiple};

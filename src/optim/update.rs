@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use burn::module::AutodiffModule;
-use burn::optim::adaptor::GradAdaptor;
 use burn::optim::GradientsParams;
+use burn::optim::adaptor::GradAdaptor;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::moments::{CarriesMoments, WeightState};
@@ -126,6 +126,9 @@ where
             if let Some(record) = moments.remove(&id) {
                 let state = WeightState { record, device: weight.device() };
                 moments.insert(id, weight.follow(state, &old).record);
+            }
+            if let Some(generations) = self.generations.get_mut(&id) {
+                *generations = generations.follow(&old, &weight);
             }
             self.links.insert(id, Place::of(&path, &weight));
             rewired.push(weight);
