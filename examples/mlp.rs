@@ -239,6 +239,7 @@ impl OneRun<'_> {
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::linear(settings.lr, settings.final_lr, decay_steps.max(1))?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: self.epochs,
             steps_per_epoch: steps,
             scores: &SCORES,

@@ -214,6 +214,7 @@ impl OneRun<'_> {
             topology,
             optimizer: &settings.optimizer,
             rate: settings.rate.schedule(settings.steps.steps, model_config.d_model)?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: settings.steps.epochs()?,
             steps_per_epoch: settings.steps.evaluate_every,
             scores: &SCORES,

@@ -245,6 +245,7 @@ impl OneRun<'_> {
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::noam(settings.factor, settings.warmup, settings.d_model)?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: settings.steps.epochs()?,
             steps_per_epoch: settings.steps.evaluate_every,
             scores: settings.best_by.scores(),
