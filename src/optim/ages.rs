@@ -131,7 +131,8 @@ impl<B: Backend> LinkAges<'_, B> {
             let elements: Vec<i32> = self.elements.iter().map(|&generation| generation.into()).collect();
             Tensor::from_data(TensorData::new(elements, [self.elements.len()]), &tensor.device())
         });
-        table.select(0, index.clone()).reshape(tensor.dims())
+        // Gradients of several devices may move a weight.
+        table.select(0, index.clone().to_device(&tensor.device())).reshape(tensor.dims())
     }
 
     /// Every generation's age; the number of its generation for every element.

@@ -114,8 +114,9 @@ where
     /// update nothing changes, nor does anything in a run whose links stay; SGD has nothing to correct.
     ///
     /// Ages are saved in the record and resumed in either layout. A record without them, or another optimizer's, loads:
-    /// its links are as old as their moments. Cost: two bytes a link for [`FusedAdam`](super::FusedAdam), about twice
-    /// the tensor operations for Burn's Adam and AdamW. An optimizer that cannot is an error of [`bind`](Self::bind).
+    /// its links are as old as their moments. Cost: two bytes for every element that the layout stores, and for Burn's Adam
+    /// and AdamW about twice the tensor operations, with four to eight bytes more an element. An optimizer that cannot is
+    /// an error of [`bind`](Self::bind).
     #[must_use]
     pub fn with_link_ages(mut self, on: bool) -> Self {
         (self.ages.correct, self.settled) = (on, false);
@@ -200,10 +201,10 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`TopologyManager::bind`] and [`RateGroups::multiples`]; [`Error::Argument`] that names the layer for clones of one layer and for a
-    /// compressed layer to be regrown by gradient on a backend that does not compute it, or the optimizer if ages are
-    /// to count and it knows none; [`Error::Mismatch`] and
-    /// [`Error::Shape`] for a loaded state of other layers or links.
+    /// Those of [`TopologyManager::bind`] and [`RateGroups::multiples`]; [`Error::Argument`] that names the layer for clones
+    /// of one layer and for a compressed layer to be regrown by gradient on a backend that does not compute it, and the
+    /// optimizer if ages are to count and it knows none; [`Error::Mismatch`] and [`Error::Shape`] for a loaded state of
+    /// other layers, links or ages.
     pub fn bind(&mut self, model: &M) -> Result<()> {
         let found = hook::collect(model);
         self.bind_found(model, &found)
@@ -417,6 +418,8 @@ where
             return self;
         }
         self.records = moments;
+        self.generations.clear();
+        self.settled = false;
         self.gradients.clear();
         self.pending = Some(topology);
         self
