@@ -249,7 +249,7 @@ impl OneRun<'_> {
         let network = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &MlpConfig| config.try_init::<B>(&device);
-                links::take(network, run, init, &settings.topology.weights(), self.job.seed, &device)?
+                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
             }
             None => network,
         };
@@ -259,6 +259,7 @@ impl OneRun<'_> {
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::linear(settings.lr, settings.final_lr, decay_steps.max(1))?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: self.epochs,
             steps_per_epoch: steps,
             scores: &SCORES,

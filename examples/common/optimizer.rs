@@ -4,8 +4,11 @@ use burn::module::AutodiffModule;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig};
 use burn::tensor::backend::AutodiffBackend;
-use burn_cht::optim::{FusedAdam, FusedAdamConfig, FusedSgd, FusedSgdConfig};
+use burn_cht::optim::{
+    FusedAdam, FusedAdamConfig, FusedSgd, FusedSgdConfig, RateGroups, RateMultiple, YoungLinks,
+};
 use burn_cht::{Error, Result};
+use clap::ArgAction::Set;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -38,6 +41,37 @@ pub struct OptimizerOptions {
     #[arg(long, value_name = "NORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
+    /// Every link has a step count of its own, by which Adam and AdamW correct its moments
+    #[arg(long, num_args = 0..=1, action = Set, default_value_t = false, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "is_off")]
+    pub link_ages: bool,
+    /// Multiply the steps of new links younger than so many steps by their age over that number
+    #[arg(long, value_name = "STEPS", conflicts_with = "young_boost")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub young_ramp: Option<usize>,
+    /// Multiply the steps of new links by a factor that falls to 1 over so many steps
+    #[arg(long, value_delimiter = ',', num_args = 1, action = Set, value_name = "FACTOR,STEPS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub young_boost: Option<Vec<f64>>,
+    /// Multiple of the learning rate for sparse weights, which those of the method dense are too [default: 1]
+    #[arg(long, value_name = "MULTIPLE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse_rate_multiple: Option<f64>,
+    /// Multiples of the learning rate by the path of a parameter or a layer, separated by commas; the last that matches
+    /// wins
+    #[arg(long, value_delimiter = ',', num_args = 1, action = Set, value_name = "PATTERN=MULTIPLE", value_parser = multiple)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_multiples: Option<Vec<(String, f64)>>,
+}
+
+fn is_off(on: &bool) -> bool {
+    !on
+}
+
+fn multiple(text: &str) -> Result<(String, f64), String> {
+    let (pattern, multiple) = text.rsplit_once('=').ok_or("PATTERN=MULTIPLE is needed")?;
+    let multiple = multiple.parse().map_err(|error| format!("{multiple}: {error}"))?;
+    Ok((pattern.into(), multiple))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -63,7 +97,33 @@ impl OptimizerOptions {
         let decay = self.weight_decay;
         within("weight_decay", decay, "a number from 0 on", decay.is_finite() && decay >= 0.0)?;
         let clip = self.clip.unwrap_or(1.0);
-        within("clip", clip, "a positive number", positive(clip))
+        within("clip", clip, "a positive number", positive(clip))?;
+        self.young_links()?.map_or(Ok(()), YoungLinks::validate)?;
+        self.rates(None).validate()
+    }
+
+    /// What is done with the steps of young links.
+    pub fn young_links(&self) -> Result<Option<YoungLinks>> {
+        match (self.young_ramp, self.young_boost.as_deref()) {
+            (Some(steps), _) => Ok(Some(YoungLinks::Ramp { steps })),
+            (None, None) => Ok(None),
+            (None, Some(&[factor, steps])) if steps >= 1.0 && steps.fract() == 0.0 => {
+                Ok(Some(YoungLinks::Boost { factor, steps: steps as usize }))
+            }
+            (None, Some(other)) => {
+                Err(Error::argument("young_boost", format!("{other:?}"), "a factor and a number of steps"))
+            }
+        }
+    }
+
+    /// The groups of parameters with a rate of their own. `by_density` is for sparse weights.
+    pub fn rates(&self, by_density: Option<RateMultiple>) -> RateGroups {
+        let sparse = by_density.or(self.sparse_rate_multiple.map(RateMultiple::Constant));
+        let rates = sparse.into_iter().fold(RateGroups::new(), RateGroups::with_sparse);
+        let patterns = self.rate_multiples.iter().flatten();
+        patterns.fold(rates, |rates, (pattern, multiple)| {
+            rates.with_pattern(pattern, RateMultiple::Constant(*multiple))
+        })
     }
 
     fn beta1(&self) -> f64 {

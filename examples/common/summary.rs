@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::train::metric::store::Split;
 use burn_cht::Result;
 use burn_cht::nn::hook;
+use burn_cht::optim::RateGroups;
 use burn_cht::prelude::*;
 use burn_cht::run::{Criterion, EpochHistory};
 use serde::Serialize;
@@ -59,6 +60,9 @@ pub struct Summary {
     pub seconds_per_epoch: f64,
     pub parameters: usize,
     pub layouts: Vec<String>,
+    /// What the learning rate was multiplied with at the end, by the path of the parameter; 1 for those that are not here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rate_multiples: BTreeMap<String, f64>,
     pub backend: String,
     /// Columns with their digits, in the order of the table.
     #[serde(skip)]
@@ -75,6 +79,7 @@ pub struct Finished<'a> {
     pub first_epoch: usize,
     pub history: &'a EpochHistory,
     pub monitor: &'a TopologyMonitor,
+    pub rates: &'a RateGroups,
 }
 
 impl Finished<'_> {
@@ -102,6 +107,7 @@ impl Finished<'_> {
             figures.push(Figure { name: "tokens_per_second".into(), value, digits: 0 });
         }
         let report = self.monitor.latest().ok_or_else(missing)?;
+        let rates = self.rates.multiples(model)?;
         let seconds: f64 = (1..=epochs).filter_map(|epoch| history.seconds(epoch)).sum();
         let mut summary = Summary {
             method: self.method,
@@ -116,6 +122,7 @@ impl Finished<'_> {
             seconds_per_epoch: seconds / epochs.max(1) as f64,
             parameters: model.num_params(),
             layouts: hook::collect(model).iter().map(|(_, weight)| weight.explain_layout()).collect(),
+            rate_multiples: rates.into_iter().map(|rate| (rate.path, rate.multiple)).collect(),
             backend: backend::describe(),
             columns: Vec::new(),
         };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn_cht::nn::SparseSettings;
+use burn_cht::optim::{RateGroups, RateMultiple};
 use burn_cht::prelude::*;
 use burn_cht::topology::FirstLinks;
 use burn_cht::topology::init::{Degrees, FeatureCorrelation, WeightInit};
@@ -60,6 +61,18 @@ pub struct TopologyOptions {
     /// Standard deviation of normal first weights, in place of SWI
     #[arg(long)]
     pub weight_std: Option<f64>,
+    /// Rates and normal first weights of sparse layers by SμPar, from a rate and standard deviation that were tuned at this
+    /// density, and a model of which this one has WIDTH times the width
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 1,
+        action = ArgAction::Set,
+        value_name = "DENSITY[,WIDTH]",
+        conflicts_with = "sparse_rate_multiple"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supar: Option<Vec<f64>>,
     /// Score by which links are kept [default: the method's]
     #[arg(long, value_enum)]
     pub removal: Option<RemovalKind>,
@@ -166,7 +179,7 @@ impl TopologyOptions {
                 InitialWeightKind::Historical => InitialWeight::Historical,
                 InitialWeightKind::Drawn => InitialWeight::Drawn,
             })
-            .with_drawn_weights(self.weights())
+            .with_drawn_weights(self.weights()?)
             .with_learning_rate_ramp(self.lr_ramp)
             .with_sparsity(self.sparsity)
             .with_first_links(self.first_links(preset.first_links))
@@ -210,7 +223,23 @@ impl TopologyOptions {
     /// What the sparse layers of a model start with.
     pub fn settings(&self, topology: &TopologyConfig) -> Result<SparseSettings> {
         let settings = topology.try_settings()?;
-        Ok(settings.with_weights(self.weights()).with_layout(self.layout.into()))
+        Ok(settings.with_weights(self.weights()?).with_layout(self.layout.into()))
+    }
+
+    /// The rate of sparse weights, if it goes by their density.
+    pub fn rate_multiple(&self) -> Result<Option<RateMultiple>> {
+        let supar = self.base()?;
+        Ok(supar.map(|(base_density, width_multiple)| RateMultiple::Supar { base_density, width_multiple }))
+    }
+
+    /// Density of the base model of SμPar, and the width over the base model's.
+    fn base(&self) -> Result<Option<(f64, f64)>> {
+        match self.supar.as_deref() {
+            None => Ok(None),
+            Some(&[density]) => Ok(Some((density, 1.0))),
+            Some(&[density, width]) => Ok(Some((density, width))),
+            Some(other) => Err(Error::argument("supar", format!("{other:?}"), "a density, or DENSITY,WIDTH")),
+        }
     }
 
     /// Refuses values out of range, whether the method at hand looks at them or not.
@@ -230,6 +259,9 @@ impl TopologyOptions {
         if !(0.0..1.0).contains(&self.sparsity) {
             return Err(Error::argument("sparsity", self.sparsity, "[0, 1)"));
         }
+        self.weights()?.validate()?;
+        let rates = self.rate_multiple()?.into_iter().fold(RateGroups::new(), RateGroups::with_sparse);
+        rates.validate()?;
         if !(self.gamma.is_finite() && self.gamma >= 0.0) {
             return Err(Error::argument("gamma", self.gamma, "finite and not negative"));
         }
@@ -336,8 +368,14 @@ impl TopologyOptions {
     }
 
     /// How the first weights are drawn.
-    pub fn weights(&self) -> WeightInit {
-        self.weight_std.map_or(WeightInit::Swi { gain: self.gain }, |std| WeightInit::Normal { std })
+    pub fn weights(&self) -> Result<WeightInit> {
+        Ok(match (self.weight_std, self.base()?) {
+            (None, _) => WeightInit::Swi { gain: self.gain },
+            (Some(std), None) => WeightInit::Normal { std },
+            (Some(std), Some((base_density, width_multiple))) => {
+                WeightInit::Supar { std, base_density, width_multiple }
+            }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
 use burn_cht::metrics::{FiniteLossMetric, TensorBoard, TopologyMetric, TopologyQuantity};
-use burn_cht::optim::{CarriesMoments, LearningRateSchedule};
+use burn_cht::optim::{CarriesMoments, LearningRateSchedule, RateGroups};
 use burn_cht::prelude::*;
 use burn_cht::run::{Patience, ProgressLines, RunFolder, SealedRecorder, SeededEpochs, write_atomically};
 use burn_cht::{Error, Result};
@@ -34,6 +34,8 @@ pub struct Training<'a, B: AutodiffBackend, M> {
     pub topology: TopologyConfig,
     pub optimizer: &'a OptimizerOptions,
     pub rate: LearningRateSchedule,
+    /// Groups of parameters with a rate of their own.
+    pub rates: RateGroups,
     pub epochs: usize,
     /// Steps of the optimizer in an epoch.
     pub steps_per_epoch: usize,
@@ -142,8 +144,11 @@ where
         let Job { method, seed, folder: dir, resume, tensorboard } = self.job.clone();
         let interrupter = Interrupter::new();
         let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
-        let mut optimizer =
-            SparseOptimizer::new(optimizer, self.topology.try_init()?).with_interrupter(interrupter.clone());
+        let mut optimizer = SparseOptimizer::new(optimizer, self.topology.try_init()?)
+            .with_interrupter(interrupter.clone())
+            .with_rates(self.rates.clone())?
+            .with_link_ages(self.optimizer.link_ages)
+            .with_young_links(self.optimizer.young_links()?)?;
         if let Some(norm) = self.optimizer.clip {
             optimizer = optimizer.with_max_gradient_norm(norm)?;
         }
@@ -223,6 +228,7 @@ where
             first_epoch: first_counted,
             history: &history,
             monitor: &monitor,
+            rates: &self.rates,
         };
         let mut summary = finished.summary(&model)?;
         if let Some(board) = &board {

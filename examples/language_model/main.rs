@@ -177,7 +177,7 @@ impl OneRun<'_> {
         let model = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &LlamaConfig| config.try_init::<B>(device);
-                links::take(model, run, init, &settings.topology.weights(), self.job.seed, device)?
+                links::take(model, run, init, &settings.topology.weights()?, self.job.seed, device)?
             }
             None => model,
         };
@@ -223,6 +223,7 @@ impl OneRun<'_> {
             topology,
             optimizer: &settings.optimizer,
             rate: settings.rate.schedule(settings.steps.steps, model_config.d_model)?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: settings.steps.epochs()?,
             steps_per_epoch: settings.steps.evaluate_every,
             scores: &SCORES,

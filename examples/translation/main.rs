@@ -265,7 +265,7 @@ impl OneRun<'_> {
         let network = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &TransformerConfig| config.try_init::<B>(&device);
-                links::take(network, run, init, &settings.topology.weights(), self.job.seed, &device)?
+                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
             }
             None => network,
         };
@@ -278,6 +278,7 @@ impl OneRun<'_> {
             topology: topology.clone(),
             optimizer: &settings.optimizer,
             rate: LearningRateSchedule::noam(settings.factor, settings.warmup, settings.d_model)?,
+            rates: settings.optimizer.rates(settings.topology.rate_multiple()?),
             epochs: settings.steps.epochs()?,
             steps_per_epoch: settings.steps.evaluate_every,
             scores: settings.best_by.scores(),

@@ -69,7 +69,7 @@ mod rotation;
 mod row_product;
 mod sgd;
 
-pub(crate) use adam::{AdamStep, adam_step};
+pub(crate) use adam::{AdamRates, AdamStep, adam_step, aged_adam_step};
 pub use causal_attention::{Heads, causal_attention};
 pub use cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_with_gradient};
 pub(crate) use cross_entropy::{Sums, cross_entropy_sums};

@@ -10,8 +10,9 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
+use super::ages::{LinkAge, LinkAges};
 use super::clip::adaptor;
-use crate::fused::{AdamStep, adam_step};
+use crate::fused::{AdamRates, AdamStep, adam_step, aged_adam_step};
 
 /// Configuration of [`FusedAdam`].
 #[derive(Config, Debug)]
@@ -63,6 +64,22 @@ impl FusedAdamConfig {
     }
 }
 
+impl FusedAdam {
+    fn settings(&self) -> AdamStep {
+        let FusedAdamConfig { beta_1, beta_2, weight_decay, .. } = self.config;
+        AdamStep { beta_1, beta_2, decay: weight_decay }
+    }
+
+    /// Corrected for so many steps, the coming one included; the correction of the second moment is taken out of the
+    /// root.
+    fn rates(&self, lr: f32, steps: usize) -> AdamRates {
+        let FusedAdamConfig { beta_1, beta_2, epsilon, .. } = self.config;
+        let steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        let correction = (1.0 - beta_2.powi(steps)).sqrt();
+        AdamRates { epsilon: epsilon * correction, rate: lr * correction / (1.0 - beta_1.powi(steps)) }
+    }
+}
+
 impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
     type State<const D: usize> = AdamState<B, D>;
 
@@ -74,22 +91,13 @@ impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
         state: Option<Self::State<D>>,
     ) -> (Tensor<B, D>, Option<Self::State<D>>) {
         let Some(AdamState { momentum }) = state else { return self.whole.step(lr, tensor, grad, None) };
-        let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
-        let time = (momentum.time + 1) as i32;
-        let correction = (1.0 - beta_2.powi(time)).sqrt();
-        let step = AdamStep {
-            beta_1,
-            beta_2,
-            epsilon: epsilon * correction,
-            rate: lr as f32 * correction / (1.0 - beta_1.powi(time)),
-            decay: weight_decay,
-        };
         // Burn's Adam without AMSGrad leaves the maximum of a record with it as it is.
         let AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 } = momentum;
+        let rates = self.rates(lr as f32, time + 1);
         let state = |time, moment_1, moment_2| {
             AdamState::new(AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 })
         };
-        match adam_step(step, [tensor, grad, moment_1, moment_2]) {
+        match adam_step(self.settings(), rates, [tensor, grad, moment_1, moment_2]) {
             Ok([tensor, moment_1, moment_2]) => (tensor, Some(state(time + 1, moment_1, moment_2))),
             Err([tensor, grad, moment_1, moment_2]) => {
                 self.whole.step(lr, tensor, grad, Some(state(time, moment_1, moment_2)))
@@ -113,6 +121,35 @@ impl<B: Backend> CarriesMoments<B> for FusedAdam {
 
     fn first_moment<const D: usize>(state: &Self::State<D>, device: &B::Device) -> Option<Tensor<B, D>> {
         <Adam as CarriesMoments<B>>::first_moment(state, device)
+    }
+
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        let AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 } = state.momentum;
+        let (generations, elements) = ages.by_generation();
+        let of_age = |age: &LinkAge| self.rates(lr as f32 * age.factor(), age.steps(time));
+        let rates: Vec<AdamRates> = generations.iter().map(of_age).collect();
+        let state = |time, moment_1, moment_2| {
+            AdamState::new(AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 })
+        };
+        let tensors = [tensor, grad, moment_1, moment_2];
+        let stepped = match rates.iter().all(|of| *of == rates[0]) {
+            true => adam_step(self.settings(), rates[0], tensors),
+            false => aged_adam_step(self.settings(), &rates, elements, tensors),
+        };
+        match stepped {
+            Ok([tensor, moment_1, moment_2]) => Some((tensor, state(time + 1, moment_1, moment_2))),
+            Err([tensor, grad, moment_1, moment_2]) => {
+                let state = state(time, moment_1, moment_2);
+                CarriesMoments::step_aged(&self.whole, lr, tensor, grad, state, ages)
+            }
+        }
     }
 }
 

@@ -3,19 +3,24 @@
 
 mod accumulate;
 mod adam;
+mod ages;
 mod clip;
 mod moments;
 mod optimizer;
+mod rates;
 mod record;
 mod schedule;
 mod sgd;
+mod step;
 mod step_error;
 mod update;
 
 pub use accumulate::{Accumulating, Groups, StepOutput};
 pub use adam::{FusedAdam, FusedAdamConfig};
+pub use ages::{LinkAge, LinkAges, YoungLinks};
 pub use moments::CarriesMoments;
 pub use optimizer::SparseOptimizer;
+pub use rates::{ParameterRate, RateGroups, RateMultiple};
 pub use schedule::{LearningRateSchedule, WarmupCosine};
 pub use sgd::{FusedSgd, FusedSgdConfig};
 pub use step_error::StepError;

@@ -3,11 +3,12 @@
 use burn::optim::momentum::{Momentum, MomentumConfig, MomentumState};
 use burn::optim::record::{AdaptorRecord, AdaptorRecordV1};
 use burn::optim::{
-    Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, Sgd, SgdState, SimpleOptimizer,
+    Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, LearningRate, Sgd, SgdState, SimpleOptimizer,
 };
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
+use super::ages::LinkAges;
 use crate::nn::weight::Moments;
 
 /// An optimizer whose moments a [`SparseOptimizer`](super::SparseOptimizer) can rewire.
@@ -48,6 +49,23 @@ pub trait CarriesMoments<B: Backend>: SimpleOptimizer<B> {
         let _ = (state, device);
         None
     }
+
+    /// A step like [`SimpleOptimizer::step`], but that every link has an age of its own: what makes up for moments that
+    /// began at zero goes by [`LinkAge::steps`](super::LinkAge::steps), and the step is multiplied with
+    /// [`LinkAge::factor`](super::LinkAge::factor). `None`, the default, says that the optimizer cannot;
+    /// [`with_link_ages`](super::SparseOptimizer::with_link_ages) and
+    /// [`with_young_links`](super::SparseOptimizer::with_young_links) are then errors.
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        let _ = (lr, tensor, grad, state, ages);
+        None
+    }
 }
 
 impl<B: Backend> CarriesMoments<B> for Sgd<B> {
@@ -61,6 +79,18 @@ impl<B: Backend> CarriesMoments<B> for Sgd<B> {
 
     fn first_moment<const D: usize>(state: &Self::State<D>, device: &B::Device) -> Option<Tensor<B, D>> {
         state.momentum.clone().map(|momentum| velocity(momentum, device))
+    }
+
+    /// SGD has nothing to make up for: the factor is all there is.
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        scaled_step(self, lr, tensor, grad, state, ages)
     }
 }
 
@@ -76,6 +106,24 @@ impl<B: Backend> CarriesMoments<B> for Adam {
     fn first_moment<const D: usize>(state: &Self::State<D>, _device: &B::Device) -> Option<Tensor<B, D>> {
         Some(state.momentum.moment_1.clone())
     }
+
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        let momentum = self.step(0.0, tensor.clone(), grad, Some(state)).1?.momentum;
+        let one = Tensor::<B, 1>::ones([1], &tensor.device());
+        let probe = self.step(0.0, one.zeros_like(), one, None).1?.momentum;
+        let corrected = AdamState::new(corrected(&momentum, probe, ages));
+        // From zero, where the penalty adds nothing to the gradient.
+        let zeros = tensor.zeros_like();
+        let (change, _) = self.step(lr, zeros.clone(), zeros, Some(corrected));
+        Some((tensor + change, AdamState::new(momentum)))
+    }
 }
 
 impl<B: Backend> CarriesMoments<B> for AdamW {
@@ -90,7 +138,73 @@ impl<B: Backend> CarriesMoments<B> for AdamW {
     fn first_moment<const D: usize>(state: &Self::State<D>, _device: &B::Device) -> Option<Tensor<B, D>> {
         Some(state.momentum.moment_1.clone())
     }
+
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        let momentum = self.step(0.0, tensor.clone(), grad, Some(state)).1?.momentum;
+        let one = Tensor::<B, 1>::ones([1], &tensor.device());
+        let probe = self.step(0.0, one.zeros_like(), one, None).1?.momentum;
+        let corrected = AdamWState::new(corrected(&momentum, probe, ages));
+        let zeros = tensor.zeros_like();
+        let (tensor, _) = self.step(lr, tensor, zeros, Some(corrected));
+        Some((tensor, AdamWState::new(momentum)))
+    }
 }
+
+/// A step whose change is multiplied with the factors of the ages, where there is one other than 1.
+pub(super) fn scaled_step<B: Backend, O: SimpleOptimizer<B>, const D: usize>(
+    optim: &O,
+    lr: LearningRate,
+    tensor: Tensor<B, D>,
+    grad: Tensor<B, D>,
+    state: O::State<D>,
+    ages: &LinkAges<'_, B>,
+) -> Option<(Tensor<B, D>, O::State<D>)> {
+    if !ages.scale() {
+        let (tensor, state) = optim.step(lr, tensor, grad, Some(state));
+        return Some((tensor, state?));
+    }
+    let (stepped, state) = optim.step(lr, tensor.clone(), grad, Some(state));
+    let factors = ages.map(&tensor, |age| age.factor());
+    Some((tensor.clone() + (stepped - tensor) * factors, state?))
+}
+
+/// Moments from which a step with the gradient 0, so late that Burn corrects nothing any more, is one that corrects every
+/// link's by its age: `m̂ / β₁` and `v̂ / β₂`, of which that step takes `β₁` and `β₂` times.
+///
+/// `probe` is what a first step with the gradient 1 has left: its moments are `1 − β`, and there is a maximum of the
+/// second if AMSGrad is on. All three are private in Burn 0.21.
+fn corrected<B: Backend, const D: usize>(
+    momentum: &AdaptiveMomentumState<B, D>,
+    probe: AdaptiveMomentumState<B, 1>,
+    ages: &LinkAges<'_, B>,
+) -> AdaptiveMomentumState<B, D> {
+    let AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2 } = momentum;
+    let device = moment_1.device();
+    // The state has taken this step already.
+    let steps = ages.table(&device, |age| age.steps(time - 1) as f32);
+    let factors = ages.table(&device, |age| age.factor());
+    let divisor = |one_minus_beta: Tensor<B, 1>| {
+        let beta = (one_minus_beta.neg() + 1.0).expand(steps.dims());
+        (beta.clone().powf(steps.clone()).neg() + 1.0) * beta
+    };
+    let (first, second) = (factors / divisor(probe.moment_1), divisor(probe.moment_2).recip());
+    let moment_2 = max_moment_2.as_ref().filter(|_| probe.max_moment_2.is_some()).unwrap_or(moment_2);
+    AdaptiveMomentumState::new(
+        LATE,
+        moment_1.clone() * ages.spread(first, moment_1),
+        moment_2.clone() * ages.spread(second, moment_1),
+    )
+}
+
+/// A time at which every `β^t` is 0 in f32, and the next one still an `i32`.
+const LATE: usize = i32::MAX as usize - 1;
 
 /// The velocity is private in Burn 0.21; a step with momentum 1 on a zero gradient returns it unchanged. The zero
 /// gradient has the velocity's shape only by broadcasting, so nothing of that size is allocated for it.

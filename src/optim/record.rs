@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::AutodiffModule;
-use burn::optim::Optimizer;
 use burn::prelude::*;
 use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
+use super::ages::SavedAges;
 use super::moments::{CarriesMoments, WeightState};
 use super::optimizer::{Found, InnerRecord, SparseOptimizer};
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub struct TopologyRecord {
     pub(super) gradients: Vec<(String, Vec<f32>)>,
     /// Checksums of the links that the moments belong to, by the path of the layer.
     pub(super) links: Vec<(String, u32)>,
+    /// Ages of links, by the path of the layer; none if they do not count.
+    #[serde(default)]
+    pub(super) ages: Vec<SavedAges>,
 }
 
 impl<B: Backend> Record<B> for TopologyRecord {
@@ -51,6 +54,11 @@ pub(super) struct Place<D> {
 impl<D> Place<D> {
     pub(super) fn of<B: AutodiffBackend<Device = D>>(path: &str, weight: &SparseWeight<B>) -> Self {
         Self { path: path.to_string(), links: Arc::clone(weight.links()), device: weight.device() }
+    }
+
+    /// The links, if they are those of `weight`.
+    pub(super) fn links_of<B: AutodiffBackend>(&self, weight: &SparseWeight<B>) -> Option<&Links> {
+        (*self.links == **weight.links()).then_some(&*self.links)
     }
 }
 
@@ -87,7 +95,7 @@ where
                 });
             }
         }
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         for (path, weight) in found {
             if let Some(saved) = moments.remove(&weight.id()) {
                 let saved = WeightState { record: saved, device: weight.device() };
@@ -97,6 +105,13 @@ where
                     expected: format!("{} values, one per link", weight.links().nnz()),
                 })?;
                 moments.insert(weight.id(), expanded.record);
+            }
+        }
+        let mut generations = HashMap::new();
+        for (path, weight) in found {
+            let saved = record.ages.iter().find(|saved| saved.path == *path);
+            if let Some(saved) = saved.filter(|_| self.generations.contains_key(&weight.id())) {
+                generations.insert(weight.id(), saved.restored(weight)?);
             }
         }
         let mut gradients = HashMap::new();
@@ -115,29 +130,33 @@ where
         // Only now, so that a second try meets the same error.
         self.pending = None;
         self.gradients = gradients;
-        self.inner = self.inner.clone().load_record(moments);
+        self.generations.extend(generations);
+        self.records = moments;
         Ok(())
     }
 
     /// Moments as one value per link whatever the layout, and the state of the topology.
     pub(super) fn saved(&self) -> (InnerRecord<O, M, B>, TopologyRecord) {
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         if let Some(pending) = &self.pending {
             return (moments, pending.clone());
         }
         let mut links = Vec::with_capacity(self.links.len());
+        let mut ages = Vec::with_capacity(self.generations.len());
         for (id, place) in &self.links {
             if let Some(record) = moments.remove(id) {
                 let state = WeightState { record, device: place.device.clone() };
                 moments.insert(*id, weight::compact(state, &place.links).record);
             }
             links.push((place.path.clone(), place.links.checksum()));
+            ages.extend(self.generations.get(id).map(|own| own.saved(&place.path, &place.links)));
         }
         links.sort_unstable();
+        ages.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let gradients =
             self.gradients.iter().map(|(path, sum)| (path.clone(), weight::read_f32(sum.clone())));
         let mut gradients: Vec<_> = gradients.collect();
         gradients.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
-        (moments, TopologyRecord { topology: self.manager.state(), gradients, links })
+        (moments, TopologyRecord { topology: self.manager.state(), gradients, links, ages })
     }
 }

@@ -10,7 +10,9 @@ use burn::record::Record;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::CarriesMoments;
+use super::ages::LinkAges;
 use super::clip::adaptor;
+use super::moments::scaled_step;
 use crate::fused::{SgdStep, sgd_step};
 
 /// Configuration of [`FusedSgd`].
@@ -130,6 +132,18 @@ impl<B: Backend> CarriesMoments<B> for FusedSgd {
 
     fn first_moment<const D: usize>(state: &Self::State<D>, _: &B::Device) -> Option<Tensor<B, D>> {
         state.momentum.as_ref().map(|momentum| momentum.velocity.clone())
+    }
+
+    /// As Burn's: the factor is all there is.
+    fn step_aged<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<B, D>,
+        grad: Tensor<B, D>,
+        state: Self::State<D>,
+        ages: &LinkAges<'_, B>,
+    ) -> Option<(Tensor<B, D>, Self::State<D>)> {
+        scaled_step(self, lr, tensor, grad, state, ages)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use burn::module::AutodiffModule;
+use burn::optim::GradientsParams;
 use burn::optim::adaptor::GradAdaptor;
-use burn::optim::{GradientsParams, Optimizer};
 use burn::tensor::backend::AutodiffBackend;
 
 use super::moments::{CarriesMoments, WeightState};
@@ -91,7 +91,7 @@ where
         mut link_gradients: HashMap<String, Vec<f32>>,
     ) -> Result<Vec<SparseWeight<B>>> {
         let found = hook::collect(model);
-        let mut moments = self.inner.to_record();
+        let mut moments = self.records.clone();
         let wants = self.manager.wants();
         let gradients = match wants.dense_gradient {
             Some(DenseGradient::Average { .. }) => self.gradients.clone(),
@@ -127,10 +127,13 @@ where
                 let state = WeightState { record, device: weight.device() };
                 moments.insert(id, weight.follow(state, &old).record);
             }
+            if let Some(generations) = self.generations.get_mut(&id) {
+                *generations = generations.follow(&old, &weight);
+            }
             self.links.insert(id, Place::of(&path, &weight));
             rewired.push(weight);
         }
-        self.inner = self.inner.clone().load_record(moments);
+        self.records = moments;
         Ok(rewired)
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "flex")]
 #![recursion_limit = "256"]
 
+mod ages;
 mod bad_input;
 mod custom;
 mod frozen;
@@ -11,6 +12,7 @@ mod layouts;
 mod learner;
 mod net;
 mod parts;
+mod rates;
 mod records;
 mod reports;
 mod resume;

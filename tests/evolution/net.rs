@@ -12,7 +12,7 @@ use burn::optim::{Adam, AdamConfig, AdamW, AdamWConfig, GradientsParams, Sgd, Sg
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn_cht::nn::SparseLinearConfig;
-use burn_cht::optim::CarriesMoments;
+use burn_cht::optim::{CarriesMoments, FusedAdam, FusedAdamConfig, RateGroups, YoungLinks};
 use burn_cht::prelude::*;
 use burn_cht::topology::{Links, stream};
 use rand::RngExt;
@@ -64,6 +64,9 @@ pub struct Setup {
     pub layout: Layout,
     pub seed: u64,
     pub topology: TopologyConfig,
+    pub rates: RateGroups,
+    pub link_ages: bool,
+    pub young: Option<YoungLinks>,
 }
 
 impl Setup {
@@ -79,6 +82,9 @@ impl Setup {
                 .with_update_interval(4)
                 .with_sparsity(1.0 - density)
                 .with_chain(Chain::feeds(PATHS[0], PATHS[1])),
+            rates: RateGroups::new(),
+            link_ages: false,
+            young: None,
         }
     }
 
@@ -100,6 +106,9 @@ impl Setup {
 
     pub fn optim<O: CarriesMoments<Flex>>(&self, inner: OptimizerAdaptor<O, Net<B>, B>) -> Optim<O> {
         SparseOptimizer::new(inner, self.topology.init())
+            .with_rates(self.rates.clone())
+            .and_then(|optim| optim.with_link_ages(self.link_ages).with_young_links(self.young))
+            .unwrap()
     }
 
     pub fn train<O: CarriesMoments<Flex>>(&self, inner: OptimizerAdaptor<O, Net<B>, B>) -> Training<O> {
@@ -183,6 +192,10 @@ pub fn sgd_config() -> SgdConfig {
 
 pub fn adam() -> OptimizerAdaptor<Adam, Net<B>, B> {
     AdamConfig::new().init()
+}
+
+pub fn fused_adam() -> OptimizerAdaptor<FusedAdam, Net<B>, B> {
+    FusedAdamConfig::new().init()
 }
 
 pub fn adamw() -> OptimizerAdaptor<AdamW, Net<B>, B> {

@@ -14,9 +14,9 @@ use crate::net::*;
 
 pub const LAYOUTS: [Layout; 2] = [Layout::Masked, Layout::Compressed];
 
-type Saved = (Vec<u8>, Vec<u8>);
+pub type Saved = (Vec<u8>, Vec<u8>);
 
-fn save<O: CarriesMoments<Flex>>(run: &Training<O>) -> Saved {
+pub fn save<O: CarriesMoments<Flex>>(run: &Training<O>) -> Saved {
     let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
     (
         Recorder::<B>::record(&recorder, run.net.clone().into_record(), ()).unwrap(),
@@ -25,7 +25,7 @@ fn save<O: CarriesMoments<Flex>>(run: &Training<O>) -> Saved {
 }
 
 /// A run of `setup` that goes on from `saved`, in a fresh model and optimizer.
-fn resume<O: CarriesMoments<Flex>>(
+pub fn resume<O: CarriesMoments<Flex>>(
     setup: &Setup,
     inner: OptimizerAdaptor<O, Net<B>, B>,
     (net, optim): &Saved,

@@ -23,7 +23,7 @@ pub(crate) use gradient::{Gradient, GradientWanted};
 pub use layout::Layout;
 use layout::Stored;
 use masked::Masked;
-pub(crate) use moments::{Moments, compact, first_moments};
+pub(crate) use moments::{Moments, at_links, compact, first_moments};
 pub use record::SparseWeightRecord;
 
 /// A `[d_input, d_output]` weight that exists only where its [`Links`] are.

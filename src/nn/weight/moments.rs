@@ -26,6 +26,14 @@ pub(crate) fn first_moments<B: Backend, S: Moments<B>>(moments: &S, links: &Link
     dense.or_else(|| moments.first::<1>().map(read_f32))
 }
 
+/// What an optimizer keeps of each link, from one value for every element that the layout stores.
+pub(crate) fn at_links<T: Copy>(links: &Links, elements: &[T]) -> Vec<T> {
+    match elements.len() == links.nnz() {
+        true => elements.to_vec(),
+        false => links.positions().map(|position| elements[position]).collect(),
+    }
+}
+
 /// Moments as they are saved: one value per link, whatever the layout of their weight.
 pub(crate) fn compact<B: Backend, S: Moments<B>>(moments: S, links: &Links) -> S {
     let gathered = moments.map::<2, 1>(|moment| {
@@ -61,6 +69,18 @@ impl<B: AutodiffBackend> SparseWeight<B> {
             }
         };
         followed.unwrap_or_else(|_| unreachable!("moments of a weight are of rank 1 or 2"))
+    }
+
+    /// One value per link as one for every element that the layout stores, the default off the links.
+    pub(crate) fn laid_out<T: Copy + Default>(&self, values: Vec<T>) -> Vec<T> {
+        match &self.storage {
+            Storage::Compressed(_) => values,
+            Storage::Masked(_) => {
+                let mut elements = vec![T::default(); self.links.capacity()];
+                self.links.positions().zip(values).for_each(|(position, value)| elements[position] = value);
+                elements
+            }
+        }
     }
 
     /// Saved moments in the form that the layout needs; else what they are instead of one value per link.

@@ -23,6 +23,16 @@ pub enum WeightInit {
         /// Positive standard deviation.
         std: f64,
     },
+    /// `std / √(m_d · m_ρ)`, as SμPar has it (Dey et al. 2024, arXiv 2405.15743) for a standard deviation that was tuned on
+    /// a base model; `m_ρ` is the density over `base_density`. SWI is of this form already, a layer at a time.
+    Supar {
+        /// Positive standard deviation of the base model's weights.
+        std: f64,
+        /// Density of the base model, in (0, 1].
+        base_density: f64,
+        /// `m_d`, the width of the model over that of the base model; positive.
+        width_multiple: f64,
+    },
 }
 
 impl Default for WeightInit {
@@ -37,16 +47,22 @@ impl WeightInit {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a gain or standard deviation that is not positive and finite.
+    /// [`Error::Argument`] for a number that is not positive and finite, and a density above 1.
     pub fn validate(&self) -> Result<()> {
-        let (name, value) = match *self {
-            Self::Swi { gain } => ("gain", gain),
-            Self::Normal { std } => ("std", std),
+        let positive = |name, value: f64| match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::argument(name, value, "positive and finite")),
         };
-        if value > 0.0 && value.is_finite() {
-            return Ok(());
+        match *self {
+            Self::Swi { gain } => positive("gain", gain),
+            Self::Normal { std } => positive("std", std),
+            Self::Supar { base_density, .. } if base_density > 1.0 => {
+                Err(Error::argument("base_density", base_density, "(0, 1]"))
+            }
+            Self::Supar { std, base_density, width_multiple } => positive("std", std)
+                .and_then(|()| positive("base_density", base_density))
+                .and_then(|()| positive("width_multiple", width_multiple)),
         }
-        Err(Error::argument(name, value, "positive and finite"))
     }
 
     /// The standard deviation for units with `fan_in` inputs, of which the share `density` is linked.
@@ -55,6 +71,9 @@ impl WeightInit {
         match *self {
             Self::Swi { gain } => gain / (density * fan_in as f64).sqrt(),
             Self::Normal { std } => std,
+            Self::Supar { std, base_density, width_multiple } => {
+                std / (width_multiple * density / base_density).sqrt()
+            }
         }
     }
 
@@ -78,6 +97,18 @@ mod tests {
         assert_eq!(WeightInit::Swi { gain: 3.0 }.std(900, 0.01), 1.0);
         assert_eq!(WeightInit::default().std(200, 0.25), 0.2);
         assert_eq!(WeightInit::Normal { std: 0.02 }.std(200, 0.25), 0.02);
+    }
+
+    #[test]
+    fn supar_divides_by_the_root_of_width_and_density_over_those_of_the_base() {
+        let supar =
+            |base_density, width_multiple| WeightInit::Supar { std: 0.02, base_density, width_multiple };
+        assert_eq!(supar(0.25, 1.0).std(200, 0.25), 0.02);
+        assert_eq!(supar(1.0, 1.0).std(200, 0.25), 0.04);
+        assert_eq!(supar(1.0, 4.0).std(800, 0.25), 0.02);
+        // The same from layer to layer as SWI, whose base is one input.
+        let swi = WeightInit::Swi { gain: 0.02 * 50_f64.sqrt() };
+        assert!((supar(0.25, 4.0).std(800, 0.25) - swi.std(800, 0.25)).abs() < 1e-12);
     }
 
     #[test]
@@ -120,7 +151,11 @@ mod tests {
     fn settings_that_give_no_spread_are_refused() {
         assert!(WeightInit::default().validate().is_ok());
         for value in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            for init in [WeightInit::Swi { gain: value }, WeightInit::Normal { std: value }] {
+            let supar =
+                |std, base_density, width_multiple| WeightInit::Supar { std, base_density, width_multiple };
+            let of_supar = [supar(value, 1.0, 1.0), supar(1.0, value, 1.0), supar(1.0, 1.0, value)];
+            let others = [WeightInit::Swi { gain: value }, WeightInit::Normal { std: value }];
+            for init in others.into_iter().chain(of_supar).chain([supar(1.0, 1.1, 1.0)]) {
                 assert!(matches!(init.validate(), Err(Error::Argument { .. })), "{init:?}");
             }
         }

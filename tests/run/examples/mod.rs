@@ -2,6 +2,7 @@
 
 mod export;
 mod language_model;
+mod rates;
 mod translation;
 
 use std::fs;
