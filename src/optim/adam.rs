@@ -75,7 +75,8 @@ impl<B: Backend> SimpleOptimizer<B> for FusedAdam {
     ) -> (Tensor<B, D>, Option<Self::State<D>>) {
         let Some(AdamState { momentum }) = state else { return self.whole.step(lr, tensor, grad, None) };
         let FusedAdamConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
-        let time = (momentum.time + 1) as i32;
+        // Past i32::MAX steps the powers have long been zero; a count that wraps would make them infinite.
+        let time = i32::try_from(momentum.time + 1).unwrap_or(i32::MAX);
         let correction = (1.0 - beta_2.powi(time)).sqrt();
         let step = AdamStep {
             beta_1,

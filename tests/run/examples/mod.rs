@@ -1,6 +1,7 @@
 //! The examples as programs: what they leave behind, say and refuse.
 
 mod language_model;
+mod other_data;
 mod translation;
 
 use std::fs;
