@@ -288,7 +288,7 @@ impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
             .metric_train_numeric(AccuracyMetric::new())
             .metric_valid_numeric(AccuracyMetric::new())
             .metric_train_numeric(watch.finite(ItemLossMetric::new()))
-            .metric_valid_numeric(ItemLossMetric::new())
+            .metric_valid_numeric(watch.finite_valid(ItemLossMetric::new()))
     }
 
     /// The accuracy on test images that validation has not seen.

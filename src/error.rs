@@ -76,12 +76,12 @@ pub enum Error {
         expected: String,
     },
 
-    /// A loss, gradient or weight that is NaN or infinite.
-    #[error("{what} is {value} at step {step}: the run is stopped")]
+    /// A loss, learning rate, gradient, weight or logit that is NaN or infinite.
+    #[error("{what} is {value}{}", if *step == 0 { String::new() } else { format!(" at step {step}: the run is stopped") })]
     NotFinite {
         /// What was not finite.
         what: String,
-        /// The optimizer step, counted from 1.
+        /// The optimizer step, counted from 1; 0 where nothing is trained.
         step: usize,
         /// The value found.
         value: f64,

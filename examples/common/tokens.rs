@@ -71,5 +71,8 @@ where
         .metric_train_numeric(watch.finite(metric(TokenQuantity::Loss)))
         .metric_train_numeric(metric(TokenQuantity::Perplexity))
         .metric_train_numeric(metric(TokenQuantity::Throughput));
-    valid.iter().fold(training, |training, &quantity| training.metric_valid_numeric(metric(quantity)))
+    valid.iter().fold(training, |training, &quantity| match quantity {
+        TokenQuantity::Loss => training.metric_valid_numeric(watch.finite_valid(metric(quantity))),
+        _ => training.metric_valid_numeric(metric(quantity)),
+    })
 }

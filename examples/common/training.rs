@@ -66,12 +66,18 @@ pub struct RunConfig<'a, S, C> {
 pub struct Watch {
     interrupter: Interrupter,
     first_step: usize,
+    steps_per_epoch: usize,
 }
 
 impl Watch {
-    /// `loss`, stopping the run when it is NaN or infinite.
+    /// `loss` of training, stopping the run when it is NaN or infinite.
     pub fn finite<L: Metric + Numeric>(&self, loss: L) -> FiniteLossMetric<L> {
         FiniteLossMetric::new(loss, self.interrupter.clone(), self.first_step)
+    }
+
+    /// The same for a loss of validation.
+    pub fn finite_valid<L: Metric + Numeric>(&self, loss: L) -> FiniteLossMetric<L> {
+        FiniteLossMetric::of_validation(loss, self.interrupter.clone(), self.steps_per_epoch)
     }
 }
 
@@ -90,7 +96,8 @@ where
         Ok(())
     }
 
-    /// Registers the metrics, with a loss that is [`Watch::finite`] among those of training.
+    /// Registers the metrics, with a loss that is [`Watch::finite`] among those of training, and one that is
+    /// [`Watch::finite_valid`] among those of validation.
     fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(
         &self,
         training: SupervisedTraining<Components<B, M, O>>,
@@ -202,7 +209,8 @@ where
         if let Some(board) = &board {
             training = training.with_metric_logger(board.clone());
         }
-        let watch = Watch { interrupter: interrupter.clone(), first_step };
+        let steps_per_epoch = self.steps_per_epoch;
+        let watch = Watch { interrupter: interrupter.clone(), first_step, steps_per_epoch };
         training = task.metrics(training, &watch);
         for quantity in TopologyQuantity::ALL {
             training = training.metric_train_numeric(TopologyMetric::new(quantity, monitor.clone()));

@@ -15,15 +15,31 @@ use crate::error::Error;
 pub struct FiniteLossMetric<M> {
     loss: M,
     interrupter: Interrupter,
-    step: usize,
+    steps: Steps,
+}
+
+/// How the step of a loss is known.
+#[derive(Clone, Copy)]
+enum Steps {
+    /// A loss a step, so many until now.
+    Done(usize),
+    /// So many between validations, one an epoch.
+    PerEpoch(usize),
 }
 
 impl<M: Metric + Numeric> FiniteLossMetric<M> {
-    /// Shows what `loss` shows (Burn's `LossMetric`, a [`TokenMetric`](super::TokenMetric)) and stops the run through
-    /// `interrupter`. `first_step` is the number of steps done before (0 but for a resumed run).
+    /// For training: shows what `loss` shows (Burn's `LossMetric`, a [`TokenMetric`](super::TokenMetric)) and stops the
+    /// run through `interrupter`. `first_step` is the number of steps done before (0 but for a resumed run).
     #[must_use]
     pub fn new(loss: M, interrupter: Interrupter, first_step: usize) -> Self {
-        Self { loss, interrupter, step: first_step }
+        Self { loss, interrupter, steps: Steps::Done(first_step) }
+    }
+
+    /// For validation, after every `steps_per_epoch` steps: a gradient that blew up in the last one of them shows in
+    /// no loss of training before the epoch's checkpoint is due.
+    #[must_use]
+    pub fn of_validation(loss: M, interrupter: Interrupter, steps_per_epoch: usize) -> Self {
+        Self { loss, interrupter, steps: Steps::PerEpoch(steps_per_epoch) }
     }
 }
 
@@ -43,12 +59,20 @@ impl<M: Metric + Numeric> Metric for FiniteLossMetric<M> {
     }
 
     fn update(&mut self, loss: &Self::Input, metadata: &MetricMetadata) -> SerializedEntry {
-        self.step += 1;
+        let (what, step) = match &mut self.steps {
+            Steps::Done(step) => {
+                *step += 1;
+                ("the training loss", *step)
+            }
+            Steps::PerEpoch(steps) => {
+                ("the validation loss", metadata.global_progress.items_processed * *steps)
+            }
+        };
         let entry = self.loss.update(loss, metadata);
         let counts = !matches!(self.loss.value(), NumericEntry::Aggregated { count: 0, .. });
         let value = self.loss.value().current();
         if counts && !value.is_finite() && !self.interrupter.should_stop() {
-            let error = Error::NotFinite { what: "the training loss".into(), step: self.step, value };
+            let error = Error::NotFinite { what: what.into(), step, value };
             self.interrupter.stop(Some(&error.report()));
         }
         entry
@@ -93,6 +117,17 @@ mod tests {
         assert!(!interrupter.should_stop());
         assert_eq!(metric.running_value().current(), 2.0);
         metric.update(&statistics(f64::NAN, 3), &metadata);
-        assert!(interrupter.get_message().unwrap().contains("step 3"));
+        let message = interrupter.get_message().unwrap();
+        assert_eq!(message, "the training loss is NaN at step 3: the run is stopped");
+
+        let interrupter = Interrupter::new();
+        let loss = TokenMetric::new(TokenQuantity::Loss);
+        let mut metric = FiniteLossMetric::of_validation(loss, interrupter.clone(), 10);
+        let metadata = MetricMetadata { global_progress: Progress::new(4, 6), ..metadata };
+        metric.update(&statistics(2.0, 3), &metadata);
+        assert!(!interrupter.should_stop());
+        metric.update(&statistics(f64::INFINITY, 3), &metadata);
+        let message = interrupter.get_message().unwrap();
+        assert_eq!(message, "the validation loss is inf at step 40: the run is stopped");
     }
 }

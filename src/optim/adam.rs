@@ -74,6 +74,7 @@ impl FusedAdam {
     /// root.
     fn rates(&self, lr: f32, steps: usize) -> AdamRates {
         let FusedAdamConfig { beta_1, beta_2, epsilon, .. } = self.config;
+        // Past i32::MAX steps the powers have long been zero; a count that wraps would make them infinite.
         let steps = i32::try_from(steps).unwrap_or(i32::MAX);
         let correction = (1.0 - beta_2.powi(steps)).sqrt();
         AdamRates { epsilon: epsilon * correction, rate: lr * correction / (1.0 - beta_1.powi(steps)) }

@@ -255,8 +255,9 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`bind`](Self::bind) at the first step and of [`TopologyManager::update`], and those that
-    /// [`with_max_gradient_norm`](Self::with_max_gradient_norm) names, with the model as far as it got.
+    /// Those of [`bind`](Self::bind) at the first step and of [`TopologyManager::update`], [`Error::NotFinite`] for a
+    /// learning rate that is NaN or infinite, and those that [`with_max_gradient_norm`](Self::with_max_gradient_norm)
+    /// names, with the model as far as it got.
     pub fn try_step(
         &mut self,
         lr: LearningRate,
@@ -264,6 +265,10 @@ where
         grads: impl Into<GradAdaptor>,
     ) -> Result<M, StepError<M>> {
         let mut grads = grads.into();
+        if !lr.is_finite() {
+            let error = self.not_finite("the learning rate", lr);
+            return Err(StepError::new(model, error));
+        }
         let found = hook::collect(&model);
         if let Err(error) = self.bind_found(&model, &found).and_then(|()| self.check_devices(&grads)) {
             return Err(StepError::new(model, error));
@@ -354,11 +359,13 @@ where
         let (Some(max_norm), GradAdaptor::Single(grads)) = (self.max_gradient_norm, grads) else {
             return Ok(());
         };
-        clip::<B, M>(model, grads, max_norm).map_err(|value| Error::NotFinite {
-            what: "the norm of the gradients".into(),
-            step: self.manager.step() + 1,
-            value,
-        })
+        clip::<B, M>(model, grads, max_norm)
+            .map_err(|value| self.not_finite("the norm of the gradients", value))
+    }
+
+    /// The error of the step to come.
+    fn not_finite(&self, what: &str, value: f64) -> Error {
+        Error::NotFinite { what: what.into(), step: self.manager.step() + 1, value }
     }
 
     fn fail(&mut self, error: &Error) {

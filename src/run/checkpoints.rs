@@ -56,7 +56,15 @@ impl Checkpoints {
     ///
     /// [`Error::Data`] that names a damaged file, [`Error::Io`] one that is missing or cannot be read.
     pub fn verify(&self, epoch: usize) -> Result<()> {
-        PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)))
+        let way_out = |error| match error {
+            Error::Data { path, reason } => {
+                let reason =
+                    format!("{reason}; without the three files of epoch {epoch} an older one is the newest");
+                Error::Data { path, reason }
+            }
+            error => error,
+        };
+        PARTS.iter().try_for_each(|part| SealedRecorder::verify(self.file(part, epoch)).map_err(way_out))
     }
 
     /// A strategy that saves every epoch, once `history` (registered with the learner) has it, and deletes an older one
@@ -136,6 +144,10 @@ impl CheckpointingStrategy for KeepResumable {
             return Vec::new();
         }
         self.history.wait_for(epoch, &Split::Valid);
+        // Metrics that were still computed may have found a loss that is not finite.
+        if self.interrupter.should_stop() {
+            return Vec::new();
+        }
         std::iter::once(CheckpointingAction::Save)
             .chain(self.superseded().into_iter().map(CheckpointingAction::Delete))
             .collect()

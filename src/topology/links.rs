@@ -31,6 +31,24 @@ impl PartialEq for Links {
 
 impl Eq for Links {}
 
+/// Positions that a layer has at most: those of all links, and sums of them, fit the 32-bit integers in which kernels,
+/// devices and files count.
+pub(crate) const MAX_POSITIONS: usize = (1 << 31) - 1;
+
+/// The number of positions of a layer; `None` for more than [`MAX_POSITIONS`], or a side of more.
+pub(crate) fn positions_of(shape: [usize; 2]) -> Option<usize> {
+    let fits = |&count: &usize| count <= MAX_POSITIONS;
+    shape[0].checked_mul(shape[1]).filter(|positions| shape.iter().all(fits) && fits(positions))
+}
+
+/// The number of positions of a layer that links are given for.
+fn check_shape(shape: [usize; 2]) -> Result<usize> {
+    let [rows, columns] = shape;
+    positions_of(shape).ok_or_else(|| Error::Links {
+        reason: format!("a layer of {rows} × {columns}; allowed: at most {MAX_POSITIONS} positions"),
+    })
+}
+
 impl Links {
     /// No links at all.
     #[must_use]
@@ -68,13 +86,12 @@ impl Links {
     ///
     /// # Errors
     ///
-    /// [`Error::Links`] that names the first position at which an invariant breaks.
+    /// [`Error::Links`] that names the first position at which an invariant breaks, or for a layer of 2³¹ positions or
+    /// more.
     pub fn try_from_csr(shape: [usize; 2], offsets: Vec<usize>, columns: Vec<u32>) -> Result<Self> {
         let broken = |reason: String| Err(Error::Links { reason });
         let [rows, width] = shape;
-        if width > u32::MAX as usize {
-            return broken(format!("{width} columns, at most {} are addressable", u32::MAX));
-        }
+        check_shape(shape)?;
         if offsets.len() != rows + 1 {
             return broken(format!("{} row offsets for {rows} rows, expected {}", offsets.len(), rows + 1));
         }
@@ -111,11 +128,12 @@ impl Links {
     ///
     /// # Errors
     ///
-    /// [`Error::Links`] for a position out of range or given twice.
+    /// [`Error::Links`] for a position out of range or given twice, and for a layer of 2³¹ positions or more.
     pub fn try_from_positions(shape: [usize; 2], mut positions: Vec<usize>) -> Result<Self> {
+        let capacity = check_shape(shape)?;
         positions.sort_unstable();
         if let Some(&last) = positions.last()
-            && last >= shape[0] * shape[1]
+            && last >= capacity
         {
             return Err(Error::Links {
                 reason: format!("position {last} in a layer of {} × {}", shape[0], shape[1]),
@@ -145,9 +163,10 @@ impl Links {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the mask does not have `shape[0] * shape[1]` entries.
+    /// [`Error::Shape`] if the mask does not have `shape[0] * shape[1]` entries, [`Error::Links`] for a layer of 2³¹
+    /// positions or more.
     pub fn try_from_mask(shape: [usize; 2], mask: &[bool]) -> Result<Self> {
-        if mask.len() != shape[0] * shape[1] {
+        if mask.len() != check_shape(shape)? {
             return Err(Error::Shape {
                 what: "mask".into(),
                 found: vec![mask.len()],

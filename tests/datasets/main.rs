@@ -11,6 +11,8 @@ mod learner;
 #[cfg(feature = "flex")]
 mod order;
 #[cfg(feature = "text")]
+mod tokenizer_damage;
+#[cfg(feature = "text")]
 mod tokenizers;
 #[cfg(all(feature = "flex", feature = "text"))]
 mod translation;

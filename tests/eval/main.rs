@@ -5,4 +5,6 @@ mod bleu;
 #[cfg(feature = "flex")]
 mod zero_shot;
 #[cfg(feature = "flex")]
+mod zero_shot_damage;
+#[cfg(feature = "flex")]
 mod zero_shot_llama;

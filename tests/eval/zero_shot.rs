@@ -22,7 +22,7 @@ const TABLE: [[f64; VOCABULARY]; VOCABULARY] = [
 ];
 
 /// Letters a to d and the space, one token each; 0 begins.
-struct Letters;
+pub struct Letters;
 
 impl Encode for Letters {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
@@ -36,9 +36,9 @@ impl Encode for Letters {
 }
 
 /// A model whose next token depends on the last one, or on the sum of all so far.
-struct Toy {
-    context: usize,
-    remembers: bool,
+pub struct Toy {
+    pub context: usize,
+    pub remembers: bool,
 }
 
 impl Toy {

@@ -1,8 +1,8 @@
 """Kills training processes at random times and compares what they come to with a run that was never interrupted.
 
 A run is begun, killed by SIGKILL, resumed, killed again, and so on until it ends; then the next one begins. Half of the
-kills come at a time drawn evenly from the length of the whole run, half while a checkpoint is being written: a few
-milliseconds at most after a file of it has been begun. At the end of a run these must be equal:
+kills come at a time drawn evenly from the length of the whole run, half while a checkpoint is being written: a
+millisecond at most after a file of it has been begun. At the end of a run these must be equal:
 
 - `history.jsonl`, but for seconds and throughput;
 - `topology.jsonl`, but for milliseconds;
@@ -86,13 +86,14 @@ def decode(data, at):
 
 
 def by_path(value, path, ids, found):
-    """The leaves of a record by their path, without the identities of parameters, which are drawn anew by each run."""
+    """The leaves of a record by their path, without the identities of parameters, which are drawn anew by each run, and
+    the checksums of sparse weights, which are over the identity too."""
     if isinstance(value, list) and value and all(isinstance(item, tuple) for item in value):
         for key, item in value:
             name = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
             if name == "id":
                 ids.append((item, path))
-            elif name == "milliseconds":
+            elif name in ("milliseconds", "checksum"):
                 continue
             else:
                 by_path(item, f"{path}/{name}", ids, found)
@@ -159,12 +160,28 @@ def start(example, out, log):
     return subprocess.Popen(command(example, out), stdout=log, stderr=log)
 
 
+def unfinished_checkpoint(out):
+    """Whether a file of a checkpoint is half written, or an epoch has some of its three files and not yet all."""
+    try:
+        names = os.listdir(out / "checkpoint")
+    except FileNotFoundError:
+        return False
+    whole = [name.rsplit("-", 1)[1] for name in names if not name.startswith(".")]
+    return len(whole) < len(names) or any(whole.count(epoch) < 3 for epoch in whole)
+
+
 def begun_checkpoint(out, process):
     """Waits until a file of a checkpoint is begun, or the process ends."""
-    while process.poll() is None:
-        if any((out / "checkpoint").glob(".*.partial")):
-            return
-        time.sleep(0.0002)
+    while process.poll() is None and not unfinished_checkpoint(out):
+        time.sleep(0.00005)
+
+
+def passed(process, seconds):
+    """Waits so long, or until the process ends."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
 
 
 def kill_runs(example, count, folder, rng):
@@ -180,22 +197,17 @@ def kill_runs(example, count, folder, rng):
         while True:
             process = start(example, out, log)
             writing = rng.random() < 0.5
-            if kills >= count:
-                code = process.wait()
-            elif writing:
-                # One of the checkpoints of this run, not always the first.
-                time.sleep(rng.random() * length)
+            # For a checkpoint as well: one of those of this run, not always the first.
+            passed(process, rng.random() * length if kills < count else None)
+            if writing and kills < count:
                 begun_checkpoint(out, process)
-                time.sleep(rng.random() * 0.004)
-            else:
-                time.sleep(rng.random() * length)
+                time.sleep(rng.random() * 0.001)
             code = process.poll()
             if code is None:
                 process.kill()
                 process.wait()
                 kills += 1
-                partial = any((out / "checkpoint").glob(".*.partial"))
-                while_writing += partial
+                while_writing += unfinished_checkpoint(out)
                 continue
             if code != 0:
                 log.flush()
@@ -207,7 +219,7 @@ def kill_runs(example, count, folder, rng):
         runs += 1
         if "KEEP" not in os.environ:
             shutil.rmtree(out)
-    print(f"{example}: {kills} kills, {while_writing} of them while a file of a checkpoint was half written; "
+    print(f"{example}: {kills} kills, {while_writing} of them with a checkpoint half written; "
           f"{runs} runs, all equal to the uninterrupted one", flush=True)
 
 

@@ -200,7 +200,9 @@ fn a_run_of_another_configuration_is_not_resumed() {
             Err(Error::Mismatch { what, found, expected }) => (what, found, expected),
             other => panic!("{other:?}"),
         };
-    let triple = |a: &str, b: &str, c: &str| (a.to_string(), b.to_string(), c.to_string());
+    let file = folder.path().join("config.json");
+    let triple =
+        |a: &str, b: &str, c: &str| (format!("{a} of {}", file.display()), b.to_string(), c.to_string());
     assert_eq!(refused(&Config { width: 128, ..config() }, &[]), triple("width", "64", "128"));
     assert_eq!(refused(&Config { method: "set", ..config() }, &[]), triple("method", "chts", "set"));
     assert_eq!(refused(&Config { seed: 8, ..config() }, &["width"]), triple("seed", "7", "8"));

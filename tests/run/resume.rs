@@ -271,7 +271,11 @@ fn a_checkpoint_of_another_method_stops_the_run_even_past_the_configuration() {
         RunFolder::resume(folder.path(), &preset(Method::Rigl), &[]).map(drop).unwrap_err().to_string(),
         {
             drop(run);
-            "composition.name does not belong to this run: found set, expected rigl"
+            let file = folder.path().join("config.json");
+            format!(
+                "composition.name of {} does not belong to this run: found set, expected rigl",
+                file.display()
+            )
         }
     );
 }

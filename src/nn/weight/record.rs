@@ -17,7 +17,9 @@ use crate::topology::Links;
 /// The saved form of a [`SparseWeight`].
 ///
 /// Links are integers of their own, out of reach of the recorder's precision settings, so that a mask survives the
-/// half precision of `CompactRecorder`; only the values are rounded there. The size shrinks with the density.
+/// half precision of `CompactRecorder`; only the values are rounded there. One that is rounded to zero keeps its link.
+/// One beyond 65,504, where f16 ends, is infinite in the file, which is refused when it is loaded. The size shrinks with
+/// the density.
 #[derive(Debug, Clone)]
 pub struct SparseWeightRecord<B: Backend> {
     id: ParamId,
@@ -118,6 +120,12 @@ impl TryFrom<Unchecked> for SparseWeightItem {
         let found = item.checksum_with(&links);
         if found != checksum {
             return Err(broken(format!("checksum {found:08x}, recorded as {checksum:08x}")));
+        }
+        let halves = *dtype == DType::F16;
+        if halves && let Some(value) = item.values.iter::<f32>().find(|value| !value.is_finite()) {
+            return Err(broken(format!(
+                "a value of {value} in f16, which ends at 65504: save the model in full precision"
+            )));
         }
         Ok(item)
     }

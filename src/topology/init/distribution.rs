@@ -3,19 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::topology::links::{MAX_POSITIONS, positions_of};
 
 /// How a layer is named in errors of this module.
 pub(super) fn name([rows, columns]: [usize; 2]) -> String {
     format!("{rows} × {columns}")
 }
 
-/// The number of positions of a layer, each side checked to be addressable.
+/// The number of positions of a layer, checked before anything of their number is allocated.
 pub(super) fn capacity(shape: [usize; 2]) -> Result<usize> {
-    let addressable = shape.iter().all(|&side| u32::try_from(side).is_ok());
-    match shape[0].checked_mul(shape[1]) {
-        Some(capacity) if addressable => Ok(capacity),
-        _ => Err(Error::argument("shape", name(shape), format!("at most {} a side", u32::MAX))),
-    }
+    let refused = || Error::argument("shape", name(shape), format!("at most {MAX_POSITIONS} positions"));
+    positions_of(shape).ok_or_else(refused)
 }
 
 fn check_density(density: f64) -> Result<()> {
@@ -37,8 +35,8 @@ fn without_links(shape: [usize; 2], density: f64) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Argument`] for a density that is not in (0, 1], [`Error::Capacity`] if it leaves the layer without a
-/// link.
+/// [`Error::Argument`] for a density that is not in (0, 1] and a layer of 2³¹ positions or more, [`Error::Capacity`] if
+/// the density leaves the layer without a link.
 pub fn nnz_at(shape: [usize; 2], density: f64) -> Result<usize> {
     check_density(density)?;
     match (capacity(shape)? as f64 * density).round() as usize {

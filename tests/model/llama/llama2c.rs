@@ -56,7 +56,7 @@ fn stories260k_has_the_logits_that_another_program_computed() {
 }
 
 /// `model` as llama2.c would have written it.
-fn written(model: &Llama<Flex>) -> Vec<u8> {
+pub fn written(model: &Llama<Flex>) -> Vec<u8> {
     let config = model.config();
     let vocabulary = config.vocabulary as i32;
     let header = [

@@ -1,5 +1,6 @@
 //! What the language model promises: its computation against other programs', its files, its training.
 
+mod damage;
 mod folders;
 mod llama2c;
 mod model;

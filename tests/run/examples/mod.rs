@@ -2,6 +2,7 @@
 
 mod export;
 mod language_model;
+mod other_data;
 mod rates;
 mod translation;
 

@@ -82,7 +82,11 @@ impl Sampling {
         let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let wrong = logits.iter().find(bad).copied().or((!best.is_finite()).then_some(best));
         if let Some(value) = wrong {
-            return Err(Error::NotFinite { what: "a logit".into(), step: 0, value: value.into() });
+            return Err(Error::NotFinite {
+                what: "a logit of the model".into(),
+                step: 0,
+                value: value.into(),
+            });
         }
         if self.temperature == 0.0 {
             let first = logits.iter().position(|&logit| logit == best).map_or(0, |token| token as u32);
