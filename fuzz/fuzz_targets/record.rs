@@ -10,8 +10,11 @@ use burn::record::{FullPrecisionSettings, Record};
 use burn::tensor::{Bytes, DType};
 use burn_cht::nn::{Layout, SparseWeight, SparseWeightRecord};
 use burn_cht::topology::Links;
+use burn_cht_fuzz::Memory;
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};
+
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 14 };
 
 type Item = <SparseWeightRecord<Flex> as Record<Flex>>::Item<FullPrecisionSettings>;
 
@@ -48,7 +51,7 @@ fn seal(fields: &Fields) -> Option<u32> {
 }
 
 fn load(bytes: &[u8], shape: [usize; 2]) {
-    let Ok(item) = rmp_serde::from_slice::<Item>(bytes) else { return };
+    let Ok(item) = MEMORY.bound(bytes.len(), || rmp_serde::from_slice::<Item>(bytes)) else { return };
     // Like Burn's own, a record replaces a parameter whatever its size: that a claimed size fits the memory is not its
     // affair.
     if shape[0].saturating_mul(shape[1]) > 1 << 16 || shape[1] > 1 << 16 {

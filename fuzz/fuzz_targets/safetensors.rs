@@ -5,31 +5,14 @@
 use std::collections::HashMap;
 
 use burn::backend::Flex;
-use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
-use burn::prelude::*;
 use burn_cht::Error;
 use burn_cht::interchange::{ImportedLinks, from_dense, from_sparse, to_dense, to_sparse};
-use burn_cht::nn::{Layout, SparseLinear, SparseLinearConfig};
+use burn_cht_fuzz::Memory;
+use burn_cht_fuzz::module::Golden;
 use libfuzzer_sys::fuzz_target;
 use safetensors::SafeTensors;
 
-/// The module of `tests/interchange`, whose golden files are the seeds.
-#[derive(Module, Debug)]
-struct Golden<B: Backend> {
-    hidden: SparseLinear<B>,
-    head: Linear<B>,
-}
-
-thread_local! {
-    static MODULES: [Golden<Flex>; 2] = [Layout::Masked, Layout::Compressed].map(|layout| {
-        let device = Default::default();
-        Golden {
-            hidden: SparseLinearConfig::new(3, 4).with_density(0.5).with_layout(layout).init(&device),
-            head: LinearConfig::new(4, 2).init(&device),
-        }
-    });
-}
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 14 };
 
 /// The same tensors under a checksum of their own.
 fn seal(data: &[u8]) -> Option<Vec<u8>> {
@@ -60,20 +43,20 @@ fn check(loaded: Result<Golden<Flex>, Error>, again: impl Fn(Golden<Flex>) -> Go
 
 fuzz_target!(|data: &[u8]| {
     let sealed = seal(data);
-    MODULES.with(|modules| {
-        for module in modules {
-            for bytes in std::iter::once(data).chain(sealed.as_deref()) {
-                check(from_sparse(module.clone(), bytes), |loaded| {
-                    let bytes = to_sparse(&loaded).expect("what was loaded can be saved");
-                    from_sparse(loaded, &bytes).expect("what was saved can be loaded")
-                });
-            }
-            for links in [ImportedLinks::Nonzero, ImportedLinks::Fixed] {
-                check(from_dense(module.clone(), data, links), |loaded| {
-                    let bytes = to_dense(&loaded).expect("what was loaded can be saved");
-                    from_dense(loaded, &bytes, ImportedLinks::Fixed).expect("what was saved can be loaded")
-                });
-            }
+    for module in Golden::both() {
+        for bytes in std::iter::once(data).chain(sealed.as_deref()) {
+            let module = module.clone();
+            check(MEMORY.bound(bytes.len(), || from_sparse(module, bytes)), |loaded| {
+                let bytes = to_sparse(&loaded).expect("what was loaded can be saved");
+                from_sparse(loaded, &bytes).expect("what was saved can be loaded")
+            });
         }
-    });
+        for links in [ImportedLinks::Nonzero, ImportedLinks::Fixed] {
+            let module = module.clone();
+            check(MEMORY.bound(data.len(), || from_dense(module, data, links)), |loaded| {
+                let bytes = to_dense(&loaded).expect("what was loaded can be saved");
+                from_dense(loaded, &bytes, ImportedLinks::Fixed).expect("what was saved can be loaded")
+            });
+        }
+    }
 });

@@ -47,8 +47,10 @@ fn read_files(folder: &Path, files: &[&str]) -> Result<Images> {
         }
     }
 
-    let mut pixels = Vec::with_capacity(files.len() * BATCH * SHAPE.features());
-    let mut labels = Vec::with_capacity(files.len() * BATCH);
+    // A compressed file earns its memory as it is read: it may be as short as it likes.
+    let known = inputs.iter().filter(|input| input.length().is_some()).count();
+    let mut pixels = Vec::with_capacity(known * BATCH * SHAPE.features());
+    let mut labels = Vec::with_capacity(known * BATCH);
     let mut buffer = vec![0; record];
     for mut input in inputs {
         for at in 0..BATCH {

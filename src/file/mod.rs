@@ -8,6 +8,8 @@ mod find;
 mod gzip;
 mod input;
 mod json;
+#[cfg(feature = "text")]
+mod panic;
 mod text;
 
 pub(crate) use atomic::replace;
@@ -16,6 +18,8 @@ pub(crate) use find::{plain_name, plain_or_compressed};
 pub use input::Input;
 pub(crate) use input::fault;
 pub(crate) use json::JsonObject;
+#[cfg(feature = "text")]
+pub(crate) use panic::without_panic;
 #[cfg(feature = "text")]
 pub(crate) use text::Chunks;
 pub use text::Lines;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::Backend;
 use burn::record::{FileRecorder, FullPrecisionSettings, Recorder, RecorderError};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use super::folder::create_folder;
@@ -34,7 +34,7 @@ pub(super) const EXTENSION: &str = "sealed";
 /// [atomically](super::write_atomically) and carry their length and SHA-256.
 ///
 /// A flipped byte or a cut file is a [`RecorderError`] that names the file; [`verify`](Self::verify) tells the same
-/// before anything is loaded. Saving streams; loading reads the file twice and never holds it in memory as a whole.
+/// before anything is loaded. Saving streams; loading reads the file three times and never holds it in memory as a whole.
 ///
 /// ```
 /// use burn::backend::Flex;
@@ -124,9 +124,14 @@ fn save<I: Serialize>(path: &Path, item: &I) -> Result<()> {
 }
 
 fn load<I: DeserializeOwned>(path: &Path) -> Result<I> {
-    let payload = BufReader::with_capacity(BUFFER, open(path)?);
-    rmp_serde::decode::from_read(payload)
-        .map_err(|error| Error::data(path, format!("holds something else than asked for: {error}")))
+    let file = open(path)?;
+    let wrong = |error| Error::data(path, format!("holds something else than asked for: {error}"));
+    let payload = || BufReader::with_capacity(BUFFER, &file);
+    // Burn reserves memory for as many dimensions as a tensor claims. Reading over all of it first finds out whether
+    // what is claimed is there.
+    rmp_serde::decode::from_read::<_, IgnoredAny>(payload()).map_err(wrong)?;
+    (&file).seek(SeekFrom::Start(HEADER as u64)).map_err(Error::io(path))?;
+    rmp_serde::decode::from_read(payload()).map_err(wrong)
 }
 
 /// The file at `path`, checked against its seal, where its payload begins.

@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 fn bytes() -> Tokenizer {
     Tokenizer::bytes().unwrap()
@@ -343,6 +344,27 @@ fn a_shard_that_is_damaged_cut_or_of_another_tokeniser_is_named() {
     }
     fs::remove_file(&shard).unwrap();
     assert!(matches!(Corpus::open(folder.path(), "train", &bytes()), Err(Error::Io { .. })));
+}
+
+/// Two shards of 2⁶³ words would sum to more than a number holds.
+#[test]
+fn a_shard_that_claims_more_words_than_any_text_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    Corpus::prepare(&memory("one two\n"), &bytes(), Arrangement::Packed, folder.path(), "train").unwrap();
+    let shard = folder.path().join("train-00000.shard");
+    let mut content = fs::read(&shard).unwrap();
+    // The last number of the last span; the checksum is that of all but itself.
+    let words = content.len() - 8;
+    content[words..].copy_from_slice(&(1_u64 << 63).to_le_bytes());
+    let digest = Sha256::new().chain_update(&content[..64]).chain_update(&content[96..]).finalize();
+    content[64..96].copy_from_slice(&digest);
+    fs::write(&shard, &content).unwrap();
+    fs::write(folder.path().join("train-00001.shard"), &content).unwrap();
+    let manifest = r#"{"shards": 2, "arrangement": "packed", "origin": ""}"#;
+    fs::write(folder.path().join("train.json"), manifest).unwrap();
+    let error = Corpus::open(folder.path(), "train", &bytes()).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: it claims", shard.display())), "{error}");
+    assert!(error.contains("9223372036854775808 words; allowed: fewer than 1099511627776"), "{error}");
 }
 
 fn sequences(text: &str, length: usize, arrangement: Arrangement) -> Sequences {

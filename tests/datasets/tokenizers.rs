@@ -376,6 +376,17 @@ fn files_that_are_no_tokenisers_are_errors_that_name_them() {
     assert!(matches!(Tokenizer::load(folder.path().join("none.model")), Err(Error::Io { .. })));
 }
 
+/// The crate `tokenizers` finds out about the trie, which is of two units and leads beyond them, by an index out of range.
+#[test]
+fn a_normaliser_that_the_crate_tokenizers_panics_at_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let normalizer = r#""normalizer":{"type":"Precompiled","precompiled_charsmap":"CAAAAAAAAAAAAAAAYQA="}"#;
+    fs::write(&path, tokenizer_json(false).replace(r#""normalizer":null"#, normalizer)).unwrap();
+    let error = Tokenizer::load(&path).and_then(|tokenizer| tokenizer.encode("a")).unwrap_err();
+    assert!(matches!(error, Error::Data { .. } | Error::Argument { name: "text", .. }), "{error}");
+}
+
 /// Cuts and flips of a file either load or are refused, and what loads encodes and decodes.
 fn survives(name: &str, mut bytes: Vec<u8>, cut: f64, flips: &[(f64, u8)]) {
     for &(at, mask) in flips {

@@ -7,10 +7,12 @@ use burn::backend::Flex;
 use burn::module::{Initializer, Module};
 use burn::nn::{Linear, LinearConfig};
 use burn::record::{Recorder, RecorderError};
+use burn::tensor::TensorData;
 use burn_cht::Error;
 use burn_cht::nn::{SparseLinear, SparseLinearConfig};
 use burn_cht::run::{RunFolder, SealedRecorder};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 fn layer() -> SparseLinear<Flex> {
     SparseLinearConfig::new(6, 5).with_density(0.4).with_seed(9).init(&Default::default())
@@ -47,6 +49,22 @@ fn a_sealed_record_comes_back_to_the_bit_and_leaves_nothing_else() {
     assert_eq!(after.weight.link_values(), before.weight.link_values());
     SealedRecorder::verify(&path).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Burn reserves memory for as many dimensions as a tensor claims; for so many there is none.
+#[test]
+fn a_sealed_tensor_that_claims_more_dimensions_than_the_file_has_bytes_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // A map of three entries, of which the second is a list of 2³² - 1.
+    let content = b"\x83\xa5bytes\xc4\0\xa5shape\xdd\xff\xff\xff\xff\x01\xa5dtype\xa3F32";
+    let length = (content.len() as u64).to_le_bytes();
+    let file = [&b"BCHTSEAL\x01\0\0\0"[..], &length, &Sha256::digest(content)[..], content].concat();
+    let path = folder.path().join("model-3.sealed");
+    fs::write(&path, file).unwrap();
+    SealedRecorder::verify(&path).unwrap();
+    let loaded = Recorder::<Flex>::load_item::<TensorData>(&SealedRecorder::new(), &mut path.clone());
+    let error = loaded.unwrap_err().to_string();
+    assert!(error.contains(&path.display().to_string()), "{error}");
 }
 
 #[test]

@@ -12,12 +12,13 @@ use parquet::schema::types::Type;
 
 use super::text::{Piece, Pieces};
 use crate::error::{Error, Result};
+use crate::file::without_panic;
 
 /// What stands in the column `field` of every record.
 pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
-    let damaged = |error| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
+    let damaged = |error: String| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
     let file = File::open(path).map_err(Error::io(path))?;
-    let reader = SerializedFileReader::new(file).map_err(damaged)?;
+    let reader = without_panic(|| SerializedFileReader::new(file)).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema().clone();
     let columns = schema.get_fields();
     let Some(column) = columns.iter().find(|column| column.name() == field) else {
@@ -32,20 +33,24 @@ pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
         return Err(Error::data(path, reason));
     }
     let projection = Type::group_type_builder(schema.name()).with_fields(vec![column.clone()]).build();
-    let rows = RowIter::from_file_into(Box::new(reader));
-    let rows = projection.and_then(|projection| rows.project(Some(projection))).map_err(damaged)?;
-    let (path, field) = (path.to_path_buf(), field.to_owned());
-    Ok(Box::new(rows.enumerate().map(move |(at, row)| {
-        let refused = |what: String| Error::data(&path, format!("record {}: {what}", at + 1));
-        let row = row.map_err(|error| refused(format!("damaged: {error}")))?;
-        match row.into_columns().pop() {
+    let rows = || RowIter::from_file_into(Box::new(reader)).project(Some(projection?));
+    let mut rows = without_panic(rows).map_err(damaged)?;
+    let (path, field, mut record) = (path.to_path_buf(), field.to_owned(), 0);
+    Ok(Box::new(std::iter::from_fn(move || {
+        record += 1;
+        let refused = |what: String| Error::data(&path, format!("record {record}: {what}"));
+        let row = match without_panic(|| rows.next().transpose()) {
+            Ok(row) => row?,
+            Err(error) => return Some(Err(refused(format!("damaged: {error}")))),
+        };
+        Some(match row.into_columns().pop() {
             Some((_, Field::Str(text))) => Ok(Piece::document(text)),
             Some((_, Field::Bytes(bytes))) => match bytes.as_utf8() {
                 Ok(text) => Ok(Piece::document(text.into())),
                 Err(_) => Err(refused(format!("column `{field}` is not UTF-8 text"))),
             },
             _ => Err(refused(format!("column `{field}` holds no text"))),
-        }
+        })
     })))
 }
 

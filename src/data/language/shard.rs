@@ -27,6 +27,8 @@ const VERSION: u32 = 1;
 const HEADER: usize = 96;
 const CHECKSUM: std::ops::Range<usize> = 64..96;
 const SPAN: usize = 16;
+/// No text of a shard has as many words. Without a limit, those of several shards would sum to more than a number holds.
+const WORDS: u64 = 1 << 40;
 
 /// Tokens that are being gathered for a shard.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -158,6 +160,9 @@ impl Shard {
                 return Err(refused(format!("span {at} ends before it begins")));
             }
             before = span;
+        }
+        if before.1 >= WORDS {
+            return Err(refused(format!("it claims {} words; allowed: fewer than {WORDS}", before.1)));
         }
         if before.0 != tokens {
             return Err(refused(format!("its spans end at token {}, of {tokens}", before.0)));

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -15,10 +16,13 @@ const LONGEST_LINE: usize = 1 << 26;
 /// Maximum number of bytes of a file inside an archive, which is held in memory.
 const LARGEST_FILE: u64 = 1 << 28;
 
-/// One record, and where it stood.
+/// One record, and where it stood. Records that one was unrolled to share what they have in common: copies of it would
+/// take memory that grows with the square of the file.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    value: Value,
+    value: Arc<Value>,
+    /// Lists that were unrolled, with the item that takes the list's place here.
+    unrolled: Vec<(Arc<str>, Arc<Value>)>,
     line: usize,
 }
 
@@ -35,7 +39,7 @@ pub(super) struct Group {
 impl Record {
     #[cfg(test)]
     pub(super) fn new(value: Value) -> Self {
-        Self { value, line: 1 }
+        Self { value: Arc::new(value), unrolled: Vec::new(), line: 1 }
     }
 
     /// An error about this record of the file at `path`.
@@ -45,9 +49,22 @@ impl Record {
 
     /// A field, named with dots if it is inside others.
     pub(super) fn field(&self, path: &str) -> Result<&Value, String> {
-        path.split('.')
-            .try_fold(&self.value, |value, name| value.get(name))
-            .ok_or_else(|| format!("there is no field `{path}`"))
+        let (at, rest) = self.place(path);
+        let value = at.map_or(&*self.value, |at| &*self.unrolled[at].1);
+        let found =
+            rest.into_iter().flat_map(|rest| rest.split('.')).try_fold(value, |value, name| value.get(name));
+        found.ok_or_else(|| format!("there is no field `{path}`"))
+    }
+
+    /// The unrolled item that `path` leads into, the innermost, and the rest of the path inside of it.
+    fn place<'a>(&self, path: &'a str) -> (Option<usize>, Option<&'a str>) {
+        let inside = |list: &str| match path.strip_prefix(list)? {
+            "" => Some(None),
+            rest => rest.strip_prefix('.').map(Some),
+        };
+        let mut items = self.unrolled.iter().enumerate().rev();
+        let found = items.find_map(|(at, (list, _))| inside(list).map(|rest| (Some(at), rest)));
+        found.unwrap_or((None, Some(path)))
     }
 
     /// A field that is text, a number or true or false, as text.
@@ -80,21 +97,20 @@ impl Record {
 
     /// One record for each item of the list at `path`, which the item takes the place of.
     fn unroll(mut self, path: &str) -> Result<Vec<Self>, String> {
-        let slot = path.split('.').try_fold(&mut self.value, |value, name| value.get_mut(name));
+        let (at, rest) = self.place(path);
+        let value = Arc::make_mut(at.map_or(&mut self.value, |at| &mut self.unrolled[at].1));
+        let mut names = rest.into_iter().flat_map(|rest| rest.split('.'));
+        let slot = names.try_fold(value, |value, name| value.get_mut(name));
         let Some(Value::Array(items)) = slot.map(Value::take) else {
             return Err(format!("field `{path}` is missing or no list"));
         };
-        Ok(items
-            .into_iter()
-            .map(|item| {
-                let mut record = self.clone();
-                let slot = path.split('.').try_fold(&mut record.value, |value, name| value.get_mut(name));
-                if let Some(slot) = slot {
-                    *slot = item;
-                }
-                record
-            })
-            .collect())
+        let list = Arc::from(path);
+        let record = |item| {
+            let mut record = self.clone();
+            record.unrolled.push((Arc::clone(&list), Arc::new(item)));
+            record
+        };
+        Ok(items.into_iter().map(record).collect())
     }
 }
 
@@ -202,7 +218,7 @@ fn read_lines(input: Input, limit: Option<usize>) -> Result<Group> {
         }
         let value = serde_json::from_str(line).map_err(|error| error.to_string());
         let value = value.map_err(|error| lines.error(format!("no JSON: {error}")))?;
-        records.push(Record { value, line: lines.number() });
+        records.push(Record { value: Arc::new(value), unrolled: Vec::new(), line: lines.number() });
     }
     Ok(Group { name, path, records })
 }
@@ -237,7 +253,7 @@ fn add_labels(
         return Err(Error::data(file, reason));
     }
     for (record, value) in group.records.iter_mut().zip(labels) {
-        if let Value::Object(fields) = &mut record.value {
+        if let Value::Object(fields) = Arc::make_mut(&mut record.value) {
             fields.entry(label).or_insert(value);
         }
     }
@@ -366,6 +382,31 @@ mod tests {
             .map(|r| ["text", "questions.q", "questions.answers.a"].map(|f| r.text(f).unwrap()).join(" "))
             .collect();
         assert_eq!(rows, ["t one x", "t one y", "t two z"]);
+    }
+
+    #[test]
+    fn records_unrolled_from_one_share_what_they_have_in_common() {
+        let record =
+            Record::new(json!({"text": "t", "rows": [{"x": 1, "items": [2, 3]}, {"x": 4, "items": [5]}]}));
+        let rows = record.unroll("rows").unwrap();
+        assert!(Arc::ptr_eq(&rows[0].value, &rows[1].value));
+        let items = rows[0].clone().unroll("rows.items").unwrap();
+        assert!(Arc::ptr_eq(&items[0].value, &items[1].value));
+        assert!(Arc::ptr_eq(&items[0].unrolled[0].1, &items[1].unrolled[0].1));
+        let numbers = |path: &str| items.iter().map(|item| item.number(path).unwrap()).collect::<Vec<_>>();
+        assert_eq!((numbers("rows.items"), numbers("rows.x")), (vec![2, 3], vec![1, 1]));
+        assert_eq!(
+            rows[1].texts("rows.items").unwrap_err(),
+            "field `rows.items` is a list, expected a list of texts"
+        );
+        // Another list with a name that begins alike is not inside of it.
+        assert!(items[0].field("rows.itemsets").is_err());
+        // Lists side by side: each item of the one with each of the other.
+        let sides = Record::new(json!({"a": [1, 2], "b": [3, 4]})).unroll("a").unwrap();
+        let pairs = sides.into_iter().flat_map(|side| side.unroll("b").unwrap());
+        let pairs =
+            pairs.map(|pair| (pair.number("a").unwrap(), pair.number("b").unwrap())).collect::<Vec<_>>();
+        assert_eq!(pairs, [(1, 3), (1, 4), (2, 3), (2, 4)]);
     }
 
     #[test]

@@ -6,12 +6,16 @@ use crate::error::{Error, Result};
 use crate::nn::{SparseSettings, forward_settings};
 use crate::topology::init::WeightInit;
 
+/// Numbers that a model's tables of cosines and sines may have, 2³¹: 8 GiB. They are as long as the context, whatever
+/// the size of the file that asks for it.
+const LONGEST_TABLES: usize = 1 << 31;
+
 /// Configuration of a [`Llama`](super::Llama).
 ///
 /// | setting | default | range |
 /// |---|---|---|
 /// | `kv_heads` | as many as heads | a divisor of `heads` |
-/// | `context` | 256 | at least 1 |
+/// | `context` | 256 | 1 to 2³¹ / width of a head |
 /// | `bos` | none | |
 /// | `eos` | none | |
 /// | `rope_theta` | 10,000 | positive |
@@ -118,13 +122,17 @@ impl LlamaConfig {
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(Error::argument(name, 0, "at least 1"));
         }
-        if !self.d_model.is_multiple_of(2 * self.heads) {
+        if self.heads.checked_mul(2).is_none_or(|halves| !self.d_model.is_multiple_of(halves)) {
             let allowed = format!("a divisor of d_model {} that leaves heads of an even width", self.d_model);
             return Err(Error::argument("heads", self.heads, allowed));
         }
         if !self.heads.is_multiple_of(self.num_kv_heads()) {
             let allowed = format!("a divisor of the {} heads", self.heads);
             return Err(Error::argument("kv_heads", self.num_kv_heads(), allowed));
+        }
+        if self.context.checked_mul(self.d_head()).is_none_or(|size| size > LONGEST_TABLES) {
+            let allowed = format!("at most {}, for tables of 2^31 numbers", LONGEST_TABLES / self.d_head());
+            return Err(Error::argument("context", self.context, allowed));
         }
         for (name, value) in [("rope_theta", self.rope_theta), ("norm_epsilon", self.norm_epsilon)] {
             if !(value > 0.0 && value.is_finite()) {
@@ -150,7 +158,10 @@ mod tests {
             ("heads", LlamaConfig { heads: 8, ..good.clone() }),
             ("kv_heads", good.clone().with_kv_heads(Some(0))),
             ("kv_heads", LlamaConfig { heads: 4, kv_heads: Some(3), ..good.clone() }),
+            ("heads", LlamaConfig { heads: 1 << (usize::BITS - 1), ..good.clone() }),
             ("context", good.clone().with_context(0)),
+            ("context", good.clone().with_context((1 << 29) + 1)),
+            ("context", good.clone().with_context(usize::MAX)),
             ("rope_theta", good.clone().with_rope_theta(f64::NAN)),
             ("norm_epsilon", good.clone().with_norm_epsilon(0.0)),
         ];

@@ -11,6 +11,7 @@ use tokenizers::{
 
 use super::special_tokens::SpecialTokens;
 use crate::error::{Error, Result};
+use crate::file::without_panic;
 
 /// The tokens that begin and end a text in the tokenizers made here.
 const BOS: &str = "<s>";
@@ -30,7 +31,7 @@ pub(super) struct HuggingFace {
 impl HuggingFace {
     /// Reads a `tokenizer.json`, whose neighbours say what begins and ends a text.
     pub(super) fn parse(path: &Path, json: &[u8], special: &SpecialTokens) -> Result<Self> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
+        let mut tokenizer = without_panic(|| tokenizers::Tokenizer::from_bytes(json))
             .map_err(|error| Error::data(path, format!("no tokenizer.json: {error}")))?;
         // What a text is cut or filled up to is the sequences' business.
         tokenizer.with_padding(None);
@@ -70,12 +71,18 @@ impl HuggingFace {
     }
 
     pub(super) fn encode(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
-        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+        self.ids(text, false)
+    }
+
+    /// Encodes, with what the post-processor adds or without. What a file asks for is in part checked only here.
+    fn ids(&self, text: &str, prompt: bool) -> tokenizers::Result<Vec<u32>> {
+        let encoded = without_panic(|| self.tokenizer.encode_fast(text, prompt))?;
+        Ok(encoded.get_ids().to_vec())
     }
 
     /// The tokens of `text` between those that the tokenizer itself puts around it, but for one that ends it.
     pub(super) fn encode_prompt(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
-        let mut ids = self.tokenizer.encode_fast(text, true)?.get_ids().to_vec();
+        let mut ids = self.ids(text, true)?;
         if self.eos.is_some()
             && ids.len() > 1
             && ids.last() == self.eos.as_ref()
@@ -88,12 +95,12 @@ impl HuggingFace {
 
     /// Whether the last token of `text` is the end without anybody's help.
     fn ends_itself(&self, text: &str) -> tokenizers::Result<bool> {
-        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().last() == self.eos.as_ref())
+        Ok(self.ids(text, false)?.last() == self.eos.as_ref())
     }
 
     /// The text of these tokens, but for those that begin and end a text and ids that are no token's.
     pub(super) fn decode(&self, ids: &[u32]) -> tokenizers::Result<String> {
-        self.tokenizer.decode(ids, true)
+        Ok(without_panic(|| self.tokenizer.decode(ids, true))?)
     }
 }
 

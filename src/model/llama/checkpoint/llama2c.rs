@@ -85,20 +85,6 @@ struct File<'a> {
 impl<'a> File<'a> {
     fn new(bytes: &'a [u8], config: &LlamaConfig, path: &Path) -> Result<Self> {
         let (d_model, hidden, d_key) = (config.d_model, config.hidden, config.d_key());
-        let mut places = HashMap::new();
-        // In 128 bits: a header can ask for more than there are addresses.
-        let mut end = 0_u128;
-        let mut place = |name: String, dims: &[usize]| {
-            let start = end;
-            end += dims.iter().map(|&dim| dim as u128).product::<u128>();
-            places.insert(name, start..end);
-        };
-        // More layers than bytes: refused before their names are made.
-        if config.layers > bytes.len() {
-            let reason =
-                format!("the header asks for {} layers of a file of {} bytes", config.layers, bytes.len());
-            return Err(Error::data(path, reason));
-        }
         let kinds: [(&str, &[usize]); 9] = [
             ("attention_norm", &[d_model]),
             ("attention.query", &[d_model, d_model]),
@@ -110,23 +96,37 @@ impl<'a> File<'a> {
             ("feed_forward.down", &[d_model, hidden]),
             ("feed_forward.up", &[hidden, d_model]),
         ];
-        place("embedding".into(), &[config.vocabulary, d_model]);
-        for (kind, dims) in kinds {
-            (0..config.layers).for_each(|layer| place(format!("layers.{layer}.{kind}"), dims));
-        }
-        place("norm".into(), &[d_model]);
+        let table = [config.vocabulary, d_model];
         // Tables of cosines and sines, which every reader computes by itself.
-        place("rotary".into(), &[config.context, config.d_head()]);
-        if !config.tied_head {
-            place("head".into(), &[config.vocabulary, d_model]);
-        }
-        let expected = HEADER as u128 + 4 * end;
+        let rotary = [config.context, config.d_head()];
+        // In 128 bits, since a header can ask for more than there are addresses, and before a name is made, since it
+        // can ask for as many layers.
+        let floats = |dims: &[usize]| dims.iter().map(|&dim| dim as u128).product::<u128>();
+        let layer = kinds.iter().map(|(_, dims)| floats(dims)).sum::<u128>();
+        let head = if config.tied_head { 0 } else { floats(&table) };
+        let around = floats(&table) + floats(&[d_model]) + floats(&rotary) + head;
+        let expected = HEADER as u128 + 4 * (around + config.layers as u128 * layer);
         if bytes.len() as u128 != expected {
             let reason = format!("{} bytes; its header describes a file of {expected}", bytes.len());
             return Err(Error::data(path, reason));
         }
-        let places = places.into_iter().map(|(name, place)| (name, place.start as usize..place.end as usize));
-        Ok(Self { floats: &bytes[HEADER..], places: places.collect(), d_head: config.d_head() })
+        let mut places = HashMap::new();
+        let mut end = 0;
+        let mut place = |name: String, dims: &[usize]| {
+            let start = end;
+            end += dims.iter().product::<usize>();
+            places.insert(name, start..end);
+        };
+        place("embedding".into(), &table);
+        for (kind, dims) in kinds {
+            (0..config.layers).for_each(|layer| place(format!("layers.{layer}.{kind}"), dims));
+        }
+        place("norm".into(), &[d_model]);
+        place("rotary".into(), &rotary);
+        if !config.tied_head {
+            place("head".into(), &table);
+        }
+        Ok(Self { floats: &bytes[HEADER..], places, d_head: config.d_head() })
     }
 }
 
