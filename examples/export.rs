@@ -38,8 +38,8 @@ type Backend = backend::Chosen;
 
 /// Write the model of a run for other programs
 ///
-/// The best checkpoint of a run of mlp, translation or language_model (--last: the newest), without the units that have no incoming or no
-/// outgoing link. What is computed stays the same up to rounding.
+/// The best checkpoint of a run of mlp, translation or language_model (--last: the newest), without the units that have
+/// no incoming or no outgoing link. What is computed stays the same up to rounding.
 #[derive(Debug, Clone, Parser)]
 #[command(args_override_self = true)]
 struct Arguments {
