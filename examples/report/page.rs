@@ -99,8 +99,8 @@ impl Page {
              share a method, the first has its colour, and colours repeat when they run out.</p></footer>\n\
              <script>{}</script>\n</body></html>\n",
             include_str!("figure.css"),
-            include_str!("page.css"),
             palette_css(),
+            include_str!("page.css"),
             self.groups,
             self.contents,
             self.sections,
