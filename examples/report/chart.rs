@@ -93,7 +93,8 @@ impl Chart {
             );
         }
         let title = format!("{}: {}", self.title, self.setting);
-        file(whole.ceil(), 470.0, &title, &self.note, &content)
+        let height = (118.0 + 24.0 * values.len() as f64).max(470.0);
+        file(whole.ceil(), height, &title, &self.note, &content)
     }
 
     fn drawing(&self, size: Size, class: &str) -> String {

@@ -53,7 +53,8 @@ impl Page {
         section += "</div>";
         let by_layer = topology::section(experiment, first, epochs);
         if !by_layer.is_empty() {
-            section += &format!("<h3>Topology by layer</h3>{by_layer}");
+            section +=
+                &format!("<h3>Topology by layer</h3><p>Colours are those of the curves above.</p>{by_layer}");
         }
         section += &images::section(experiment, first, &mut self.first_links, &mut pictures)?;
         section += &texts::translations(groups, first)?;
@@ -99,8 +100,8 @@ impl Page {
              share a method, the first has its colour, and colours repeat when they run out.</p></footer>\n\
              <script>{}</script>\n</body></html>\n",
             include_str!("figure.css"),
-            include_str!("page.css"),
             palette_css(),
+            include_str!("page.css"),
             self.groups,
             self.contents,
             self.sections,

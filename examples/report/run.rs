@@ -87,12 +87,10 @@ impl Run {
             return Err(Error::data(&file, "a run without hidden layers"));
         }
         // Nor does a backend or a checksum make another group of it.
-        for name in ["seed", "backend", "crc32"] {
+        for name in ["backend", "crc32"] {
             settings.remove(name);
         }
-        for part in ["model", "topology"] {
-            settings.get_mut(part).and_then(Value::as_object_mut).map(|part| part.remove("seed"));
-        }
+        without_seeds(&mut settings);
         let history = saved.history()?;
         let path = folder.join("topology.jsonl");
         let updates =
@@ -223,6 +221,12 @@ impl Run {
         }
         series
     }
+}
+
+/// Takes out the seeds of `settings`, wherever they are.
+fn without_seeds(settings: &mut Map<String, Value>) {
+    settings.remove("seed");
+    settings.values_mut().filter_map(Value::as_object_mut).for_each(without_seeds);
 }
 
 fn text(path: &Path) -> Result<Option<String>> {

@@ -52,6 +52,40 @@ print("".join(f"        {url}\n" for url in left), end="")
 sys.exit(bool(left))
 PY
 
+# A copy with a visitor who sorts the first table by its last column, filters by the first method, and prints.
+{
+    cat -- "$page"
+    cat <<'HTML'
+<script>
+const table = document.querySelector("table"), heads = table.querySelectorAll("th button");
+const button = heads[heads.length - 1], column = button.closest("th").cellIndex;
+const values = () => [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.value)
+  .filter((value) => value !== undefined).map(Number);
+const sorted = (sign) => values().every((value, at, all) => at === 0 || sign * (value - all[at - 1]) >= 0);
+const told = [];
+const tell = (what, holds) => told.push(`${what}: ${holds ? "yes" : "no"}`);
+button.click();
+tell("ascending", sorted(1) && button.closest("th").getAttribute("aria-sort") === "ascending");
+button.click();
+tell("descending", sorted(-1) && button.closest("th").getAttribute("aria-sort") === "descending");
+const select = document.querySelector("select[name=method]");
+select.value = select.options[1].value;
+select.dispatchEvent(new Event("change", { bubbles: true }));
+const left = [...document.querySelectorAll("tr[data-method]:not(.off)")];
+tell("filtered", left.length > 0 && left.every((row) => row.dataset.method === select.value));
+const groups = new Set(left.map((row) => row.dataset.group));
+tell("figures follow", [...document.querySelectorAll("[data-group]:not(.off)")].every((part) => groups.has(part.dataset.group)));
+dispatchEvent(new Event("beforeprint"));
+tell("opened for print", document.querySelectorAll("details:not([open])").length === 0);
+document.title = told.join(", ");
+</script>
+HTML
+} >"$scratch/visited.html"
+timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" --dump-dom \
+    "file://$scratch/visited.html" 2>/dev/null | grep -o '<title>ascending[^<]*' >"$scratch/told.txt" || true
+cat "$scratch/told.txt"
+check 'sorting, filtering and printing work' test "$(grep -o ': yes' "$scratch/told.txt" | wc -l)" -eq 5
+
 opens() {
     local started
     started=$(date +%s%N)

@@ -98,15 +98,23 @@ pub(super) struct Histogram {
 const BUCKETS: usize = 30;
 
 impl Histogram {
-    /// That of the finite ones of `values`, in buckets of one width; `None` if there are none.
+    /// That of the finite ones of `values`, in at most about [`BUCKETS`] buckets of one width; `None` if there are none.
     pub(super) fn of(values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
         let values = values.filter(|value| value.is_finite());
         let (min, max) = values.clone().fold(None, |range: Option<(f64, f64)>, value| {
             Some(range.map_or((value, value), |(min, max)| (min.min(value), max.max(value))))
         })?;
-        let buckets = if min < max { BUCKETS } else { 1 };
-        let width = (max - min) / buckets as f64;
-        let mut limits: Vec<f64> = (1..=buckets).map(|index| min + width * index as f64).collect();
+        let integers = values.clone().all(|value| value.fract() == 0.0);
+        let (buckets, width, shift) = if integers {
+            // Limits between integers: no bucket is empty because no integer falls into it.
+            let width = ((max - min) / BUCKETS as f64).ceil().max(1.0);
+            (((max - min) / width) as usize + 1, width, 0.5)
+        } else {
+            let buckets = if min < max { BUCKETS } else { 1 };
+            (buckets, (max - min) / buckets as f64, 0.0)
+        };
+        let limit = |index| min + width * index as f64 - shift;
+        let mut limits: Vec<f64> = (1..=buckets).map(limit).collect();
         limits[buckets - 1] = max;
         let (mut counts, mut sum, mut sum_squares) = (vec![0.0; buckets], 0.0, 0.0);
         for value in values {
@@ -125,13 +133,22 @@ mod tests {
 
     #[test]
     fn a_histogram_counts_every_finite_value_once() {
-        let values = [0.0, 1.0, 2.0, 3.0, f64::NAN, f64::INFINITY, 3.0];
+        let values = [0.0, 0.5, 2.0, 3.0, f64::NAN, f64::INFINITY, 3.0];
         let histogram = Histogram::of(values.into_iter()).unwrap();
         assert_eq!((histogram.min, histogram.max, histogram.num), (0.0, 3.0, 5.0));
-        assert_eq!((histogram.sum, histogram.sum_squares), (9.0, 23.0));
+        assert_eq!((histogram.sum, histogram.sum_squares), (8.5, 22.25));
         assert_eq!((histogram.counts[0], histogram.counts[29]), (1.0, 2.0));
         assert_eq!(histogram.counts.iter().sum::<f64>(), 5.0);
         assert!(histogram.limits.is_sorted() && histogram.limits.len() == 30);
+    }
+
+    #[test]
+    fn integers_have_buckets_of_integers() {
+        let histogram = Histogram::of([0.0, 1.0, 1.0, 4.0].into_iter()).unwrap();
+        assert_eq!(histogram.limits, [0.5, 1.5, 2.5, 3.5, 4.0]);
+        assert_eq!(histogram.counts, [1.0, 2.0, 0.0, 0.0, 1.0]);
+        let wide = Histogram::of((0..=100).map(f64::from)).unwrap();
+        assert_eq!((wide.limits.len(), wide.counts[0], wide.counts[25]), (26, 4.0, 1.0));
     }
 
     #[test]
