@@ -10,14 +10,20 @@ use burn_cht::data::language::Tokenizer;
 
 const TEXT: &str = "abc a b <s> ba\tcab é ﬁ 😀.";
 
-/// `good` with one bit of each byte flipped, and cut at every length.
+/// Files up to this size are damaged at every byte, larger ones at every `STRIDE`th.
+const WHOLLY: usize = 4096;
+const STRIDE: usize = 37;
+
+/// `good` with a bit of each byte flipped, and cut at every length.
 fn damaged(good: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
-    let flipped = (0..good.len()).map(|at| {
+    let stride = if good.len() <= WHOLLY { 1 } else { STRIDE };
+    let places = (0..good.len()).step_by(stride);
+    let flipped = places.clone().map(|at| {
         let mut bad = good.to_vec();
         bad[at] ^= 1 << (at % 8);
         (format!("byte {at}"), bad)
     });
-    flipped.chain((0..good.len()).map(|length| (format!("{length} bytes"), good[..length].to_vec())))
+    flipped.chain(places.map(|length| (format!("{length} bytes"), good[..length].to_vec())))
 }
 
 /// Loads `load` with each damage to the file `name` in `folder`, and uses what loads. Returns how many did.
@@ -43,7 +49,7 @@ fn survives(folder: &Path, name: &str, load: &Path) -> usize {
                 tokenizer.decode(&ids).unwrap();
                 let mut stream = tokenizer.text_stream();
                 ids.iter().for_each(|&id| drop(stream.push(id).unwrap()));
-                tokenizer.encode_prompt(TEXT).unwrap();
+                drop(tokenizer.encode_prompt(TEXT));
             }
         }
     }

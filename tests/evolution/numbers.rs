@@ -116,9 +116,9 @@ fn a_batch_without_a_row_has_no_output_and_no_gradient_and_one_of_a_row_is_that_
     for layout in LAYOUTS {
         let layer = SparseLinearConfig::new(10, 7).with_density(0.3).with_layout(layout).init::<B>(&device);
         let rows = Tensor::<B, 2>::from_data(TensorData::new(noise(3, 0, 50), [5, 10]), &device);
-        let empty = layer.forward(rows.clone().slice([0..0, 0..10]));
+        let empty = layer.forward(Tensor::<B, 2>::zeros([0, 10], &device));
         assert_eq!(empty.dims(), [0, 7]);
-        assert_eq!(layer.forward_relu(rows.clone().slice([0..0, 0..10])).dims(), [0, 7]);
+        assert_eq!(layer.forward_relu(Tensor::<B, 2>::zeros([0, 10], &device)).dims(), [0, 7]);
         let gradients = GradientsParams::from_grads(empty.sum().backward(), &layer);
         let gradient = match layout {
             Layout::Masked => gradients.get::<Flex, 2>(layer.weight.id()).unwrap().into_data(),
@@ -254,6 +254,10 @@ fn a_layer_of_one_position_keeps_its_link_and_trains() {
         for method in [Method::Static, Method::Set, Method::Rigl, Method::Cht, Method::Chts, Method::Dense] {
             let mut setup = Setup::new(method, 16, 1.0);
             (setup.layout, setup.widths) = (layout, [1, 1, 1]);
+            // A negative weight after a ReLU has no gradient.
+            while setup.net().values()[1][0] <= 0.0 {
+                setup.seed += 1;
+            }
             let before = setup.net().values();
             let mut run = setup.train(adam());
             run.steps(16);

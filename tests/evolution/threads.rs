@@ -95,7 +95,7 @@ fn a_model_is_evaluated_while_a_clone_of_it_trains() {
             let valid = run.net.valid();
             let expected = evaluated(&valid, setup.widths);
             let mut tasks: Vec<Box<dyn FnOnce() -> bool + Send + '_>> = Vec::new();
-            tasks.push(Box::new(|| trained(run.clone()) == alone));
+            tasks.push(Box::new(|| trained(run) == alone));
             for _ in 0..2 {
                 tasks.push(Box::new(|| (0..STEPS).all(|_| evaluated(&valid, setup.widths) == expected)));
             }

@@ -143,6 +143,8 @@ pub struct Until {
     pub killed_in_epoch: Option<usize>,
     /// Has only NaN to train on in this epoch.
     pub nan_in_epoch: Option<usize>,
+    /// Has only NaN to validate with after this epoch.
+    pub nan_in_validation: Option<usize>,
     /// Loses its folder in the middle of this epoch.
     pub loses_folder_in_epoch: Option<usize>,
 }
@@ -181,7 +183,7 @@ where
             .shuffled(5)
             .with_first_epoch(run.first_epoch()),
     );
-    let valid = Batches { stop: None, nan_in_epoch: None, removed_in_epoch: None };
+    let valid = Batches { stop: None, nan_in_epoch: until.nan_in_validation, removed_in_epoch: None };
     let valid: Arc<dyn DataLoader<Flex, Batch<Flex>>> =
         Arc::new(EpochLoader::with_epoch_batcher(items(48), valid, BATCH, &device).unwrap());
 
@@ -198,7 +200,11 @@ where
             interrupter.clone(),
             first_step,
         ))
-        .metric_valid_numeric(LossMetric::<Flex>::new())
+        .metric_valid_numeric(FiniteLossMetric::of_validation(
+            LossMetric::<Flex>::new(),
+            interrupter.clone(),
+            STEPS_PER_EPOCH,
+        ))
         .metrics((AccuracyMetric::<Flex>::new(),))
         .with_metric_logger(history.clone())
         .with_metric_logger(run.metric_files(&interrupter))

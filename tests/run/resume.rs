@@ -229,6 +229,22 @@ fn a_loss_of_nan_stops_the_run_names_the_step_and_leaves_the_last_good_checkpoin
 }
 
 #[test]
+fn a_validation_loss_of_nan_stops_the_run_before_its_checkpoint_is_written() {
+    let config = preset(Method::Set);
+    let folder = tempfile::tempdir().unwrap();
+    let whole = start(&folder.path().join("whole"), &config, Until::default());
+    let dir = folder.path().join("run");
+    let stopped = start(&dir, &config, Until { nan_in_validation: Some(3), ..Until::default() }).stopped;
+    assert_eq!(stopped.unwrap(), "the validation loss is NaN at step 30: the run is stopped");
+    let run = RunFolder::resume(&dir, &config, &[]).unwrap();
+    assert_eq!(run.resumed_epoch(), Some(2));
+    let resumed = train(&run, sgd(), &config, Until::default());
+    assert_eq!(resumed.stopped, None);
+    assert_eq!(Fingerprint::of(&resumed.model), Fingerprint::of(&whole.model));
+    assert_eq!(history_lines(&dir), history_lines(&folder.path().join("whole")));
+}
+
+#[test]
 fn a_damaged_newest_checkpoint_is_an_error_that_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let config = preset(Method::Set);
