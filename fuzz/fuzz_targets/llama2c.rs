@@ -7,7 +7,7 @@ use burn_cht::nn::Layout;
 use burn_cht_fuzz::{Memory, write};
 use libfuzzer_sys::fuzz_target;
 
-const MEMORY: Memory = Memory { times: 64, plus: 1 << 16 };
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 12 };
 
 fuzz_target!(|data: &[u8]| {
     let Some((&kind, data)) = data.split_first() else { return };

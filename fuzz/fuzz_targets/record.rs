@@ -14,7 +14,7 @@ use burn_cht_fuzz::Memory;
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};
 
-const MEMORY: Memory = Memory { times: 64, plus: 1 << 14 };
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 12 };
 
 type Item = <SparseWeightRecord<Flex> as Record<Flex>>::Item<FullPrecisionSettings>;
 

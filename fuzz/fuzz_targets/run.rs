@@ -11,7 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const MEMORY: Memory = Memory { times: 160, plus: 1 << 14 };
+/// A checkpoint is verified, a mebibyte at a time.
+const MEMORY: Memory = Memory { times: 160, plus: 5 << 18 };
 
 /// An object with the CRC-32 of all before it as its last field.
 fn sealed(line: &[u8]) -> Vec<u8> {

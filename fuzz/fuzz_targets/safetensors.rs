@@ -12,7 +12,7 @@ use burn_cht_fuzz::module::Golden;
 use libfuzzer_sys::fuzz_target;
 use safetensors::SafeTensors;
 
-const MEMORY: Memory = Memory { times: 64, plus: 1 << 14 };
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 12 };
 
 /// The same tensors under a checksum of their own.
 fn seal(data: &[u8]) -> Option<Vec<u8>> {

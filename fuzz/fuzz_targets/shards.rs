@@ -8,7 +8,7 @@ use burn_cht_fuzz::{Memory, folder, parts, write};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 
-const MEMORY: Memory = Memory { times: 8, plus: 1 << 13 };
+const MEMORY: Memory = Memory { times: 64, plus: 1 << 12 };
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::bytes().expect("the bytes"));
 
 fn sealed(shard: &[u8]) -> Vec<u8> {

@@ -4,7 +4,8 @@
 use burn_cht_fuzz::{Memory, let_other_crates_panic, parts, size, tokenizer, write, write_if_any};
 use libfuzzer_sys::fuzz_target;
 
-const MEMORY: Memory = Memory { times: 256, plus: 1 << 17 };
+/// The crate `tokenizers` reserves a cache of merges, of a fixed size.
+const MEMORY: Memory = Memory { times: 256, plus: 1 << 21 };
 
 fuzz_target!(
     init: let_other_crates_panic(),

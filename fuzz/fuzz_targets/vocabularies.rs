@@ -6,7 +6,8 @@ use burn_cht::data::translation::Vocabularies;
 use burn_cht_fuzz::{Memory, check, write};
 use libfuzzer_sys::fuzz_target;
 
-const MEMORY: Memory = Memory { times: 256, plus: 1 << 19 };
+/// Two of the caches of the crate `tokenizers`.
+const MEMORY: Memory = Memory { times: 256, plus: 1 << 22 };
 const TEXT: &str = " Hello,  wörld ½\n<s>";
 
 fn load(bytes: &[u8]) -> Result<Vocabularies, Error> {

@@ -7,7 +7,7 @@ use burn_cht_fuzz::zero_shot::Model;
 use burn_cht_fuzz::{Memory, check, folder, write};
 use libfuzzer_sys::fuzz_target;
 
-const MEMORY: Memory = Memory { times: 160, plus: 1 << 14 };
+const MEMORY: Memory = Memory { times: 1024, plus: 1 << 14 };
 
 const RECORDS: &str = concat!(
     r#"{"text": "Ann's  word [title] _ is long.", "other": "no", "number": 3, "truth": true, "label": 1, "#,

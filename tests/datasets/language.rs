@@ -165,6 +165,23 @@ fn text_that_is_not_what_it_should_be_is_refused_by_file_and_line() {
     assert!(matches!(documents(&file(&folder.path().join("none"))), Err(Error::Io { .. })));
 }
 
+/// The header of its only page has a list of two thousand million numbers, none of which is there. Found by fuzzing.
+#[test]
+fn a_page_of_parquet_that_claims_a_list_without_an_end_is_an_error() {
+    let digits = concat!(
+        "b3b3b3b3b3b3b3b3b3b3b3b30d0d0d0d0d000610191807636f6e74656e7415001608166c166cdaf7ffffff78787878787878",
+        "b3b3b3b3b3b3b3b3060000020000000801070000004f6e6520c3a92e000000000300000074776f0b00000074687265652077",
+        "6f7264731502192c4806736368656d61150200150c25021804746578742500001608191c191c26081c150c19350006101918",
+        "04746578741500160816781678260800001678160800004500000050415231",
+    );
+    let digit = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    fs::write(&path, (0..digits.len()).step_by(2).map(digit).collect::<Vec<_>>()).unwrap();
+    let error = documents(&file(&path)).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: record 1: damaged", path.display())), "{error}");
+}
+
 #[test]
 fn a_document_begins_and_ends_with_its_tokens_and_its_words_are_counted() {
     let corpus = Corpus::in_memory(&memory("ab c\n"), &bytes(), Arrangement::Packed).unwrap();

@@ -1,11 +1,14 @@
 //! Parquet: a record a document.
 
 use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use bytes::Bytes;
 use parquet::basic::Compression;
+use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
@@ -18,7 +21,7 @@ use crate::file::without_panic;
 pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
     let damaged = |error: String| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
     let file = File::open(path).map_err(Error::io(path))?;
-    let reader = without_panic(|| SerializedFileReader::new(file)).map_err(damaged)?;
+    let reader = without_panic(|| SerializedFileReader::new(Bounded(file))).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema().clone();
     let columns = schema.get_fields();
     let Some(column) = columns.iter().find(|column| column.name() == field) else {
@@ -52,6 +55,45 @@ pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
             _ => Err(refused(format!("column `{field}` holds no text"))),
         })
     })))
+}
+
+/// A file behind whose end nothing is asked for: the crate skips as many values as a header claims, one by one, though
+/// there are no more, and reserves as many bytes.
+struct Bounded(File);
+
+impl Length for Bounded {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Bounded {
+    type T = NoEnd<<File as ChunkReader>::T>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        self.0.get_read(start).map(NoEnd)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.len()) {
+            let reason = format!("{length} bytes from byte {start} on, of {} there are", self.len());
+            return Err(ParquetError::EOF(reason));
+        }
+        self.0.get_bytes(start, length)
+    }
+}
+
+/// A reader whose end is an error.
+struct NoEnd<R>(R);
+
+impl<R: Read> Read for NoEnd<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(into)? {
+            0 if !into.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
 }
 
 /// The compression of the column, if it is one that is not compiled in.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::file::Input;
 
 /// Maximum number of bytes of a task file.
-const LARGEST_FILE: usize = 1 << 24;
+const LARGEST_FILE: usize = 1 << 20;
 
 /// What is measured on a task beside accuracy's normalised forms and the shares of the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
