@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--run", required=True, type=pathlib.Path, help="folder of a run of mlp")
 arguments.add_argument("--export", default="target/release/examples/export", help="the built example")
+arguments.add_argument("--last", action="store_true", help="the newest checkpoint in place of the best one")
 arguments.add_argument("--seconds", type=float, default=1.0, help="how long a cell is measured")
 arguments.add_argument("--turns", type=int, default=3, help="how often every format has its turn; the best counts")
 options = arguments.parse_args()
@@ -88,6 +89,7 @@ with tempfile.TemporaryDirectory() as folder:
     models, sizes = {}, {}
     for name, kind, flags in FORMATS:
         file = pathlib.Path(folder) / name.replace(" ", "-")
+        flags = flags + ["--last"] * options.last
         command = [options.export, "--run", options.run, "--format", kind, "--out", file, *flags]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         models[name] = onnx_model(file) if kind == "onnx" else torch_model(file)
