@@ -1,7 +1,9 @@
 //! Parquet: a record a document.
 
+mod footer;
+
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -20,7 +22,10 @@ use crate::file::without_panic;
 /// What stands in the column `field` of every record.
 pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
     let damaged = |error: String| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
-    let file = File::open(path).map_err(Error::io(path))?;
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    if let Some(bytes) = footer_of(&mut file).map_err(Error::io(path))? {
+        footer::check(&bytes).map_err(damaged)?;
+    }
     let reader = without_panic(|| SerializedFileReader::new(Bounded(file))).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema_descr().root_schema().clone();
     let columns = schema.get_fields();
@@ -56,6 +61,29 @@ pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
         })
     })))
 }
+
+/// The footer of the file; none if it does not end as Parquet does, of which the reader says more.
+fn footer_of(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let size = file.seek(SeekFrom::End(0))?;
+    if size < END {
+        return Ok(None);
+    }
+    let mut end = [0; END as usize];
+    file.seek(SeekFrom::Start(size - END))?;
+    file.read_exact(&mut end)?;
+    let length = u32::from_le_bytes([end[0], end[1], end[2], end[3]]);
+    if end[4..] != *b"PAR1" || u64::from(length) > size - END {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(size - END - u64::from(length)))?;
+    let mut footer = vec![0; length as usize];
+    file.read_exact(&mut footer)?;
+    file.rewind()?;
+    Ok(Some(footer))
+}
+
+/// Bytes of the length of the footer and of the letters behind it.
+const END: u64 = 8;
 
 /// A file behind whose end nothing is asked for: the crate skips as many values as a header claims, one by one, though
 /// there are no more, and reserves as many bytes.
