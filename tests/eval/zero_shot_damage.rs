@@ -17,7 +17,7 @@ const RECORDS: &str = "{\"context\": \"ab\", \"good\": \"cd\", \"bad\": \"ca\", 
 
 /// `good` with one bit of each byte flipped, and cut at every length.
 fn damaged(good: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
-    let flipped = (0..good.len()).flat_map(|at| {
+    let flipped = (0..good.len()).flat_map(move |at| {
         (0..8).map(move |bit| {
             let mut bad = good.to_vec();
             bad[at] ^= 1 << bit;
