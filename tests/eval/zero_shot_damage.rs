@@ -11,7 +11,7 @@ use burn_cht::{Error, Result};
 use crate::zero_shot::{Letters, Toy};
 
 const TASK: &str = "name = 'toy'\nsource = 'none'\nprompt = '{context}'\ndelimiter = ' '\nchoices = ['{good}', '{bad}']\n\
-                    data.file = 'pairs.jsonl'\ntarget = { field = 'label' }\nmetrics = ['accuracy']\n";
+                    data.file = 'pairs.jsonl'\ntarget = { field = 'label', values = [[0], [1]] }\nmetrics = ['accuracy']\n";
 const RECORDS: &str = "{\"context\": \"ab\", \"good\": \"cd\", \"bad\": \"ca\", \"label\": 0}\n\
                        {\"context\": \"b\", \"good\": \"aa\", \"bad\": \"dd a\", \"label\": 1}\n";
 
