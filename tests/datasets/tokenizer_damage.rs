@@ -37,7 +37,7 @@ fn survives(folder: &Path, name: &str, load: &Path) -> usize {
         match Tokenizer::load(load) {
             Err(error @ (Error::Data { .. } | Error::Io { .. })) => {
                 let text = error.report();
-                assert!(text.starts_with(&folder.display().to_string()), "{case} of {name}: {text}");
+                assert!(text.contains(&folder.display().to_string()), "{case} of {name}: {text}");
             }
             Err(error) => panic!("{case} of {name}: {error:?}"),
             Ok(tokenizer) => {
@@ -46,9 +46,10 @@ fn survives(folder: &Path, name: &str, load: &Path) -> usize {
                 let Ok(ids) = tokenizer.encode(TEXT) else { continue };
                 let size = tokenizer.vocabulary_size();
                 assert!(ids.iter().all(|&id| (id as usize) < size), "{case} of {name}: {ids:?} of {size}");
-                tokenizer.decode(&ids).unwrap();
+                // So may a decoder be that finds out only now that it cannot work.
+                drop(tokenizer.decode(&ids));
                 let mut stream = tokenizer.text_stream();
-                ids.iter().for_each(|&id| drop(stream.push(id).unwrap()));
+                ids.iter().for_each(|&id| drop(stream.push(id)));
                 drop(tokenizer.encode_prompt(TEXT));
             }
         }

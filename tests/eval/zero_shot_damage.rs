@@ -11,13 +11,13 @@ use burn_cht::{Error, Result};
 use crate::zero_shot::{Letters, Toy};
 
 const TASK: &str = "name = 'toy'\nsource = 'none'\nprompt = '{context}'\ndelimiter = ' '\nchoices = ['{good}', '{bad}']\n\
-                    data.file = 'pairs.jsonl'\ntarget = { field = 'label' }\nmetrics = ['accuracy']\n";
+                    data.file = 'pairs.jsonl'\ntarget = { field = 'label', values = [[0], [1]] }\nmetrics = ['accuracy']\n";
 const RECORDS: &str = "{\"context\": \"ab\", \"good\": \"cd\", \"bad\": \"ca\", \"label\": 0}\n\
                        {\"context\": \"b\", \"good\": \"aa\", \"bad\": \"dd a\", \"label\": 1}\n";
 
 /// `good` with one bit of each byte flipped, and cut at every length.
 fn damaged(good: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
-    let flipped = (0..good.len()).flat_map(|at| {
+    let flipped = (0..good.len()).flat_map(move |at| {
         (0..8).map(move |bit| {
             let mut bad = good.to_vec();
             bad[at] ^= 1 << bit;
@@ -48,10 +48,7 @@ fn a_task_or_its_data_that_is_damaged_is_named_or_evaluated() {
                 // Another name of a field or of a file is missed where the data are.
                 Err(error @ (Error::Data { .. } | Error::Io { .. })) => {
                     let text = error.report();
-                    assert!(
-                        text.starts_with(&folder.path().display().to_string()),
-                        "{case} of {name}: {text}"
-                    );
+                    assert!(text.contains(&folder.path().display().to_string()), "{case} of {name}: {text}");
                 }
                 Err(error) => panic!("{case} of {name}: {}", error.report()),
             }

@@ -50,7 +50,7 @@ fn a_finished_classifier_is_not_scored_on_another_test_set() {
         touch(&path(&data, file));
         let error = fails("mlp", &resumed);
         assert!(
-            error.contains(&format!("{what} of {out}/set-1/config.json does not belong to this run")),
+            error.contains(&format!("{what} of {out}/static-1/config.json does not belong to this run")),
             "{error}"
         );
         touch(&path(&data, file));
