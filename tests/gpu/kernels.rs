@@ -6,7 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
 use burn::backend::wgpu::WgpuDevice;
 use burn::backend::{Autodiff, Flex, Wgpu};
 use burn::prelude::*;
-use burn::tensor::DType;
+use burn::tensor::{DType, f16};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
 use burn_cht::has_kernel;

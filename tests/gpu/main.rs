@@ -305,7 +305,7 @@ fn compare_with(
         }
         before.clone_from(cpu);
     }
-    let name = topology.composition().name;
+    let name = &topology.composition().name;
     println!("{name}, {layout:?}: {apart} of {compared} links apart, {moved} regrown");
     assert!(compared >= 10_000 && moved >= 1_000, "{compared} links compared, {moved} of them new");
     assert!(apart * 10_000 <= compared, "{apart} of {compared} links differ");

@@ -59,7 +59,7 @@ pub(super) fn product(
         if comptime!(has_bias) {
             sums[part] = bias[line];
         } else {
-            sums[part] = 0.0;
+            sums[part] = 0.0f32;
         }
     }
     let start = arrays[line] as usize;
@@ -81,7 +81,7 @@ pub(super) fn product(
         if item < batch {
             let sum = sums[part];
             if comptime!(relu) {
-                output[line * batch + item] = select(sum <= 0.0, 0.0f32, sum);
+                output[line * batch + item] = select(sum <= 0.0f32, 0.0f32, sum);
             } else {
                 output[line * batch + item] = sum;
             }
@@ -196,24 +196,27 @@ pub(super) fn transpose(
     row_stride: usize,
     column_stride: usize,
 ) {
-    let tiles = (columns + TILE - 1) / TILE;
-    let top = (CUBE_POS / tiles) * TILE;
-    let left = (CUBE_POS % tiles) * TILE;
+    let side = comptime!(TILE);
+    let step = comptime!(TILE_ROWS);
+    let width = comptime!(TILE + 1);
+    let tiles = (columns + side - 1) / side;
+    let top = (CUBE_POS / tiles) * side;
+    let left = (CUBE_POS % tiles) * side;
     let x = UNIT_POS_X as usize;
-    let mut tile = SharedMemory::<f32>::new(TILE * (TILE + 1));
+    let mut tile = SharedMemory::<f32>::new(side * width);
     #[unroll]
-    for part in 0..TILE / TILE_ROWS {
-        let y = UNIT_POS_Y as usize + part * TILE_ROWS;
+    for part in 0..side / step {
+        let y = UNIT_POS_Y as usize + part * step;
         if top + y < rows && left + x < columns {
-            tile[y * (TILE + 1) + x] = input[(top + y) * row_stride + (left + x) * column_stride];
+            tile[y * width + x] = input[(top + y) * row_stride + (left + x) * column_stride];
         }
     }
     sync_cube();
     #[unroll]
-    for part in 0..TILE / TILE_ROWS {
-        let y = UNIT_POS_Y as usize + part * TILE_ROWS;
+    for part in 0..side / step {
+        let y = UNIT_POS_Y as usize + part * step;
         if left + y < columns && top + x < rows {
-            output[(left + y) * rows + top + x] = tile[x * (TILE + 1) + y];
+            output[(left + y) * rows + top + x] = tile[x * width + y];
         }
     }
 }
