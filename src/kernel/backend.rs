@@ -21,6 +21,11 @@ use super::device::DeviceOperation;
 use super::device::{Device, DevicePass};
 use super::profile::Part;
 use crate::error::{Error, Result};
+#[cfg(feature = "flex")]
+use {
+    super::profile::timed, burn::backend::Flex, burn::backend::flex::FlexDevice,
+    burn::tensor::ops::BoolTensor,
+};
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 use {
     burn::backend::Autodiff,
@@ -35,11 +40,6 @@ use {
     burn::tensor::{DType, TensorMetadata},
     std::any::Any,
     std::marker::PhantomData,
-};
-#[cfg(feature = "flex")]
-use {
-    super::profile::timed, burn::backend::Flex, burn::backend::flex::FlexDevice,
-    burn::tensor::ops::BoolTensor,
 };
 
 /// A differentiable function of `N` tensors of f32.
@@ -422,7 +422,10 @@ trait Runner<O: Operation<N>, const N: usize>: Debug + Send + 'static {
         inputs: [FloatTensor<Self::Backend>; N],
     ) -> (FloatTensor<Self::Backend>, O::Saved);
 
-    fn backward(operation: &O, pass: Retrieved<Self::Backend, O::Saved, N>) -> [Option<FloatTensor<Self::Backend>>; N];
+    fn backward(
+        operation: &O,
+        pass: Retrieved<Self::Backend, O::Saved, N>,
+    ) -> [Option<FloatTensor<Self::Backend>>; N];
 }
 
 /// What has been kept for the backward pass, and what it is about.

@@ -43,18 +43,6 @@ impl Call {
             Task::Spread => Shape::new([inputs, outputs]),
         }
     }
-
-    /// The name of the task.
-    pub(crate) fn name(&self) -> &'static str {
-        match self.task {
-            Task::Forward { relu: false } => "sparse_linear",
-            Task::Forward { relu: true } => "sparse_linear_relu",
-            Task::InputGradient => "sparse_linear_input_gradient",
-            Task::LinkGradient => "sparse_linear_link_gradient",
-            Task::Spread => "sparse_spread",
-            Task::Gather => "sparse_gather",
-        }
-    }
 }
 
 /// A backend with kernels for every [`Task`].
@@ -101,7 +89,9 @@ pub(crate) fn check_capacity([inputs, outputs]: [usize; 2], nnz: usize, largest_
     let words = 2 * (inputs.max(outputs) as u64 + 1) + 2 * nnz as u64;
     let bytes = words * size_of::<u32>() as u64;
     if bytes > largest_buffer {
-        return refused(format!("the largest buffer of this device has {largest_buffer} bytes, {bytes} are needed"));
+        return refused(format!(
+            "the largest buffer of this device has {largest_buffer} bytes, {bytes} are needed"
+        ));
     }
     Ok(())
 }
@@ -116,11 +106,17 @@ mod tests {
         let refusals = [
             (check_capacity([32_768, 32_768], LINKS + 1, u64::MAX), "at most 536870912 are addressable"),
             (check_capacity([1 << 17, 1 << 16], 9, u64::MAX), "positions are addressable"),
-            (check_capacity([100, 100], 1000, 8000), "the largest buffer of this device has 8000 bytes, 8808"),
+            (
+                check_capacity([100, 100], 1000, 8000),
+                "the largest buffer of this device has 8000 bytes, 8808",
+            ),
         ];
         for (refusal, reason) in refusals {
             let refusal = refusal.unwrap_err();
-            assert!(matches!(refusal, Error::Capacity { .. }) && refusal.to_string().contains(reason), "{refusal}");
+            assert!(
+                matches!(refusal, Error::Capacity { .. }) && refusal.to_string().contains(reason),
+                "{refusal}"
+            );
         }
     }
 }

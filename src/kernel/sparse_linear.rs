@@ -272,8 +272,7 @@ impl SparseLinear {
                 Err(error) => panic!("sparse_linear: the dense gradient could not be read: {error}"),
             }
         }
-        let for_values =
-            input.map(|input| D::run(self.call(Task::LinkGradient), [input, gradient.clone()]));
+        let for_values = input.map(|input| D::run(self.call(Task::LinkGradient), [input, gradient.clone()]));
         let for_bias = wanted.bias.then(|| {
             let sum = D::float_sum_dim(gradient.clone(), 0);
             D::float_reshape(sum, Shape::new([self.index.shape()[1]]))

@@ -130,5 +130,8 @@ fn a_compressed_layer_without_a_kernel_is_refused_and_auto_is_regrown_by_gradien
     let error = hidden(Layout::Compressed).try_init::<Plain>(&device).unwrap_err();
     assert!(matches!(error, Error::Argument { name: "layout", .. }), "{error}");
     let message = error.to_string();
-    assert!(message.contains("autodiff<autodiff<flex>>") && message.contains("`Layout::Masked`"), "{message}");
+    assert!(
+        message.contains("autodiff<autodiff<flex>>") && message.contains("`Layout::Masked`"),
+        "{message}"
+    );
 }

@@ -6,9 +6,9 @@ use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
 use burn::backend::wgpu::WgpuDevice;
 use burn::backend::{Autodiff, Flex, Wgpu};
 use burn::prelude::*;
-use burn::tensor::{DType, f16};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{DType, f16};
 use burn_cht::has_kernel;
 use burn_cht::kernel::{
     GradientRequest, Index, dense_linear, dense_weight, sparse_linear, sparse_linear_relu,
@@ -74,7 +74,8 @@ fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> 
     let layer = if rectified { sparse_linear_relu::<B> } else { sparse_linear::<B> };
     // With something before the layer, that checkpointing computes again.
     let y = layer(x.clone().mul_scalar(0.5), values.clone(), Some(bias.clone()), &case.index, None);
-    let gradients = (y.clone() * Tensor::from_data(drawn([case.batch, outputs], 1.0, 4), device)).sum().backward();
+    let gradients =
+        (y.clone() * Tensor::from_data(drawn([case.batch, outputs], 1.0, 4), device)).sum().backward();
     [
         y.into_data(),
         x.grad(&gradients).unwrap().into_data(),
@@ -138,7 +139,11 @@ fn output_and_gradients_are_the_sums_they_should_be() {
         for rectified in [false, true] {
             let expected = expected(&case, rectified);
             let name = format!("{}, relu {rectified}", case.name);
-            assert_close(&run::<Cpu>(&case, rectified, &Default::default()), &expected, &format!("CPU: {name}"));
+            assert_close(
+                &run::<Cpu>(&case, rectified, &Default::default()),
+                &expected,
+                &format!("CPU: {name}"),
+            );
             assert_close(&run::<Gpu>(&case, rectified, &device), &expected, &name);
         }
     }
@@ -205,7 +210,8 @@ fn a_layer_takes_inputs_of_every_rank_and_no_rows_at_all() {
         cpu: &SparseLinear<Flex>,
         device: &WgpuDevice,
     ) {
-        let data = TensorData::new(drawn([1, dims.iter().product()], 1.0, 5).into_vec::<f32>().unwrap(), dims);
+        let data =
+            TensorData::new(drawn([1, dims.iter().product()], 1.0, 5).into_vec::<f32>().unwrap(), dims);
         let found = gpu.forward(Tensor::<Wgpu, D>::from_data(data.clone(), device)).into_data();
         let expected = cpu.forward(Tensor::<Flex, D>::from_data(data, &Default::default())).into_data();
         assert_eq!(found.shape, expected.shape);
@@ -322,8 +328,7 @@ fn floats_of_another_type_take_tensor_operations() {
     if !Wgpu::<f32, i32>::supports_dtype(&device, DType::F16) {
         return;
     }
-    let half =
-        sparse_linear(x.clone().cast(DType::F16), values.clone().cast(DType::F16), None, &index, None);
+    let half = sparse_linear(x.clone().cast(DType::F16), values.clone().cast(DType::F16), None, &index, None);
     assert_eq!(half.dtype(), DType::F16);
     let half = half.into_data().convert::<f32>();
     let full = sparse_linear(x, values, None, &index, None).into_data();

@@ -168,12 +168,9 @@ fn bools<B: Backend>(mask: Tensor<B, 2, Bool>) -> Vec<bool> {
 #[test]
 fn auto_compresses_below_a_bound_that_is_told_with_its_source() {
     let device = adapter_or_skip!();
-    for (density, layout) in [
-        (0.01, Layout::Compressed),
-        (0.15, Layout::Compressed),
-        (0.2, Layout::Masked),
-        (1.0, Layout::Masked),
-    ] {
+    for (density, layout) in
+        [(0.01, Layout::Compressed), (0.15, Layout::Compressed), (0.2, Layout::Masked), (1.0, Layout::Masked)]
+    {
         let config = SparseLinearConfig::new(32, 40).with_density(density);
         let weight = config.init::<Wgpu>(&device).weight;
         assert_eq!(weight.layout(), layout, "{density}");

@@ -90,7 +90,8 @@ struct Words {
 impl Words {
     fn by_input(index: &Index) -> Self {
         let lines = index.by_input.offsets.windows(2).enumerate();
-        let rows = lines.flat_map(|(line, ends)| std::iter::repeat_n(line as u32, (ends[1] - ends[0]) as usize));
+        let rows =
+            lines.flat_map(|(line, ends)| std::iter::repeat_n(line as u32, (ends[1] - ends[0]) as usize));
         let rows = Ids::new(rows, index.shape()[0]);
         Self::new(&index.by_input, &packed(&rows), matches!(rows, Ids::Short(_)))
     }

@@ -11,7 +11,19 @@ use burn_fusion::{Fusion, FusionHandle};
 use burn_ir::{CustomOpIr, HandleContainer, OperationIr, OperationOutput, TensorIr};
 
 use super::launch;
-use crate::kernel::device::{Call, Device};
+use crate::kernel::device::{Call, Device, Task};
+
+/// The name of a task in the stream.
+fn name(task: Task) -> &'static str {
+    match task {
+        Task::Forward { relu: false } => "sparse_linear",
+        Task::Forward { relu: true } => "sparse_linear_relu",
+        Task::InputGradient => "sparse_linear_input_gradient",
+        Task::LinkGradient => "sparse_linear_link_gradient",
+        Task::Spread => "sparse_spread",
+        Task::Gather => "sparse_gather",
+    }
+}
 
 #[derive(Debug)]
 struct Streamed<B> {
@@ -44,7 +56,7 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device
         let shape = call.shape(inputs[0].shape.clone());
         let streams = OperationStreams::with_inputs(&inputs);
         let output = TensorIr::uninit(client.create_empty_handle(), shape, dtype);
-        let tensors = CustomOpIr::new(call.name(), &inputs.map(|input| input.into_ir()), &[output]);
+        let tensors = CustomOpIr::new(name(call.task), &inputs.map(|input| input.into_ir()), &[output]);
         let operation =
             Streamed::<CubeBackend<R, F, I, BT>> { call, tensors: tensors.clone(), backend: PhantomData };
         client.register(streams, OperationIr::Custom(tensors), operation).output()

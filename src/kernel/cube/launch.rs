@@ -1,14 +1,12 @@
 //! A [`Task`] on tensors: transpositions, grids, launches.
 
-use std::sync::Arc;
-
 use burn::prelude::*;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::CubeRuntime;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::client::ComputeClient;
 use burn_cubecl::cubecl::prelude::{ArrayArg, CubeCount, CubeDim};
 use burn_cubecl::cubecl::server::Handle;
-use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::arrays::{Arrays, Lines};
@@ -32,7 +30,10 @@ struct Floats {
 
 impl Floats {
     fn of<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Self {
-        Self { handle: tensor.handle.clone(), length: tensor.handle.size_in_used() as usize / size_of::<f32>() }
+        Self {
+            handle: tensor.handle.clone(),
+            length: tensor.handle.size_in_used() as usize / size_of::<f32>(),
+        }
     }
 
     fn new<R: CubeRuntime>(client: &ComputeClient<R>, length: usize) -> Self {

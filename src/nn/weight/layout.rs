@@ -40,10 +40,12 @@ const HOST: Crossover = Crossover { density: 0.5, source: "measured, `cargo benc
 
 /// Unstructured sparse products reach 27 % of a GPU's f32 peak (Sputnik, SC20). Where dense ones run on the same units, the
 /// two would meet at a density of 0.3; half of that, since it is no measurement.
-const SAME_UNITS: Crossover = Crossover { density: 0.15, source: "half of what peak rates say, not measured" };
+const SAME_UNITS: Crossover =
+    Crossover { density: 0.15, source: "half of what peak rates say, not measured" };
 
 /// Against units of their own for matrices they would meet at 0.06 (TF32 of an H100); half of that likewise.
-const MATRIX_UNITS: Crossover = Crossover { density: 0.03, source: "half of what peak rates say, not measured" };
+const MATRIX_UNITS: Crossover =
+    Crossover { density: 0.03, source: "half of what peak rates say, not measured" };
 
 impl Crossover {
     /// That of a backend, if it has kernels.

@@ -57,9 +57,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
                 let compact =
                     moments.map::<1, 1>(|moment| moved(moment.to_device(&device), old, &self.links, &[]));
                 compact.or_else(|moments| {
-                    moments.map::<2, 1>(|moment| {
-                        vector(transferred(gather(old, &read_f32(moment))), &device)
-                    })
+                    moments.map::<2, 1>(|moment| vector(transferred(gather(old, &read_f32(moment))), &device))
                 })
             }
         };
