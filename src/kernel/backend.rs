@@ -97,19 +97,30 @@ pub(crate) struct Pass<'a, S, const N: usize> {
 /// tensor operations even there.
 #[must_use]
 pub fn has_kernel<B: Backend>() -> bool {
-    has_host_kernel::<B>() || has_device_kernel::<B>()
+    kernels::<B>().is_some()
 }
 
 /// Whether this backend has kernels for every [`Operation`].
 pub(crate) fn has_host_kernel<B: Backend>() -> bool {
-    #[cfg(feature = "flex")]
-    return host_graph::<B>().is_some();
-    #[cfg(not(feature = "flex"))]
-    false
+    kernels::<B>().is_some_and(|kernels| kernels.on_host)
 }
 
-/// Whether this backend has kernels for every [`DeviceOperation`], on a device.
-pub(crate) fn has_device_kernel<B: Backend>() -> bool {
+/// The kernels of a backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernels {
+    /// They run on the host, every [`Operation`]; else on a device, every [`DeviceOperation`].
+    pub(crate) on_host: bool,
+    /// The device multiplies matrices of f32 by units of their own, which sparse products are up against.
+    pub(crate) matrix_units: bool,
+}
+
+/// The kernels of this backend, if it has any.
+pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
+    let device = TypeId::of::<B::Device>();
+    #[cfg(feature = "flex")]
+    if host_graph::<B>().is_some() {
+        return Some(Kernels { on_host: true, matrix_units: false });
+    }
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     {
         struct Known;
@@ -117,18 +128,16 @@ pub(crate) fn has_device_kernel<B: Backend>() -> bool {
             type Result = ();
             fn run<D: Device>(self, _: Graph) {}
         }
-        on_device::<B, _>(Known).is_some()
+        #[cfg(feature = "cuda")]
+        let matrix_units = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
+        #[cfg(not(feature = "cuda"))]
+        let matrix_units = false;
+        if on_device::<B, _>(Known).is_some() {
+            return Some(Kernels { on_host: false, matrix_units });
+        }
     }
-    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-    false
-}
-
-/// Whether a device multiplies matrices of f32 by units of their own, against which sparse products are up.
-pub(crate) fn has_matrix_units<B: Backend>() -> bool {
-    #[cfg(feature = "cuda")]
-    return TypeId::of::<B::Device>() == TypeId::of::<burn::backend::cuda::CudaDevice>();
-    #[cfg(not(feature = "cuda"))]
-    false
+    let _ = device;
+    None
 }
 
 /// Whether kernels on the device take a layer of this shape and number of links; always on a host.

@@ -39,9 +39,7 @@ mod zeroed;
 
 pub use allocator::keep_freed_memory;
 pub use backend::has_kernel;
-pub(crate) use backend::{
-    check_capacity, check_compressed, has_device_kernel, has_host_kernel, has_matrix_units, is_on_host,
-};
+pub(crate) use backend::{check_capacity, check_compressed, has_host_kernel, is_on_host, kernels};
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 pub use index::Index;
 pub(crate) use masked_linear::masked_linear;

@@ -3,7 +3,7 @@
 use burn::prelude::Backend;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{has_device_kernel, has_host_kernel, has_matrix_units};
+use crate::kernel::kernels;
 use crate::topology::Links;
 
 /// How a sparse weight is stored. The results are the same; time and memory differ.
@@ -50,15 +50,11 @@ const MATRIX_UNITS: Crossover =
 impl Crossover {
     /// That of a backend, if it has kernels.
     fn of<B: Backend>() -> Option<Self> {
-        if has_host_kernel::<B>() {
-            Some(HOST)
-        } else if !has_device_kernel::<B>() {
-            None
-        } else if has_matrix_units::<B>() {
-            Some(MATRIX_UNITS)
-        } else {
-            Some(SAME_UNITS)
-        }
+        kernels::<B>().map(|kernels| match (kernels.on_host, kernels.matrix_units) {
+            (true, _) => HOST,
+            (false, true) => MATRIX_UNITS,
+            (false, false) => SAME_UNITS,
+        })
     }
 }
 
