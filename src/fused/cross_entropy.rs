@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::ablation::{Fused, is_off};
 use crate::kernel::Part;
-use crate::kernel::backend::{Operation, Pass, apply, has_kernel, primitive, update};
+use crate::kernel::backend::{Operation, Pass, apply, has_host_kernel, primitive, update};
 use crate::kernel::cpu::exp::{exp, max, sum};
 use crate::kernel::cpu::parallel::each;
 
@@ -46,7 +46,7 @@ const LOGITS: usize = 1 << 15;
 /// If there is not one target a row, or if one is no class.
 pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let fused = || {
-        if is_off(Fused::CrossEntropy) || !has_kernel::<B>() {
+        if is_off(Fused::CrossEntropy) || !has_host_kernel::<B>() {
             return None;
         }
         let [rows, classes] = logits.dims();
@@ -94,7 +94,7 @@ pub fn cross_entropy_with_gradient<B: Backend>(
     let [rows, classes] = logits.dims();
     assert!(weights.as_ref().is_none_or(|weights| weights.dims() == [rows]), "one weight a row of logits");
     let device = logits.device();
-    if is_off(Fused::CrossEntropy) || !has_kernel::<B>() || B::ad_enabled(&device) {
+    if is_off(Fused::CrossEntropy) || !has_host_kernel::<B>() || B::ad_enabled(&device) {
         return composed(logits, targets, smoothing, weights);
     }
     let indices = classes_of(&targets, rows, classes);

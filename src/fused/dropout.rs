@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::ablation::{Fused, is_off};
 use crate::kernel::Part;
-use crate::kernel::backend::{Operation, Pass, apply, has_kernel, primitive};
+use crate::kernel::backend::{Operation, Pass, apply, has_host_kernel, primitive};
 use crate::kernel::cpu::parallel::each;
 
 /// Elements that a thread takes at a time.
@@ -57,7 +57,7 @@ pub fn add_dropout<B: Backend, const D: usize>(
 
 /// A drawing where there is a kernel for it.
 fn drawn<B: Backend>(dropout: &Dropout, device: &B::Device) -> Option<Drawing> {
-    if is_off(Fused::Dropout) || !has_kernel::<B>() {
+    if is_off(Fused::Dropout) || !has_host_kernel::<B>() {
         return None;
     }
     Drawing::new::<B>(dropout.prob, device)

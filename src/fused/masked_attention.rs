@@ -13,7 +13,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::ablation::{Fused, is_off};
 use super::dropout::{Drawing, dropout};
 use crate::kernel::Part;
-use crate::kernel::backend::{Operation, Pass, apply, has_kernel, primitive};
+use crate::kernel::backend::{Operation, Pass, apply, has_host_kernel, primitive};
 use crate::kernel::cpu::exp::{exp, max, sum};
 use crate::kernel::cpu::parallel::each;
 use crate::kernel::cpu::rows::{add_rows, dot, dots};
@@ -68,7 +68,7 @@ pub fn masked_attention<B: Backend>(
         value.dims()
     );
     let fused = || {
-        if is_off(Fused::MaskedAttention) || !has_kernel::<B>() {
+        if is_off(Fused::MaskedAttention) || !has_host_kernel::<B>() {
             return None;
         }
         let device = query.device();

@@ -1,12 +1,14 @@
 //! What this crate knows of Burn's backends. No other file compares their types, or looks into their tensors.
 //!
-//! - [`path`] is the table of the backends that the kernels serve, [`is_on_host`] tells host from device.
-//! - [`Host`] is what a backend has to offer so that kernels read its f32 tensors where they lie and make new ones.
-//! - [`apply`] runs an [`Operation`] and enters it into the autodiff graph; [`update`] changes tensors in place.
+//! - [`host_graph`] and [`on_device`] are the tables of the backends that kernels serve, [`is_on_host`] tells host from
+//!   device.
+//! - [`Host`] is what a backend has to offer so that kernels read its f32 tensors where they lie and make new ones;
+//!   [`Device`] is what one offers whose tensors lie elsewhere.
+//! - [`apply`] runs an [`Operation`] on a host, [`apply_anywhere`] a [`DeviceOperation`] on a device too; both enter it
+//!   into the autodiff graph. [`update`] changes tensors in place.
 //!
-//! **To add a backend** whose tensors lie in this computer's memory: implement `Host`, and add it to `path` alone and
-//! under its autodiff decorators. One whose tensors lie elsewhere needs kernels of its own: a method of `Operation` that
-//! runs on its tensors, without which `apply` refuses, and its lines in `path`.
+//! **To add a backend** whose tensors lie in this computer's memory: implement `Host`, and name it in `host_graph`. One
+//! whose tensors lie elsewhere: implement `Device`, and name it in `on_device`. A runtime of CubeCL has `Device` already.
 
 use std::any::TypeId;
 use std::fmt::Debug;
@@ -14,10 +16,19 @@ use std::fmt::Debug;
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 
+use super::device::DeviceOperation;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use super::device::{Device, DevicePass};
 use super::profile::Part;
+use crate::error::{Error, Result};
 #[cfg(feature = "flex")]
 use {
-    super::profile::timed,
+    super::profile::timed, burn::backend::Flex, burn::backend::flex::FlexDevice,
+    burn::tensor::ops::BoolTensor,
+};
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+use {
+    burn::backend::Autodiff,
     burn::backend::autodiff::NodeId,
     burn::backend::autodiff::checkpoint::base::Checkpointer,
     burn::backend::autodiff::checkpoint::strategy::{
@@ -25,12 +36,10 @@ use {
     },
     burn::backend::autodiff::grads::Gradients,
     burn::backend::autodiff::ops::{Backward, Ops, OpsKind},
-    burn::backend::flex::FlexDevice,
-    burn::backend::{Autodiff, Flex},
     burn::tensor::TensorPrimitive,
-    burn::tensor::ops::BoolTensor,
     burn::tensor::{DType, TensorMetadata},
     std::any::Any,
+    std::marker::PhantomData,
 };
 
 /// A differentiable function of `N` tensors of f32.
@@ -83,14 +92,93 @@ pub(crate) struct Pass<'a, S, const N: usize> {
     pub(crate) wanted: [bool; N],
 }
 
-/// Whether this backend has kernels: Flex and `Autodiff<Flex>` with either of Burn's checkpointing strategies. They serve
-/// f32 tensors; others take tensor operations even there.
+/// Whether this backend has kernels for sparse layers: Flex, and WGPU and CUDA with floats of f32, each with fusion or
+/// without; and `Autodiff` of them with either of Burn's checkpointing strategies. They serve f32 tensors; others take
+/// tensor operations even there.
 #[must_use]
 pub fn has_kernel<B: Backend>() -> bool {
+    kernels::<B>().is_some()
+}
+
+/// Whether this backend has kernels for every [`Operation`].
+pub(crate) fn has_host_kernel<B: Backend>() -> bool {
+    kernels::<B>().is_some_and(|kernels| kernels.on_host)
+}
+
+/// The kernels of a backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernels {
+    /// They run on the host, every [`Operation`]; else on a device, every [`DeviceOperation`].
+    pub(crate) on_host: bool,
+    /// The device multiplies matrices of f32 by units of their own, which sparse products are up against.
+    pub(crate) matrix_units: bool,
+}
+
+/// The kernels of this backend, if it has any.
+pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
+    let device = TypeId::of::<B::Device>();
     #[cfg(feature = "flex")]
-    return path::<B>().is_some();
-    #[cfg(not(feature = "flex"))]
-    false
+    if host_graph::<B>().is_some() {
+        return Some(Kernels { on_host: true, matrix_units: false });
+    }
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct Known;
+        impl OnDevice for Known {
+            type Result = ();
+            fn run<D: Device>(self, _: Graph) {}
+        }
+        #[cfg(feature = "cuda")]
+        let matrix_units = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
+        #[cfg(not(feature = "cuda"))]
+        let matrix_units = false;
+        if on_device::<B, _>(Known).is_some() {
+            return Some(Kernels { on_host: false, matrix_units });
+        }
+    }
+    let _ = device;
+    None
+}
+
+/// Whether kernels on the device take a layer of this shape and number of links; always on a host.
+///
+/// # Errors
+///
+/// [`Error::Capacity`] if not.
+pub(crate) fn check_capacity<B: Backend>(shape: [usize; 2], nnz: usize, device: &B::Device) -> Result<()> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct Check([usize; 2], usize, Box<dyn Any>);
+        impl OnDevice for Check {
+            type Result = Result<()>;
+            fn run<D: Device>(self, _: Graph) -> Result<()> {
+                let device = self.2.downcast::<D::Device>().expect("one backend has one type of devices");
+                super::device::check_capacity(self.0, self.1, D::largest_buffer(&device))
+            }
+        }
+        on_device::<B, _>(Check(shape, nnz, Box::new(device.clone()))).unwrap_or(Ok(()))
+    }
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    {
+        let _ = (shape, nnz, device);
+        Ok(())
+    }
+}
+
+/// Whether a layer can be compressed on this backend.
+///
+/// # Errors
+///
+/// [`Error::Argument`] if there is no kernel for it.
+pub(crate) fn check_compressed<B: Backend>(device: &B::Device) -> Result<()> {
+    if has_kernel::<B>() {
+        return Ok(());
+    }
+    let allowed = format!(
+        "`Layout::Masked` or `Layout::Auto`: there is no kernel for compressed layers on `{}`",
+        B::name(device)
+    );
+    Err(Error::argument("layout", "compressed", allowed))
 }
 
 /// Whether a backend's tensors lie in this computer's memory, whatever decorates it. Backends that this crate does not
@@ -111,29 +199,42 @@ pub(crate) fn primitive<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Fl
     tensor.clone().into_primitive().tensor()
 }
 
-/// Runs `operation` where there are kernels for the backend and all inputs are f32.
+/// Runs `operation` where there are kernels on the host and all inputs are f32.
 pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>(
     operation: O,
     inputs: [FloatTensor<B>; N],
 ) -> Option<Tensor<B, D>> {
     #[cfg(feature = "flex")]
     {
-        let path = path::<B>()?;
-        if inputs.iter().any(|input| input.dtype() != DType::F32) {
-            return None;
-        }
-        let output = match path {
-            Path::Plain => same(plain::<Flex, O, N>(&operation, inputs.map(same))),
-            Path::Tracked => tracked::<B, Flex, NoCheckpointing, O, N>(operation, inputs)?,
-            Path::Recomputed => tracked::<B, Flex, BalancedCheckpointing, O, N>(operation, inputs)?,
-        };
-        Some(Tensor::from_primitive(TensorPrimitive::Float(output)))
+        let graph = host_graph::<B>()?;
+        enter::<B, OnHost<Flex>, O, N, D>(graph, operation, inputs)
     }
     #[cfg(not(feature = "flex"))]
     {
         let _ = (operation, inputs);
         None
     }
+}
+
+/// Runs `operation` where there are kernels, on the host or on a device, and all inputs are f32.
+pub(crate) fn apply_anywhere<B: Backend, O: DeviceOperation<N>, const N: usize, const D: usize>(
+    operation: O,
+    inputs: [FloatTensor<B>; N],
+) -> Option<Tensor<B, D>> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct Enter<B: Backend, O, const N: usize, const D: usize>(O, [FloatTensor<B>; N]);
+        impl<B: Backend, O: DeviceOperation<N>, const N: usize, const D: usize> OnDevice for Enter<B, O, N, D> {
+            type Result = Option<Tensor<B, D>>;
+            fn run<V: Device>(self, graph: Graph) -> Self::Result {
+                enter::<B, Elsewhere<V>, O, N, D>(graph, self.0, self.1)
+            }
+        }
+        if !has_host_kernel::<B>() {
+            return on_device::<B, _>(Enter::<B, O, N, D>(operation, inputs)).flatten();
+        }
+    }
+    apply(operation, inputs)
 }
 
 /// Tensors that have been changed and what else that gave, or the tensors as they were.
@@ -147,7 +248,7 @@ pub(crate) fn update<B: Backend, R, const D: usize, const N: usize>(
 ) -> Updated<Tensor<B, D>, R, N> {
     let device = tensors[0].device();
     let is_f32 = |tensor: &Tensor<B, D>| tensor.dtype() == burn::tensor::DType::F32;
-    if !has_kernel::<B>() || B::ad_enabled(&device) || !tensors.iter().all(is_f32) {
+    if !has_host_kernel::<B>() || B::ad_enabled(&device) || !tensors.iter().all(is_f32) {
         return Err(tensors);
     }
     let shape = tensors[0].shape();
@@ -211,30 +312,70 @@ impl Shared {
     }
 }
 
-/// How a backend runs operations.
-#[cfg(feature = "flex")]
-enum Path {
-    /// Without a graph.
-    Plain,
-    /// With one that keeps every input.
-    Tracked,
-    /// With one that computes some inputs again.
+/// How a backend records operations.
+#[derive(Clone, Copy)]
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+enum Graph {
+    /// Not at all.
+    None,
+    /// In a graph that keeps every input.
+    Kept,
+    /// In one that computes some inputs again.
     Recomputed,
 }
 
-/// The table of backends with kernels.
-#[cfg(feature = "flex")]
-fn path<B: Backend>() -> Option<Path> {
-    let backend = TypeId::of::<B>();
-    if backend == TypeId::of::<Flex>() {
-        Some(Path::Plain)
-    } else if backend == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
-        Some(Path::Tracked)
-    } else if backend == TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>() {
-        Some(Path::Recomputed)
-    } else {
-        None
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+impl Graph {
+    /// Of `B`, if that is `K` or `Autodiff` of it.
+    fn of<B: Backend, K: Backend>() -> Option<Self> {
+        let backend = TypeId::of::<B>();
+        if backend == TypeId::of::<K>() {
+            Some(Self::None)
+        } else if backend == TypeId::of::<Autodiff<K, NoCheckpointing>>() {
+            Some(Self::Kept)
+        } else if backend == TypeId::of::<Autodiff<K, BalancedCheckpointing>>() {
+            Some(Self::Recomputed)
+        } else {
+            None
+        }
     }
+}
+
+/// The table of backends with kernels on the host.
+#[cfg(feature = "flex")]
+fn host_graph<B: Backend>() -> Option<Graph> {
+    Graph::of::<B, Flex>()
+}
+
+/// What is to be done with a backend that has kernels on a device.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+trait OnDevice: Sized {
+    type Result;
+    fn run<D: Device>(self, graph: Graph) -> Self::Result;
+}
+
+/// The table of backends with kernels on devices. Their floats are f32; bools are stored in words or, with Vulkan and
+/// Metal, in bytes. Under the feature `fusion` Burn's names stand for the fused backends.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn on_device<B: Backend, T: OnDevice>(task: T) -> Option<T::Result> {
+    #[cfg(feature = "wgpu")]
+    {
+        use burn::backend::Wgpu;
+        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u32>>() {
+            return Some(task.run::<Wgpu<f32, i32, u32>>(graph));
+        }
+        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u8>>() {
+            return Some(task.run::<Wgpu<f32, i32, u8>>(graph));
+        }
+    }
+    #[cfg(feature = "cuda")]
+    {
+        use burn::backend::Cuda;
+        if let Some(graph) = Graph::of::<B, Cuda<f32, i32>>() {
+            return Some(task.run::<Cuda<f32, i32>>(graph));
+        }
+    }
+    None
 }
 
 /// A backend whose f32 tensors lie in this computer's memory.
@@ -273,38 +414,123 @@ impl Host for Flex {
 }
 
 /// Hands `value` on as what the caller knows it to be, having compared the backends' types.
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 fn same<T: 'static, U: 'static>(value: T) -> U {
     let mut slot = Some(value);
     let same = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take);
     same.expect("one backend has one tensor type")
 }
 
-#[cfg(feature = "flex")]
-fn forward<H: Host, O: Operation<N>, const N: usize>(
-    operation: &O,
-    inputs: [FloatTensor<H>; N],
-) -> (FloatTensor<H>, O::Saved) {
-    let inputs = inputs.map(H::contiguous);
-    let (output, saved) = timed(O::PART, || operation.forward(inputs.each_ref().map(H::floats)));
-    (H::tensor(output, operation.shape(inputs[0].shape())), saved)
+/// Where an operation runs.
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+trait Runner<O: Operation<N>, const N: usize>: Debug + Send + 'static {
+    type Backend: Backend;
+
+    fn forward(
+        operation: &O,
+        inputs: [FloatTensor<Self::Backend>; N],
+    ) -> (FloatTensor<Self::Backend>, O::Saved);
+
+    fn backward(
+        operation: &O,
+        pass: Retrieved<Self::Backend, O::Saved, N>,
+    ) -> [Option<FloatTensor<Self::Backend>>; N];
 }
 
-#[cfg(feature = "flex")]
-fn plain<H: Host, O: Operation<N>, const N: usize>(
-    operation: &O,
-    inputs: [FloatTensor<H>; N],
-) -> FloatTensor<H> {
-    forward::<H, O, N>(operation, inputs).0
+/// What has been kept for the backward pass, and what it is about.
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+#[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "devices know shapes and save nothing"))]
+struct Retrieved<B: Backend, S, const N: usize> {
+    inputs: [Option<FloatTensor<B>>; N],
+    shapes: [Shape; N],
+    saved: S,
+    output: Option<FloatTensor<B>>,
+    output_gradient: FloatTensor<B>,
+    wanted: [bool; N],
 }
 
+/// On slices of a host's memory.
 #[cfg(feature = "flex")]
-fn tracked<B: Backend, H: Host, C: CheckpointStrategy, O: Operation<N>, const N: usize>(
+#[derive(Debug)]
+struct OnHost<H>(PhantomData<fn() -> H>);
+
+#[cfg(feature = "flex")]
+impl<H: Host, O: Operation<N>, const N: usize> Runner<O, N> for OnHost<H> {
+    type Backend = H;
+
+    fn forward(operation: &O, inputs: [FloatTensor<H>; N]) -> (FloatTensor<H>, O::Saved) {
+        let inputs = inputs.map(H::contiguous);
+        let (output, saved) = timed(O::PART, || operation.forward(inputs.each_ref().map(H::floats)));
+        (H::tensor(output, operation.shape(inputs[0].shape())), saved)
+    }
+
+    fn backward(operation: &O, pass: Retrieved<H, O::Saved, N>) -> [Option<FloatTensor<H>>; N] {
+        let Retrieved { inputs, shapes, saved, output, output_gradient, wanted } = pass;
+        let output_gradient = H::contiguous(output_gradient);
+        let inputs = inputs.map(|input| input.map(H::contiguous));
+        let gradients = timed(O::PART, || {
+            operation.backward(Pass {
+                inputs: inputs.each_ref().map(|input| input.as_ref().map_or(&[][..], H::floats)),
+                saved: &saved,
+                output: output.as_ref().map_or(&[][..], H::floats),
+                output_gradient: H::floats(&output_gradient),
+                wanted,
+            })
+        });
+        let mut shapes = shapes.into_iter().enumerate();
+        gradients.map(|gradient| {
+            let (number, shape) = shapes.next()?;
+            let gradient = H::tensor(gradient?, shape);
+            operation.sees_gradient(number, H::shared(&gradient));
+            Some(gradient)
+        })
+    }
+}
+
+/// On tensors of a device.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+#[derive(Debug)]
+struct Elsewhere<D>(PhantomData<fn() -> D>);
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl<D: Device, O: DeviceOperation<N>, const N: usize> Runner<O, N> for Elsewhere<D> {
+    type Backend = D;
+
+    fn forward(operation: &O, inputs: [FloatTensor<D>; N]) -> (FloatTensor<D>, O::Saved) {
+        (operation.forward_on::<D>(inputs), ())
+    }
+
+    fn backward(operation: &O, pass: Retrieved<D, O::Saved, N>) -> [Option<FloatTensor<D>>; N] {
+        let Retrieved { inputs, output, output_gradient, wanted, .. } = pass;
+        operation.backward_on::<D>(DevicePass { inputs, output, output_gradient, wanted })
+    }
+}
+
+/// Runs an operation, and records it if the backend records operations.
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+fn enter<B: Backend, R: Runner<O, N>, O: Operation<N>, const N: usize, const D: usize>(
+    graph: Graph,
+    operation: O,
+    inputs: [FloatTensor<B>; N],
+) -> Option<Tensor<B, D>> {
+    if inputs.iter().any(|input| input.dtype() != DType::F32) {
+        return None;
+    }
+    let output = match graph {
+        Graph::None => same(R::forward(&operation, inputs.map(same)).0),
+        Graph::Kept => tracked::<B, R, NoCheckpointing, O, N>(operation, inputs)?,
+        Graph::Recomputed => tracked::<B, R, BalancedCheckpointing, O, N>(operation, inputs)?,
+    };
+    Some(Tensor::from_primitive(TensorPrimitive::Float(output)))
+}
+
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+fn tracked<B: Backend, R: Runner<O, N>, C: CheckpointStrategy, O: Operation<N>, const N: usize>(
     operation: O,
     inputs: [FloatTensor<B>; N],
 ) -> Option<FloatTensor<B>> {
-    let inputs: [FloatTensor<Autodiff<H>>; N] = inputs.map(same);
-    let tracked = inputs.each_ref().map(<FloatTensor<Autodiff<H>>>::is_tracked);
+    let inputs: [FloatTensor<Autodiff<R::Backend>>; N] = inputs.map(same);
+    let tracked = inputs.each_ref().map(<FloatTensor<Autodiff<R::Backend>>>::is_tracked);
     if tracked
         .iter()
         .zip(operation.differentiates())
@@ -314,11 +540,11 @@ fn tracked<B: Backend, H: Host, C: CheckpointStrategy, O: Operation<N>, const N:
     }
     let nodes = inputs.each_ref().map(|input| input.node.clone());
     let shapes = inputs.each_ref().map(|input| input.primitive.shape());
-    let (output, saved) =
-        forward::<H, O, N>(&operation, inputs.each_ref().map(|input| input.primitive.clone()));
+    let (output, saved) = R::forward(&operation, inputs.each_ref().map(|input| input.primitive.clone()));
     let reads = operation.reads(tracked);
     let kept = operation.reads_output().then(|| output.clone());
-    Some(same(match Recorded(operation).prepare::<C>(nodes).compute_bound().stateful() {
+    let recorded = Recorded::<O, R>(operation, PhantomData);
+    Some(same(match recorded.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prep) => {
             let mut inputs = inputs.iter().zip(reads);
             let inputs = std::array::from_fn(|_| {
@@ -330,11 +556,11 @@ fn tracked<B: Backend, H: Host, C: CheckpointStrategy, O: Operation<N>, const N:
     }))
 }
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 #[derive(Debug)]
-struct Recorded<O>(O);
+struct Recorded<O, R>(O, PhantomData<R>);
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 #[derive(Debug, Clone)]
 struct State<S, T, const N: usize> {
     /// Those that the backward pass reads, kept or computed again as the checkpointing strategy has it.
@@ -344,32 +570,22 @@ struct State<S, T, const N: usize> {
     output: Option<T>,
 }
 
-#[cfg(feature = "flex")]
-impl<H: Host, O: Operation<N>, const N: usize> Backward<H, N> for Recorded<O> {
-    type State = State<O::Saved, FloatTensor<H>, N>;
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+impl<R: Runner<O, N>, O: Operation<N>, const N: usize> Backward<R::Backend, N> for Recorded<O, R> {
+    type State = State<O::Saved, FloatTensor<R::Backend>, N>;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let State { inputs, shapes, saved, output } = ops.state;
-        let output_gradient = H::contiguous(grads.consume::<H>(&ops.node));
+        let output_gradient = grads.consume::<R::Backend>(&ops.node);
         let inputs = inputs.map(|input| {
-            input.map(|input| H::contiguous(checkpointer.retrieve_node_output::<FloatTensor<H>>(input)))
+            input.map(|input| checkpointer.retrieve_node_output::<FloatTensor<R::Backend>>(input))
         });
-        let gradients = timed(O::PART, || {
-            self.0.backward(Pass {
-                inputs: inputs.each_ref().map(|input| input.as_ref().map_or(&[][..], H::floats)),
-                saved: &saved,
-                output: output.as_ref().map_or(&[][..], H::floats),
-                output_gradient: H::floats(&output_gradient),
-                wanted: ops.parents.each_ref().map(Option::is_some),
-            })
-        });
-        for (number, ((parent, gradient), shape)) in
-            ops.parents.into_iter().zip(gradients).zip(shapes).enumerate()
-        {
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let retrieved = Retrieved { inputs, shapes, saved, output, output_gradient, wanted };
+        let gradients = R::backward(&self.0, retrieved);
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                let gradient = H::tensor(gradient, shape);
-                self.0.sees_gradient(number, H::shared(&gradient));
-                grads.register::<H>(parent.id, gradient);
+                grads.register::<R::Backend>(parent.id, gradient);
             }
         }
     }

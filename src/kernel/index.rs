@@ -20,6 +20,9 @@ pub struct Index {
     pub(super) order: Vec<u32>,
     /// The lines of `by_output` by blocks of inputs.
     pub(super) cuts: Cuts,
+    /// The arrays on devices that have used them.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) uploads: super::cube::Uploads,
 }
 
 /// Lines cut where their ids enter another block of the other side.
@@ -103,7 +106,7 @@ impl Id for u32 {
 }
 
 impl Ids {
-    fn new(ids: impl Iterator<Item = u32>, size: usize) -> Self {
+    pub(super) fn new(ids: impl Iterator<Item = u32>, size: usize) -> Self {
         if size <= 1 << 16 {
             Self::Short(ids.map(|id| id as u16).collect())
         } else {
@@ -162,6 +165,8 @@ impl Index {
             cuts: Cuts::new(&offsets, &sources, inputs),
             by_output: Orientation { offsets, ids: Ids::new(sources.into_iter(), inputs) },
             order,
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            uploads: Default::default(),
         })
     }
 

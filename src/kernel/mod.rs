@@ -1,7 +1,8 @@
-//! Kernels for the CPU, and the one place that knows of Burn's backends.
+//! Kernels, and the one place that knows of Burn's backends.
 //!
 //! - `backend`: which backends there are kernels for, how an operation enters their autodiff graph.
 //! - `cpu`: the kernels on slices, which know nothing of Burn.
+//! - `device`: what operations ask of GPUs; `cube`: the kernels for these.
 //! - `sparse_linear` and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
 //!   topology as the kernels read it.
 //!
@@ -20,6 +21,13 @@
 mod allocator;
 pub(crate) mod backend;
 pub(crate) mod cpu;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+#[cfg_attr(
+    not(any(feature = "wgpu", feature = "cuda")),
+    allow(dead_code, reason = "without a GPU's backend nothing runs on devices")
+)]
+mod device;
 mod index;
 mod masked_linear;
 #[cfg(feature = "text")]
@@ -31,7 +39,7 @@ mod zeroed;
 
 pub use allocator::keep_freed_memory;
 pub use backend::has_kernel;
-pub(crate) use backend::is_on_host;
+pub(crate) use backend::{check_capacity, check_compressed, has_host_kernel, is_on_host, kernels};
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 pub use index::Index;
 pub(crate) use masked_linear::masked_linear;

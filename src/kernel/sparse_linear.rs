@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::tensor::IndexingUpdateOp;
 use burn::tensor::activation::relu;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{IndexingUpdateOp, read_sync};
 
-use super::backend::{Operation, Pass, apply, primitive};
+use super::backend::{Operation, Pass, apply_anywhere, is_on_host, primitive};
 use super::cpu::matmul::{Matrix, product};
 use super::cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted, relu_gradient};
+use super::device::{Call, Device, DeviceOperation, DevicePass, Task};
 use super::profile::Part;
 use super::{GradientRequest, Index};
 
@@ -74,11 +76,14 @@ fn linear_with<B: Backend>(
     }
     let operation = SparseLinear { index: index.clone(), request: request.cloned(), batch, relu: rectified };
     let operands = [primitive(&x), primitive(&values)];
+    // Devices know no buffer without a byte.
+    let is_empty = index.nnz() * batch == 0 && !is_on_host::<B>();
     let y = match &bias {
-        None => apply::<B, _, 2, 2>(operation, operands),
+        _ if is_empty => None,
+        None => apply_anywhere::<B, _, 2, 2>(operation, operands),
         Some(bias) => {
             let [x, values] = operands;
-            apply::<B, _, 3, 2>(operation, [x, values, primitive(bias)])
+            apply_anywhere::<B, _, 3, 2>(operation, [x, values, primitive(bias)])
         }
     };
     y.unwrap_or_else(|| {
@@ -92,7 +97,7 @@ pub fn dense_linear<B: Backend>(
     x: Tensor<B, 2>,
     values: Tensor<B, 1>,
     bias: Option<Tensor<B, 1>>,
-    index: &Index,
+    index: &Arc<Index>,
 ) -> Tensor<B, 2> {
     let y = x.matmul(dense_weight(values, index));
     match bias {
@@ -102,8 +107,14 @@ pub fn dense_linear<B: Backend>(
 }
 
 /// The dense weight `[d_input, d_output]` of one value a link, 0 elsewhere; differentiable.
-pub fn dense_weight<B: Backend>(values: Tensor<B, 1>, index: &Index) -> Tensor<B, 2> {
+pub fn dense_weight<B: Backend>(values: Tensor<B, 1>, index: &Arc<Index>) -> Tensor<B, 2> {
     let [inputs, outputs] = index.shape();
+    if index.nnz() > 0 {
+        let operation = DenseWeight { index: Arc::clone(index) };
+        if let Some(weight) = apply_anywhere::<B, _, 1, 2>(operation, [primitive(&values)]) {
+            return weight;
+        }
+    }
     let device = values.device();
     let flat = Tensor::zeros([inputs * outputs], (&device, values.dtype()));
     if index.nnz() == 0 {
@@ -112,6 +123,49 @@ pub fn dense_weight<B: Backend>(values: Tensor<B, 1>, index: &Index) -> Tensor<B
     let positions: Vec<i64> = index.positions().map(|position| position as i64).collect();
     let positions = Tensor::<B, 1, Int>::from_data(TensorData::new(positions, [index.nnz()]), &device);
     flat.select_assign(0, positions, values, IndexingUpdateOp::Add).reshape([inputs, outputs])
+}
+
+/// One value a link, spread over a matrix.
+#[derive(Debug, Clone)]
+struct DenseWeight {
+    index: Arc<Index>,
+}
+
+impl Operation<1> for DenseWeight {
+    type Saved = ();
+
+    const PART: Part = Part::SparseProducts;
+
+    fn shape(&self, _: Shape) -> Shape {
+        Shape::new(self.index.shape())
+    }
+
+    fn forward(&self, [values]: [&[f32]; 1]) -> (Vec<f32>, ()) {
+        let mut dense = vec![0.0; self.index.shape().iter().product()];
+        // Added as Burn does it: −0 becomes 0.
+        self.index.positions().zip(values).for_each(|(position, &value)| dense[position] += value);
+        (dense, ())
+    }
+
+    fn reads(&self, _: [bool; 1]) -> [bool; 1] {
+        [false]
+    }
+
+    fn backward(&self, pass: Pass<'_, (), 1>) -> [Option<Vec<f32>>; 1] {
+        let dense = pass.output_gradient;
+        [pass.wanted[0].then(|| self.index.positions().map(|position| dense[position]).collect())]
+    }
+}
+
+impl DeviceOperation<1> for DenseWeight {
+    fn forward_on<D: Device>(&self, values: [FloatTensor<D>; 1]) -> FloatTensor<D> {
+        D::run(Call { task: Task::Spread, index: Arc::clone(&self.index) }, values)
+    }
+
+    fn backward_on<D: Device>(&self, pass: DevicePass<D, 1>) -> [Option<FloatTensor<D>>; 1] {
+        let call = Call { task: Task::Gather, index: Arc::clone(&self.index) };
+        [pass.wanted[0].then(|| D::run(call, [pass.output_gradient]))]
+    }
 }
 
 /// `y = x · W (+ bias)`, or its positive part.
@@ -189,6 +243,78 @@ impl Operation<2> for SparseLinear {
         let wanted = Wanted { input, values, bias: false };
         let gradients = self.gradients(pass.inputs, pass.output, pass.output_gradient, wanted);
         [gradients.input, gradients.values]
+    }
+}
+
+impl SparseLinear {
+    fn call(&self, task: Task) -> Call {
+        Call { task, index: Arc::clone(&self.index) }
+    }
+
+    fn gradients_on<D: Device>(
+        &self,
+        [input, values]: [Option<FloatTensor<D>>; 2],
+        output: Option<FloatTensor<D>>,
+        output_gradient: FloatTensor<D>,
+        wanted: Wanted,
+    ) -> [Option<FloatTensor<D>>; 3] {
+        let gradient = match output {
+            Some(output) => D::relu_backward(output, output_gradient),
+            None => output_gradient,
+        };
+        if let (Some(request), Some(input)) = (&self.request, &input)
+            && wanted.values
+            && request.wants_dense()
+        {
+            let dense = D::float_matmul(D::float_swap_dims(input.clone(), 0, 1), gradient.clone());
+            match read_sync(D::float_into_data(dense)) {
+                Ok(dense) => request.leave_dense(dense),
+                Err(error) => panic!("sparse_linear: the dense gradient could not be read: {error}"),
+            }
+        }
+        let for_values = input.map(|input| D::run(self.call(Task::LinkGradient), [input, gradient.clone()]));
+        let for_bias = wanted.bias.then(|| {
+            let sum = D::float_sum_dim(gradient.clone(), 0);
+            D::float_reshape(sum, Shape::new([self.index.shape()[1]]))
+        });
+        let for_input = values.map(|values| D::run(self.call(Task::InputGradient), [gradient, values]));
+        [for_input, for_values, for_bias]
+    }
+
+    /// Index arithmetic on devices is of 32 bits.
+    fn assert_addressable(&self) {
+        let ([inputs, outputs], batch) = (self.index.shape(), self.batch);
+        assert!(
+            inputs.max(outputs).saturating_mul(batch) <= u32::MAX as usize,
+            "sparse_linear: a batch of {batch} is too large for {inputs} × {outputs} on a GPU: at most {} numbers",
+            u32::MAX
+        );
+    }
+}
+
+impl DeviceOperation<2> for SparseLinear {
+    fn forward_on<D: Device>(&self, inputs: [FloatTensor<D>; 2]) -> FloatTensor<D> {
+        self.assert_addressable();
+        D::run(self.call(Task::Forward { relu: self.relu }), inputs)
+    }
+
+    fn backward_on<D: Device>(&self, pass: DevicePass<D, 2>) -> [Option<FloatTensor<D>>; 2] {
+        let DevicePass { inputs, output, output_gradient, wanted: [input, values] } = pass;
+        let wanted = Wanted { input, values, bias: false };
+        let [input, values, _] = self.gradients_on::<D>(inputs, output, output_gradient, wanted);
+        [input, values]
+    }
+}
+
+impl DeviceOperation<3> for SparseLinear {
+    fn forward_on<D: Device>(&self, inputs: [FloatTensor<D>; 3]) -> FloatTensor<D> {
+        self.assert_addressable();
+        D::run(self.call(Task::Forward { relu: self.relu }), inputs)
+    }
+
+    fn backward_on<D: Device>(&self, pass: DevicePass<D, 3>) -> [Option<FloatTensor<D>>; 3] {
+        let DevicePass { inputs: [x, w, _], output, output_gradient, wanted: [input, values, bias] } = pass;
+        self.gradients_on::<D>([x, w], output, output_gradient, Wanted { input, values, bias })
     }
 }
 

@@ -13,9 +13,9 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::nn::loss::CrossEntropyLoss;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{GradientsParams, Optimizer, SgdConfig};
+use burn::optim::{Adam, AdamConfig, GradientsParams, Optimizer, SgdConfig};
 use burn::prelude::*;
-use burn::record::{CompactRecorder, DefaultRecorder};
+use burn::record::{BinBytesRecorder, CompactRecorder, DefaultRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
 use burn_cht::prelude::*;
@@ -62,6 +62,7 @@ macro_rules! adapter_or_skip {
     };
 }
 
+mod kernels;
 mod models;
 
 /// Links drawn one by one, so that degrees differ.
@@ -165,15 +166,18 @@ fn bools<B: Backend>(mask: Tensor<B, 2, Bool>) -> Vec<bool> {
 }
 
 #[test]
-fn auto_takes_the_masked_layout_at_every_density() {
+fn auto_compresses_below_a_bound_that_is_told_with_its_source() {
     let device = adapter_or_skip!();
-    for density in [0.01, 0.2, 0.5, 1.0] {
+    for (density, layout) in
+        [(0.01, Layout::Compressed), (0.15, Layout::Compressed), (0.2, Layout::Masked), (1.0, Layout::Masked)]
+    {
         let config = SparseLinearConfig::new(32, 40).with_density(density);
-        assert_eq!(config.init::<Wgpu>(&device).weight.layout(), Layout::Masked);
-        assert_eq!(config.init::<Autodiff<Wgpu>>(&device).weight.layout(), Layout::Masked);
+        let weight = config.init::<Wgpu>(&device).weight;
+        assert_eq!(weight.layout(), layout, "{density}");
+        let reason = weight.explain_layout();
+        assert!(reason.contains("0.15") && reason.contains("not measured"), "{reason}");
+        assert_eq!(config.init::<Autodiff<Wgpu>>(&device).weight.layout(), layout, "{density}");
     }
-    let config = SparseLinearConfig::new(32, 40).with_density(0.01);
-    assert_eq!(config.init::<Autodiff<Flex>>(&Default::default()).weight.layout(), Layout::Compressed);
 }
 
 const INPUTS: usize = 64;
@@ -195,10 +199,11 @@ struct Trunk<B: Backend> {
 }
 
 impl<B: Backend> Net<B> {
-    fn new(density: f64, device: &B::Device) -> Self {
+    fn new(density: f64, layout: Layout, device: &B::Device) -> Self {
         let layer = |pair: &[usize]| {
             SparseLinearConfig::new(pair[0], pair[1])
                 .with_density(density)
+                .with_layout(layout)
                 .with_seed(pair[1] as u64)
                 .init(device)
         };
@@ -232,8 +237,13 @@ struct Run<B: Backend> {
     links: Vec<Vec<Arc<Links>>>,
 }
 
-fn train<B: AutodiffBackend>(topology: &TopologyConfig, density: f64, device: &B::Device) -> Run<B> {
-    let mut model = Net::<B>::new(density, device);
+fn train<B: AutodiffBackend>(
+    topology: &TopologyConfig,
+    density: f64,
+    layout: Layout,
+    device: &B::Device,
+) -> Run<B> {
+    let mut model = Net::<B>::new(density, layout, device);
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
     let mut optim =
         SparseOptimizer::new(SgdConfig::new().with_momentum(Some(momentum)).init(), topology.init());
@@ -262,16 +272,27 @@ fn topology(method: Method) -> TopologyConfig {
         .with_seed(21)
 }
 
-/// Trains on both and compares link by link after every update.
+/// Trains on both, in either layout, and compares link by link after every update.
 fn compare(topology: &TopologyConfig, density: f64) {
     let device = adapter_or_skip!();
-    let gpu = train::<Autodiff<Wgpu>>(topology, density, &device);
-    let cpu = train::<Autodiff<Flex>>(topology, density, &Default::default());
+    let cpu = train::<Autodiff<Flex>>(topology, density, Layout::Auto, &Default::default());
+    for layout in [Layout::Masked, Layout::Compressed] {
+        let gpu = train::<Autodiff<Wgpu>>(topology, density, layout, &device);
+        compare_with(topology, density, layout, &gpu, &cpu);
+    }
+}
 
+fn compare_with(
+    topology: &TopologyConfig,
+    density: f64,
+    layout: Layout,
+    gpu: &Run<Autodiff<Wgpu>>,
+    cpu: &Run<Autodiff<Flex>>,
+) {
     assert_eq!(gpu.links.len(), cpu.links.len());
     assert!(gpu.links.len() >= UPDATES - 1, "{} updates", gpu.links.len());
     let (mut compared, mut apart, mut moved) = (0, 0, 0);
-    let mut before = Net::<Flex>::new(density, &Default::default()).links();
+    let mut before = Net::<Flex>::new(density, layout, &Default::default()).links();
     for (gpu, cpu) in gpu.links.iter().zip(&cpu.links) {
         for ((gpu, cpu), before) in gpu.iter().zip(cpu).zip(&before) {
             assert_eq!(gpu.nnz(), cpu.nnz());
@@ -281,7 +302,8 @@ fn compare(topology: &TopologyConfig, density: f64) {
         }
         before.clone_from(cpu);
     }
-    println!("{}: {apart} of {compared} links apart, {moved} regrown", topology.composition().name);
+    let name = &topology.composition().name;
+    println!("{name}, {layout:?}: {apart} of {compared} links apart, {moved} regrown");
     assert!(compared >= 10_000 && moved >= 1_000, "{compared} links compared, {moved} of them new");
     assert!(apart * 10_000 <= compared, "{apart} of {compared} links differ");
 
@@ -291,7 +313,7 @@ fn compare(topology: &TopologyConfig, density: f64) {
         assert!((gpu - cpu).abs() <= 1e-4 * cpu, "loss {gpu} instead of {cpu} at step {step}");
     }
     for layer in &gpu.model.trunk.layers {
-        assert_eq!(layer.weight.layout(), Layout::Masked);
+        assert_eq!(layer.weight.layout(), layout);
         let weights: Vec<f32> = layer.dense_weight().into_data().to_vec().unwrap();
         let off = weights.iter().zip(layer.weight.links().to_mask()).filter(|(_, live)| !live);
         assert!(off.into_iter().all(|(&weight, _)| weight == 0.0), "a weight where there is no link");
@@ -324,46 +346,126 @@ fn chtss_evolves_the_same_links_as_on_flex_while_the_layout_there_changes() {
     compare(&topology(Method::Chtss).with_sparsity(0.9), 0.5);
 }
 
+const LAYOUTS: [Layout; 2] = [Layout::Masked, Layout::Compressed];
+
 #[test]
-fn a_record_saved_on_the_gpu_loads_on_flex_and_back() {
+fn a_record_of_any_layout_on_the_gpu_loads_on_flex_in_any_other_and_back() {
     let device = adapter_or_skip!();
     let folder = tempfile::tempdir().unwrap();
-    let gpu = Net::<Wgpu>::new(0.1, &device);
-
-    let path = folder.path().join("full");
     let recorder = DefaultRecorder::default();
-    gpu.clone().save_file(&path, &recorder).unwrap();
-    let cpu = blank::<Flex>(&Default::default()).load_file(&path, &recorder, &Default::default()).unwrap();
-    assert_eq!(cpu.links(), gpu.links());
-    assert!(cpu.trunk.layers.iter().all(|layer| layer.weight.layout() == Layout::Compressed));
-    assert_eq!(link_values(&cpu), link_values(&gpu));
+    for (number, layout) in LAYOUTS.into_iter().enumerate() {
+        let gpu = Net::<Wgpu>::new(0.1, layout, &device);
+        let path = folder.path().join(format!("full-{number}"));
+        gpu.clone().save_file(&path, &recorder).unwrap();
+        for on_flex in LAYOUTS {
+            let cpu = blank::<Flex>(on_flex, &Default::default());
+            let cpu = cpu.load_file(&path, &recorder, &Default::default()).unwrap();
+            assert_eq!(cpu.links(), gpu.links());
+            assert!(cpu.trunk.layers.iter().all(|layer| layer.weight.layout() == on_flex));
+            assert_eq!(link_values(&cpu), link_values(&gpu));
 
-    let path = folder.path().join("back");
-    cpu.save_file(&path, &recorder).unwrap();
-    let back = blank::<Wgpu>(&device).load_file(&path, &recorder, &device).unwrap();
-    assert_eq!(back.links(), gpu.links());
-    assert!(back.trunk.layers.iter().all(|layer| layer.weight.layout() == Layout::Masked));
-    assert_eq!(link_values(&back), link_values(&gpu));
+            let back = folder.path().join(format!("back-{number}"));
+            cpu.save_file(&back, &recorder).unwrap();
+            for into in LAYOUTS {
+                let back = blank::<Wgpu>(into, &device).load_file(&back, &recorder, &device).unwrap();
+                assert_eq!(back.links(), gpu.links());
+                assert!(back.trunk.layers.iter().all(|layer| layer.weight.layout() == into));
+                assert_eq!(link_values(&back), link_values(&gpu));
+            }
+        }
+    }
+}
+
+#[test]
+fn moments_recorded_on_the_gpu_in_either_layout_go_on_on_flex_and_back() {
+    type Gpu = Autodiff<Wgpu>;
+    type Cpu = Autodiff<Flex>;
+    let device = adapter_or_skip!();
+    let topology = topology(Method::Set);
+    for (layout, other) in [(Layout::Compressed, Layout::Masked), (Layout::Masked, Layout::Compressed)] {
+        let mut gpu = Adaptive::<Gpu>::new(&topology, layout, &device);
+        let before: Vec<f32> = (0..5).map(|_| gpu.step(&device)).collect();
+        let saved = gpu.save();
+        let after: Vec<f32> = (0..7).map(|_| gpu.step(&device)).collect();
+        assert!(after[6] < before[0], "{before:?} {after:?}");
+
+        let mut cpu = Adaptive::<Cpu>::new(&topology, other, &Default::default());
+        cpu.load(&saved, &Default::default());
+        let resaved = cpu.save();
+        let there: Vec<f32> = (0..7).map(|_| cpu.step(&Default::default())).collect();
+        let mut back = Adaptive::<Gpu>::new(&topology, layout, &device);
+        back.load(&resaved, &device);
+        let back: Vec<f32> = (0..7).map(|_| back.step(&device)).collect();
+        for ((after, there), back) in after.iter().zip(&there).zip(&back) {
+            assert!((after - there).abs() <= 1e-4 * after, "{after} on the GPU, {there} on Flex");
+            assert!((after - back).abs() <= 1e-4 * after, "{after}, {back} after the way back");
+        }
+    }
+}
+
+/// Training with Adam that can be saved and loaded.
+struct Adaptive<B: AutodiffBackend> {
+    model: Net<B>,
+    optim: SparseOptimizer<Adam, Net<B>, B>,
+    step: usize,
+}
+
+impl<B: AutodiffBackend> Adaptive<B> {
+    fn new(topology: &TopologyConfig, layout: Layout, device: &B::Device) -> Self {
+        let optim = SparseOptimizer::new(AdamConfig::new().init(), topology.init());
+        Self { model: Net::new(0.1, layout, device), optim, step: 0 }
+    }
+
+    fn step(&mut self, device: &B::Device) -> f32 {
+        let input = Tensor::from_data(drawn([BATCH, INPUTS], 1.0, 100), device);
+        let classes = (0..BATCH).map(|item| (item % CLASSES) as i32).collect::<Vec<_>>();
+        let targets = Tensor::<B, 1, Int>::from_ints(classes.as_slice(), device);
+        let loss = CrossEntropyLoss::new(None, device).forward(self.model.forward(input), targets);
+        let value = loss.clone().into_scalar().elem::<f32>();
+        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        self.model = self.optim.step(0.01, self.model.clone(), grads);
+        self.step += 1;
+        value
+    }
+
+    fn save(&self) -> [Vec<u8>; 2] {
+        let recorder = BinBytesRecorder::<FullPrecisionSettings>::default();
+        [
+            Recorder::<B>::record(&recorder, self.model.clone().into_record(), ()).unwrap(),
+            Recorder::<B>::record(&recorder, self.optim.to_record(), ()).unwrap(),
+        ]
+    }
+
+    fn load(&mut self, [model, optim]: &[Vec<u8>; 2], device: &B::Device) {
+        let recorder = BinBytesRecorder::<FullPrecisionSettings>::default();
+        let model = Recorder::<B>::load(&recorder, model.clone(), device).unwrap();
+        self.model = self.model.clone().load_record(model);
+        let optim = Recorder::<B>::load(&recorder, optim.clone(), device).unwrap();
+        self.optim = self.optim.clone().load_record(optim);
+    }
 }
 
 #[test]
 fn the_mask_survives_half_precision_between_gpu_and_flex() {
     let device = adapter_or_skip!();
     let folder = tempfile::tempdir().unwrap();
-    let gpu = Net::<Wgpu>::new(0.1, &device);
-    let recorder = CompactRecorder::new();
-    let path = folder.path().join("compact");
-    gpu.clone().save_file(&path, &recorder).unwrap();
-    let cpu = blank::<Flex>(&Default::default()).load_file(&path, &recorder, &Default::default()).unwrap();
-    assert_eq!(cpu.links(), gpu.links());
-    for (cpu, gpu) in link_values(&cpu).iter().zip(link_values(&gpu)) {
-        assert!((cpu - gpu).abs() <= gpu.abs() / 1024.0 + 1e-7, "{cpu} instead of {gpu}");
+    for layout in LAYOUTS {
+        let gpu = Net::<Wgpu>::new(0.1, layout, &device);
+        let recorder = CompactRecorder::new();
+        let path = folder.path().join("compact");
+        gpu.clone().save_file(&path, &recorder).unwrap();
+        let cpu = blank::<Flex>(Layout::Auto, &Default::default());
+        let cpu = cpu.load_file(&path, &recorder, &Default::default()).unwrap();
+        assert_eq!(cpu.links(), gpu.links());
+        for (cpu, gpu) in link_values(&cpu).iter().zip(link_values(&gpu)) {
+            assert!((cpu - gpu).abs() <= gpu.abs() / 1024.0 + 1e-7, "{cpu} instead of {gpu}");
+        }
     }
 }
 
 /// A model of the same shape with other links.
-fn blank<B: Backend>(device: &B::Device) -> Net<B> {
-    Net::new(0.05, device)
+fn blank<B: Backend>(layout: Layout, device: &B::Device) -> Net<B> {
+    Net::new(0.05, layout, device)
 }
 
 fn link_values<B: Backend>(model: &Net<B>) -> Vec<f32> {

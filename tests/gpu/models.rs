@@ -133,7 +133,7 @@ fn pairs<B: Backend>(step: usize, device: &B::Device) -> TranslationBatch<B> {
     TranslationBatch { source, source_padding, target, target_padding, tokens }
 }
 
-fn translation<B: AutodiffBackend>(device: &B::Device) -> Course<Transformer<B>> {
+fn translation<B: AutodiffBackend>(layout: Layout, device: &B::Device) -> Course<Transformer<B>> {
     let config = TransformerConfig::new(VOCABULARY, VOCABULARY)
         .with_d_model(64)
         .with_d_ff(128)
@@ -143,6 +143,7 @@ fn translation<B: AutodiffBackend>(device: &B::Device) -> Course<Transformer<B>>
         .with_dropout(0.0)
         .with_max_length(24)
         .with_density(0.25)
+        .with_layout(layout)
         .with_seed(3);
     let batch = |step| pairs::<B>(step, device);
     train(config.init::<B>(device), config.chains(), batch, |output| output.loss)
@@ -150,9 +151,18 @@ fn translation<B: AutodiffBackend>(device: &B::Device) -> Course<Transformer<B>>
 
 #[test]
 fn a_translation_model_learns_and_evolves_as_on_flex() {
+    translations_agree(Layout::Masked);
+}
+
+#[test]
+fn a_compressed_translation_model_learns_and_evolves_as_on_flex() {
+    translations_agree(Layout::Compressed);
+}
+
+fn translations_agree(layout: Layout) {
     let device = adapter_or_skip!();
-    let gpu = translation::<Autodiff<Wgpu>>(&device);
-    let cpu = translation::<Autodiff<Flex>>(&Default::default());
+    let gpu = translation::<Autodiff<Wgpu>>(layout, &device);
+    let cpu = translation::<Autodiff<Flex>>(Layout::Auto, &Default::default());
     compare(&gpu, &cpu);
 
     let (gpu, cpu) = (gpu.model.valid(), cpu.model.valid());
@@ -169,17 +179,27 @@ fn texts<B: Backend>(step: usize, device: &B::Device) -> SequenceBatch<B> {
     SequenceBatch { tokens, padding: Some(padding), predicted, words: predicted }
 }
 
-fn language<B: AutodiffBackend>(device: &B::Device) -> Course<Llama<B>> {
-    let config = LlamaConfig::new(VOCABULARY, 64, 172, 2, 4).with_context(16).with_density(0.25).with_seed(3);
+fn language<B: AutodiffBackend>(layout: Layout, device: &B::Device) -> Course<Llama<B>> {
+    let config = LlamaConfig::new(VOCABULARY, 64, 172, 2, 4).with_context(16).with_density(0.25);
+    let config = config.with_layout(layout).with_seed(3);
     let batch = |step| texts::<B>(step, device);
     train(config.init::<B>(device), config.chains(), batch, |output| output.loss)
 }
 
 #[test]
 fn a_language_model_learns_and_evolves_as_on_flex() {
+    language_models_agree(Layout::Masked);
+}
+
+#[test]
+fn a_compressed_language_model_learns_and_evolves_as_on_flex() {
+    language_models_agree(Layout::Compressed);
+}
+
+fn language_models_agree(layout: Layout) {
     let device = adapter_or_skip!();
-    let gpu = language::<Autodiff<Wgpu>>(&device);
-    let cpu = language::<Autodiff<Flex>>(&Default::default());
+    let gpu = language::<Autodiff<Wgpu>>(layout, &device);
+    let cpu = language::<Autodiff<Flex>>(Layout::Auto, &Default::default());
     compare(&gpu, &cpu);
 
     let (gpu, cpu) = (gpu.model.valid(), cpu.model.valid());

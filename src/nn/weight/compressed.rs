@@ -5,9 +5,11 @@ use std::sync::Arc;
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
 
-use super::{read_f32, transfer};
+use super::{moved, read_f32};
 use crate::error::Result;
-use crate::kernel::{GradientRequest, Index, dense_weight, sparse_linear, sparse_linear_relu};
+use crate::kernel::{
+    GradientRequest, Index, check_capacity, dense_weight, sparse_linear, sparse_linear_relu,
+};
 use crate::topology::Links;
 
 /// Values in link order. Gradients, moments, clipping and weight decay see nothing but these `nnz` numbers.
@@ -21,6 +23,7 @@ pub(super) struct Compressed<B: Backend> {
 
 impl<B: Backend> Compressed<B> {
     pub(super) fn try_new(id: ParamId, links: &Links, values: Vec<f32>, device: &B::Device) -> Result<Self> {
+        check_capacity::<B>(links.shape(), links.nnz(), device)?;
         let values = Tensor::from_data(TensorData::new(values, [links.nnz()]), device);
         Ok(Self {
             values: Param::initialized(id, values.require_grad()),
@@ -47,11 +50,11 @@ impl<B: Backend> Compressed<B> {
 
     /// The same parameter on other links; see `SparseWeight::rewire`.
     pub(super) fn rewire(self, from: &Links, to: &Links, initial: &[(usize, f32)]) -> Result<Self> {
+        check_capacity::<B>(to.shape(), to.nnz(), &self.values.val().device())?;
         let index = Arc::new(Index::try_new(to)?);
         let values = self.values.map(|old| {
-            let (trainable, device) = (old.is_require_grad(), old.device());
-            let values = transfer(from, &read_f32(old), to, initial);
-            Tensor::from_data(TensorData::new(values, [to.nnz()]), &device).set_require_grad(trainable)
+            let trainable = old.is_require_grad();
+            moved(old, from, to, initial).set_require_grad(trainable)
         });
         Ok(Self { values, index, request: self.request })
     }

@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32};
-use crate::kernel::{GradientRequest, has_kernel, zeroed};
+use crate::kernel::{GradientRequest, has_host_kernel, has_kernel, zeroed};
 
 /// What a topology update will read of a step's gradient.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
     pub(crate) fn pays_for_dense_gradient(&self) -> bool {
         let pays = match &self.storage {
             Storage::Masked(masked) => {
-                has_kernel::<B>() && masked.absent.is_some() && masked.request.wants_dense()
+                has_host_kernel::<B>() && masked.absent.is_some() && masked.request.wants_dense()
             }
             Storage::Compressed(compressed) => compressed.request.wants_dense(),
         };

@@ -3,7 +3,7 @@
 use burn::prelude::Backend;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::has_kernel;
+use crate::kernel::kernels;
 use crate::topology::Links;
 
 /// How a sparse weight is stored. The results are the same; time and memory differ.
@@ -15,8 +15,8 @@ pub enum Layout {
     Auto,
     /// A dense weight and a mask: matrix products at full size, on every backend.
     Masked,
-    /// One value per link: time, gradients, optimizer state and checkpoints shrink with the density. Fast where
-    /// there is a kernel (Flex); elsewhere computed by tensor operations that are correct, but not fast.
+    /// One value per link: time, gradients, optimizer state and checkpoints shrink with the density. There have to be
+    /// kernels ([`has_kernel`](crate::has_kernel)): on Flex, and with floats of f32 on WGPU and CUDA.
     Compressed,
 }
 
@@ -27,9 +27,36 @@ pub(super) enum Stored {
     Compressed,
 }
 
-/// Density up to which a training step is faster by the kernels than by dense matrix products, on every shape and batch
-/// above one measured by `cargo bench --bench layer`. The forward pass of a batch of one is slower from 20 % on.
-const CROSSOVER: f64 = 0.5;
+/// Density up to which `Auto` compresses, by what multiplies the matrices that it is up against.
+#[derive(Debug, Clone, Copy)]
+struct Crossover {
+    density: f64,
+    source: &'static str,
+}
+
+/// On every shape and batch above one a training step is faster by the kernels up to here than by dense matrix products.
+/// The forward pass of a batch of one is slower from 20 % on.
+const HOST: Crossover = Crossover { density: 0.5, source: "measured, `cargo bench --bench layer`" };
+
+/// Unstructured sparse products reach 27 % of a GPU's f32 peak (Sputnik, SC20). Where dense ones run on the same units, the
+/// two would meet at a density of 0.3; half of that, since it is no measurement.
+const SAME_UNITS: Crossover =
+    Crossover { density: 0.15, source: "half of what peak rates say, not measured" };
+
+/// Against units of their own for matrices they would meet at 0.06 (TF32 of an H100); half of that likewise.
+const MATRIX_UNITS: Crossover =
+    Crossover { density: 0.03, source: "half of what peak rates say, not measured" };
+
+impl Crossover {
+    /// That of a backend, if it has kernels.
+    fn of<B: Backend>() -> Option<Self> {
+        kernels::<B>().map(|kernels| match (kernels.on_host, kernels.matrix_units) {
+            (true, _) => HOST,
+            (false, true) => MATRIX_UNITS,
+            (false, false) => SAME_UNITS,
+        })
+    }
+}
 
 impl Layout {
     /// The layout taken for `links` on backend `B`.
@@ -37,24 +64,28 @@ impl Layout {
         match self {
             Self::Masked => Stored::Masked,
             Self::Compressed => Stored::Compressed,
-            Self::Auto if has_kernel::<B>() && links.density() <= CROSSOVER => Stored::Compressed,
-            Self::Auto => Stored::Masked,
+            Self::Auto => match Crossover::of::<B>() {
+                Some(crossover) if links.density() <= crossover.density => Stored::Compressed,
+                _ => Stored::Masked,
+            },
         }
     }
 
     /// The decision and its reason, for people.
     pub(super) fn explain<B: Backend>(self, links: &Links) -> String {
         let density = links.density();
-        match (self, self.resolve::<B>(links)) {
+        match (self, Crossover::of::<B>()) {
             (Self::Masked, _) => "masked: asked for".into(),
             (Self::Compressed, _) => "compressed: asked for".into(),
-            (Self::Auto, Stored::Compressed) => {
-                format!("compressed: density {density:.4} is at most {CROSSOVER}, where the kernels win")
-            }
-            (Self::Auto, Stored::Masked) if has_kernel::<B>() => {
-                format!("masked: density {density:.4} is above {CROSSOVER}, where matrix products win")
-            }
-            (Self::Auto, Stored::Masked) => "masked: there is no sparse kernel for this backend".into(),
+            (Self::Auto, None) => "masked: there is no sparse kernel for this backend".into(),
+            (Self::Auto, Some(Crossover { density: bound, source })) => match self.resolve::<B>(links) {
+                Stored::Compressed => format!(
+                    "compressed: density {density:.4} is at most {bound}, where the kernels win ({source})"
+                ),
+                Stored::Masked => format!(
+                    "masked: density {density:.4} is above {bound}, where matrix products win ({source})"
+                ),
+            },
         }
     }
 }

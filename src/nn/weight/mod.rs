@@ -15,7 +15,7 @@ use burn::prelude::*;
 use burn::tensor::activation::relu;
 
 use crate::error::{Error, Result};
-use crate::kernel::GradientRequest;
+use crate::kernel::{GradientRequest, check_compressed, is_on_host};
 use crate::topology::Links;
 
 use compressed::Compressed;
@@ -88,8 +88,8 @@ impl<B: Backend> SparseWeight<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if there are not exactly as many values as links; [`Error::Capacity`] for more links than the
-    /// compressed layout can index.
+    /// [`Error::Shape`] if there are not exactly as many values as links; [`Error::Argument`] for a compressed layout on a
+    /// backend without kernels for it; [`Error::Capacity`] for more links than the compressed layout can index there.
     pub fn try_new(links: Arc<Links>, values: Vec<f32>, layout: Layout, device: &B::Device) -> Result<Self> {
         if values.len() != links.nnz() {
             return Err(Error::Shape {
@@ -97,6 +97,9 @@ impl<B: Backend> SparseWeight<B> {
                 found: vec![values.len()],
                 expected: vec![links.nnz()],
             });
+        }
+        if layout == Layout::Compressed {
+            check_compressed::<B>(device)?;
         }
         let storage = Storage::try_new(ParamId::new(), &links, values, layout, device)?;
         Ok(Self { links, layout, storage })
@@ -250,19 +253,69 @@ impl<B: Backend> SparseWeight<B> {
     }
 }
 
+/// What a link has its value from.
+enum Origin {
+    /// The link of that number among those there were.
+    Kept(usize),
+    /// It is new.
+    Fresh(f32),
+}
+
+/// Where the links `to` have their values from: from the same link where `from` has it, else what `initial` lists for the
+/// position, or zero.
+fn origins(from: &Links, to: &Links, initial: &[(usize, f32)]) -> impl Iterator<Item = Origin> {
+    let mut old = from.positions().zip(0..).peekable();
+    let mut new = initial.iter().copied().peekable();
+    to.positions().map(move |position| {
+        while old.next_if(|(other, _)| *other < position).is_some() {}
+        while new.next_if(|(other, _)| *other < position).is_some() {}
+        let kept = old.next_if(|(other, _)| *other == position);
+        let fresh = new.next_if(|(other, _)| *other == position);
+        match kept {
+            Some((_, link)) => Origin::Kept(link),
+            None => Origin::Fresh(fresh.map_or(0.0, |(_, value)| value)),
+        }
+    })
+}
+
 /// Values of `from` moved to `to`: kept where both have the link, else what `initial` lists for the position, or zero.
 pub(crate) fn transfer(from: &Links, values: &[f32], to: &Links, initial: &[(usize, f32)]) -> Vec<f32> {
-    let mut old = from.positions().zip(values.iter().copied()).peekable();
-    let mut new = initial.iter().copied().peekable();
-    to.positions()
-        .map(|position| {
-            while old.next_if(|(other, _)| *other < position).is_some() {}
-            while new.next_if(|(other, _)| *other < position).is_some() {}
-            let kept = old.next_if(|(other, _)| *other == position);
-            let fresh = new.next_if(|(other, _)| *other == position);
-            kept.or(fresh).map_or(0.0, |(_, value)| value)
-        })
-        .collect()
+    let value = |origin| match origin {
+        Origin::Kept(link) => values[link],
+        Origin::Fresh(value) => value,
+    };
+    origins(from, to, initial).map(value).collect()
+}
+
+/// [`transfer`] of a tensor, detached from any graph. On a device only the places of the values are sent there.
+fn moved<B: Backend>(
+    values: Tensor<B, 1>,
+    from: &Links,
+    to: &Links,
+    initial: &[(usize, f32)],
+) -> Tensor<B, 1> {
+    let (device, nnz) = (values.device(), to.nnz());
+    if is_on_host::<B>() || from.nnz() == 0 || nnz == 0 {
+        let values = transfer(from, &read_f32(values), to, initial);
+        return Tensor::from_data(TensorData::new(values, [nnz]), &device);
+    }
+    let mut fresh = Vec::new();
+    let place = |origin| match origin {
+        Origin::Kept(link) => link as i64,
+        Origin::Fresh(value) => {
+            fresh.push(value);
+            (from.nnz() + fresh.len() - 1) as i64
+        }
+    };
+    let places: Vec<i64> = origins(from, to, initial).map(place).collect();
+    let places = Tensor::<B, 1, Int>::from_data(TensorData::new(places, [nnz]), &device);
+    let values = values.detach();
+    let count = fresh.len();
+    let all = match count {
+        0 => values,
+        _ => Tensor::cat(vec![values, Tensor::from_data(TensorData::new(fresh, [count]), &device)], 0),
+    };
+    all.select(0, places).detach()
 }
 
 /// The values of a row-major `[d_input, d_output]` buffer at the links.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::{SparseWeight, Storage, gather, read_f32, spread, transfer};
+use super::{SparseWeight, Storage, gather, moved, read_f32, spread, transfer};
 use crate::topology::Links;
 
 /// What an optimizer keeps of one weight: tensors of one rank, and numbers that are nobody else's concern.
@@ -48,7 +48,7 @@ impl<B: AutodiffBackend> SparseWeight<B> {
     /// where the link was there before, else zero.
     pub(crate) fn follow<S: Moments<B::InnerBackend>>(&self, moments: S, old: &Links) -> S {
         let device = self.device();
-        let moved = |values: Vec<f32>| transfer(old, &values, &self.links, &[]);
+        let transferred = |values: Vec<f32>| transfer(old, &values, &self.links, &[]);
         let followed = match &self.storage {
             Storage::Masked(masked) => {
                 let absent = masked.absent_inner();
@@ -58,14 +58,15 @@ impl<B: AutodiffBackend> SparseWeight<B> {
                     None => moment,
                 });
                 masked.or_else(|moments| {
-                    moments.map::<1, 2>(|moment| matrix(&self.links, &moved(read_f32(moment)), &device))
+                    moments.map::<1, 2>(|moment| matrix(&self.links, &transferred(read_f32(moment)), &device))
                 })
             }
             Storage::Compressed(_) => {
-                let follow = |values| vector(moved(values), &device);
-                let compact = moments.map::<1, 1>(|moment| follow(read_f32(moment)));
-                compact
-                    .or_else(|moments| moments.map::<2, 1>(|moment| follow(gather(old, &read_f32(moment)))))
+                let compact =
+                    moments.map::<1, 1>(|moment| moved(moment.to_device(&device), old, &self.links, &[]));
+                compact.or_else(|moments| {
+                    moments.map::<2, 1>(|moment| vector(transferred(gather(old, &read_f32(moment))), &device))
+                })
             }
         };
         followed.unwrap_or_else(|_| unreachable!("moments of a weight are of rank 1 or 2"))
