@@ -45,7 +45,8 @@ impl Footer<'_> {
 
     fn skip(&mut self, count: u64) -> Result<(), String> {
         let rest = usize::try_from(count).ok().and_then(|count| self.rest.get(count..));
-        self.rest = rest.ok_or_else(|| format!("{count} bytes claimed where {} are left", self.rest.len()))?;
+        self.rest =
+            rest.ok_or_else(|| format!("{count} bytes claimed where {} are left", self.rest.len()))?;
         Ok(())
     }
 
