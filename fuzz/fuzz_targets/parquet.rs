@@ -5,8 +5,8 @@ use burn_cht::data::language::{Arrangement, Texts};
 use burn_cht_fuzz::{Memory, let_other_crates_panic, write};
 use libfuzzer_sys::fuzz_target;
 
-/// A page is reserved as large as its header claims, and so is a dictionary: 2 GiB each at most, which nothing touches.
-const MEMORY: Memory = Memory { times: 256, plus: 1 << 32 };
+/// The crate `parquet` reserves what a schema and the headers of pages claim, up to 16 and 2 GiB, and touches little of it.
+const MEMORY: Memory = Memory { times: 256, plus: 1 << 35 };
 /// A few bytes can stand for any number of records.
 const RECORDS: usize = 1000;
 
