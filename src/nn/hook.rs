@@ -124,7 +124,7 @@ pub fn replace<B: Backend, M: Module<B>>(module: M, weights: Vec<SparseWeight<B>
 ///
 /// # Errors
 ///
-/// [`Error::Mismatch`] if the two have other sparse layers, [`Error::Shape`] if layers of one path have other shapes;
+/// [`Error::Argument`] if the two have other sparse layers, [`Error::Shape`] if layers of one path have other shapes;
 /// those of [`replace`] and of [`WeightInit::validate`].
 pub fn with_links_of<B: Backend, M: Module<B>, O: Module<B>>(
     module: M,
@@ -139,7 +139,8 @@ pub fn with_links_of<B: Backend, M: Module<B>, O: Module<B>>(
     };
     let (found, expected) = (paths(&others), paths(&own));
     if found != expected {
-        return Err(Error::Mismatch { what: "sparse layers to take links from".into(), found, expected });
+        let allowed = format!("those of the module: {expected}");
+        return Err(Error::argument("sparse layers to take links from", found, allowed));
     }
     let mut changed = Vec::with_capacity(own.len());
     for ((path, weight), (_, other)) in own.into_iter().zip(others) {
@@ -358,7 +359,10 @@ mod tests {
         assert_eq!(values(taken(5)), values(taken(5)));
         assert_ne!(values(taken(5)), values(taken(6)));
         let error = with_links_of(own.clone(), &other[..1].to_vec(), &weights, 5).unwrap_err();
-        assert_eq!(error.to_string(), "sparse layers to take links from: found 0, expected 0, 1");
+        assert_eq!(
+            error.to_string(),
+            "`sparse layers to take links from` is 0; allowed: those of the module: 0, 1"
+        );
         let other = SparseLinearConfig::new(4, 6).with_density(0.5).init::<Flex>(&Default::default());
         let error = with_links_of(own[..1].to_vec(), &vec![other], &weights, 5).unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{error}");

@@ -67,7 +67,7 @@ fn a_rate_that_is_none_is_refused_by_name() {
         ("--sparse-rate-multiple 0", "`rate multiple` of sparse weights is 0; allowed: a positive number"),
         ("--rate-multiples decoder=2", "`rate pattern` is decoder; allowed: one that matches a parameter: "),
         ("--rate-multiples head", "PATTERN=MULTIPLE"),
-        ("--supar 2", "`base_density` of sparse weights is 2; allowed: (0, 1]"),
+        ("--supar 2", "`base_density` is 2; allowed: (0, 1]"),
         ("--supar 1,1,1", "`supar` is [1.0, 1.0, 1.0]"),
         ("--young-boost 20,3", "`boost` is 20; allowed: [1, 10]"),
         ("--young-boost 2", "`young_boost` is [2.0]"),

@@ -181,7 +181,8 @@ mod tests {
         assert_eq!(check(&[0x18, 100, 1]).unwrap_err(), "100 bytes claimed where 1 are left");
         assert!(check(&[0x1c; 1000]).unwrap_err().contains("nested more than 32 deep"));
         assert!(check(&[0x19, 0x19].repeat(500)).unwrap_err().contains("nested more than 32 deep"));
-        assert!(check(&[0x80; 5]).is_err());
+        let number = [&[0x16][..], &[0xff; 11]].concat();
+        assert_eq!(check(&number).unwrap_err(), "a number of more than 64 bits");
     }
 
     #[test]
