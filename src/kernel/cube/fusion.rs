@@ -7,7 +7,7 @@ use burn_cubecl::element::BoolElement;
 use burn_cubecl::fusion::FusionCubeRuntime;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement};
 use burn_fusion::stream::{Operation, OperationStreams};
-use burn_fusion::{Fusion, FusionHandle};
+use burn_fusion::{Fusion, FusionHandle, FusionTensor};
 use burn_ir::{CustomOpIr, HandleContainer, OperationIr, OperationOutput, TensorIr};
 
 use super::launch;
@@ -56,7 +56,7 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device
         let shape = call.shape(inputs[0].shape.clone());
         let streams = OperationStreams::with_inputs(&inputs);
         let output = TensorIr::uninit(client.create_empty_handle(), shape, dtype);
-        let tensors = CustomOpIr::new(name(call.task), &inputs.map(|input| input.into_ir()), &[output]);
+        let tensors = CustomOpIr::new(name(call.task), &inputs.map(FusionTensor::into_ir), &[output]);
         let operation =
             Streamed::<CubeBackend<R, F, I, BT>> { call, tensors: tensors.clone(), backend: PhantomData };
         client.register(streams, OperationIr::Custom(tensors), operation).output()
