@@ -191,7 +191,8 @@ fn a_footer_of_parquet_that_claims_more_than_it_has_is_an_error() {
         "509ef9f9f9ca5f94520c001047357d25001502192c4806736368656d61150200150c25001804746578742500001608191c19",
         "1c26081c150c193500061019f1fb8b9a787415041608168a01168a0126080000168a01160800004800000050415231",
     );
-    for (digits, expected) in [(children, "116 bytes claimed where 47 are left"), (booleans, "claimed where")] {
+    for (digits, expected) in [(children, "116 bytes claimed where 47 are left"), (booleans, "claimed where")]
+    {
         let error = error_of_parquet(digits);
         assert!(error.starts_with("a.parquet: no Parquet file, or a damaged one: "), "{error}");
         assert!(error.contains(expected), "{error}");
