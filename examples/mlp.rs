@@ -248,7 +248,10 @@ impl OneRun<'_> {
         let network = model.try_init::<B>(&device)?;
         let network = match &settings.topology.links_from {
             Some(run) => {
-                let init = |config: &MlpConfig| config.try_init::<B>(&device);
+                // Its first links are not those it ended with, and a correlation is not saved.
+                let init = |config: &MlpConfig| {
+                    config.clone().with_topology(TopologyInit::ErdosRenyi).try_init::<B>(&device)
+                };
                 links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
             }
             None => network,
