@@ -25,7 +25,8 @@ for target in "${targets[@]}"; do
         tail -n 40 "$log"
         exit "$status"
     fi
-    memory=$(grep -a '^memory:' "$log" | tail -n 1)
+    # Said when a file takes more than any before it; in few executions perhaps never.
+    memory=$(grep -a '^memory:' "$log" | tail -n 1 || true)
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    printf '%-18s %9s executions, corpus of %s; %s\n' "$target" "$runs" "$(ls "fuzz/corpus/$target" | wc -l)" "$memory"
+    printf '%-18s %9s executions, corpus of %s; %s\n' "$target" "$runs" "$(ls "fuzz/corpus/$target" | wc -l)" "${memory:-no memory told}"
 done
