@@ -13,6 +13,10 @@ mod arguments;
 #[expect(dead_code, reason = "nothing is trained here")]
 #[path = "common/backend.rs"]
 mod backend;
+#[path = "common/exit.rs"]
+mod exit;
+#[path = "common/saved.rs"]
+mod saved;
 
 use std::ffi::OsString;
 use std::fs;
@@ -32,7 +36,8 @@ use burn_cht::run::{CheckpointChoice, SavedRun, write_atomically};
 use burn_cht::topology::TopologyInit;
 use burn_cht::{Error, Result};
 use clap::{Parser, ValueEnum};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use saved::model_config;
+use serde::Serialize;
 
 type Backend = backend::Chosen;
 
@@ -78,20 +83,8 @@ enum Format {
     HuggingFace,
 }
 
-/// What of a run's `config.json` makes its model.
-#[derive(Deserialize)]
-struct SavedConfig<C> {
-    model: C,
-}
-
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {
@@ -116,7 +109,7 @@ fn run() -> Result<()> {
 impl Arguments {
     fn export_mlp(&self, saved: &SavedRun) -> Result<()> {
         self.refuse_hugging_face("an MLP")?;
-        let config: MlpConfig = config(saved)?;
+        let config: MlpConfig = model_config(saved)?;
         // Links come from the checkpoint; first ones may ask for the training images.
         let model =
             config.clone().with_topology(TopologyInit::default()).try_init::<Backend>(&Default::default())?;
@@ -131,7 +124,7 @@ impl Arguments {
 
     fn export_translation(&self, saved: &SavedRun) -> Result<()> {
         self.refuse_hugging_face("a translation model")?;
-        let config: TransformerConfig = config(saved)?;
+        let config: TransformerConfig = model_config(saved)?;
         let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
@@ -142,7 +135,7 @@ impl Arguments {
     }
 
     fn export_language_model(&self, saved: &SavedRun) -> Result<()> {
-        let config: LlamaConfig = config(saved)?;
+        let config: LlamaConfig = model_config(saved)?;
         let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
@@ -240,10 +233,6 @@ fn bytes(path: &Path) -> Result<u64> {
     }
     let entries = fs::read_dir(path).map_err(Error::io(path))?;
     entries.map(|entry| length(&entry.map_err(Error::io(path))?.path())).sum()
-}
-
-fn config<C: DeserializeOwned>(saved: &SavedRun) -> Result<C> {
-    Ok(saved.config::<SavedConfig<C>>()?.model)
 }
 
 /// The folder with the tokenizer of the run, whole or not at all.

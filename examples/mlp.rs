@@ -32,7 +32,7 @@ use common::optimizer::OptimizerOptions;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, links};
+use common::{arguments, backend, exit, links};
 use serde::Serialize;
 
 /// Train a sparse MLP on images
@@ -115,13 +115,7 @@ const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highes
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {

@@ -14,6 +14,8 @@ mod arguments;
 #[expect(dead_code, reason = "nothing is trained here")]
 #[path = "common/backend.rs"]
 mod backend;
+#[path = "common/exit.rs"]
+mod exit;
 #[expect(dead_code, reason = "no runs are averaged here")]
 #[path = "common/table.rs"]
 mod table;
@@ -88,13 +90,7 @@ struct SavedConfig {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {

@@ -8,14 +8,9 @@ use burn_cht::Result;
 use burn_cht::nn::hook;
 use burn_cht::run::{CheckpointChoice, SavedRun};
 use burn_cht::topology::init::WeightInit;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// What of `config.json` is needed to read a run's links.
-#[derive(Deserialize)]
-struct SavedConfig<C> {
-    model: C,
-}
+use super::saved::model_config;
 
 /// `model` with the links that the run in `folder` ended with, and first weights drawn for them. `init` makes a model of
 /// a configuration.
@@ -28,7 +23,6 @@ pub fn take<B: Backend, M: Module<B>, C: DeserializeOwned>(
     device: &B::Device,
 ) -> Result<M> {
     let run = SavedRun::open(folder)?;
-    let config: SavedConfig<C> = run.config()?;
-    let (other, _) = run.load(init(&config.model)?, CheckpointChoice::Last, device)?;
+    let (other, _) = run.load(init(&model_config(&run)?)?, CheckpointChoice::Last, device)?;
     hook::with_links_of(model, &other, weights, seed)
 }

@@ -4,8 +4,10 @@
 pub mod arguments;
 pub mod backend;
 pub mod comparison;
+pub mod exit;
 pub mod links;
 pub mod optimizer;
+pub mod saved;
 pub mod summary;
 pub mod table;
 pub mod topology;

@@ -40,7 +40,7 @@ use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, links};
+use common::{arguments, backend, exit, links};
 use serde::Serialize;
 use settings::{DEFAULTS, Settings, read_checkpoint};
 use tokens::token_metrics;
@@ -81,13 +81,7 @@ const SCORES: [Score; 2] = [
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {

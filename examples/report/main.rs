@@ -11,6 +11,8 @@
 mod chart;
 mod curve;
 mod curves;
+#[path = "../common/exit.rs"]
+mod exit;
 mod group;
 mod heads;
 mod images;
@@ -62,13 +64,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {

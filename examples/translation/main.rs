@@ -42,7 +42,7 @@ use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, links};
+use common::{arguments, backend, exit, links};
 use serde::Serialize;
 use settings::{BestBy, DEFAULTS, Settings, TyingKind};
 use tokens::token_metrics;
@@ -101,13 +101,7 @@ const SHOWN: usize = 5;
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", error.report());
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run())
 }
 
 fn run() -> Result<()> {
