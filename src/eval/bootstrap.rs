@@ -2,13 +2,11 @@
 
 use rand::RngExt;
 
-use super::bleu::Bleu;
-use super::chrf::Chrf;
 use crate::error::{Error, Result};
 use crate::topology::stream;
 
 /// A score of a corpus that is made from counts of its lines, so that lines can be drawn anew without reading them
-/// again: [`Bleu`] and [`Chrf`], or a metric of one's own.
+/// again: [`Bleu`](super::bleu::Bleu) and [`Chrf`](super::chrf::Chrf), or a metric of one's own.
 pub trait LineMetric {
     /// What is counted of a line.
     type Line;
@@ -27,38 +25,6 @@ pub trait LineMetric {
     fn score_of<'a>(&self, lines: impl Iterator<Item = &'a Self::Line>) -> f64
     where
         Self::Line: 'a;
-}
-
-impl LineMetric for Bleu {
-    type Line = super::bleu::LineCounts;
-
-    fn lines<H: AsRef<str>, R: AsRef<str>>(
-        &self,
-        hypotheses: &[H],
-        references: &[&[R]],
-    ) -> Result<Vec<Self::Line>> {
-        self.line_counts(hypotheses, references)
-    }
-
-    fn score_of<'a>(&self, lines: impl Iterator<Item = &'a Self::Line>) -> f64 {
-        self.score_of_lines(lines)
-    }
-}
-
-impl LineMetric for Chrf {
-    type Line = super::chrf::LineCounts;
-
-    fn lines<H: AsRef<str>, R: AsRef<str>>(
-        &self,
-        hypotheses: &[H],
-        references: &[&[R]],
-    ) -> Result<Vec<Self::Line>> {
-        self.line_counts(hypotheses, references)
-    }
-
-    fn score_of<'a>(&self, lines: impl Iterator<Item = &'a Self::Line>) -> f64 {
-        self.score_of_lines(lines)
-    }
 }
 
 /// A score with the spread that other test sentences of the same kind would give it.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bootstrap::LineMetric;
 use super::ngrams::{count, matches};
 use super::whitespace::{is_whitespace, words};
 use super::{SACREBLEU_VERSION, lines};
@@ -72,7 +73,7 @@ impl Chrf {
         hypotheses: &[H],
         references: &[&[R]],
     ) -> Result<ChrfScore> {
-        let score = self.score_of_lines(self.line_counts(hypotheses, references)?.iter());
+        let score = self.score_of(self.lines(hypotheses, references)?.iter());
         let signature = format!(
             "nrefs:{}|case:{}|eff:yes|nc:{CHARACTER_ORDER}|nw:{}|space:no|version:{SACREBLEU_VERSION}",
             references.len(),
@@ -82,7 +83,31 @@ impl Chrf {
         Ok(ChrfScore { score, word_order: self.word_order, signature })
     }
 
-    pub(super) fn line_counts<H: AsRef<str>, R: AsRef<str>>(
+    /// Scores one sentence against its references.
+    ///
+    /// # Errors
+    /// As [`corpus`](Self::corpus).
+    pub fn sentence<R: AsRef<str>>(&self, hypothesis: &str, references: &[R]) -> Result<ChrfScore> {
+        let references: Vec<&[R]> = references.iter().map(std::slice::from_ref).collect();
+        self.corpus(&[hypothesis], &references)
+    }
+
+    fn lowered(&self, line: &str) -> String {
+        if self.lowercase { line.to_lowercase() } else { line.to_string() }
+    }
+
+    fn compare(&self, hypothesis: &Segment<'_>, reference: &Segment<'_>) -> Vec<Order> {
+        let characters = (1..=CHARACTER_ORDER)
+            .map(|order| Order::of(&hypothesis.characters, &reference.characters, order));
+        let words = (1..=self.word_order).map(|order| Order::of(&hypothesis.words, &reference.words, order));
+        characters.chain(words).collect()
+    }
+}
+
+impl LineMetric for Chrf {
+    type Line = LineCounts;
+
+    fn lines<H: AsRef<str>, R: AsRef<str>>(
         &self,
         hypotheses: &[H],
         references: &[&[R]],
@@ -108,7 +133,7 @@ impl Chrf {
         Ok(hypotheses.iter().enumerate().map(counts).collect())
     }
 
-    pub(super) fn score_of_lines<'a>(&self, lines: impl Iterator<Item = &'a LineCounts>) -> f64 {
+    fn score_of<'a>(&self, lines: impl Iterator<Item = &'a LineCounts>) -> f64 {
         let mut corpus = vec![Order::default(); CHARACTER_ORDER + self.word_order];
         for LineCounts(orders) in lines {
             for (sum, order) in corpus.iter_mut().zip(orders) {
@@ -118,26 +143,6 @@ impl Chrf {
             }
         }
         f_score(&corpus)
-    }
-
-    /// Scores one sentence against its references.
-    ///
-    /// # Errors
-    /// As [`corpus`](Self::corpus).
-    pub fn sentence<R: AsRef<str>>(&self, hypothesis: &str, references: &[R]) -> Result<ChrfScore> {
-        let references: Vec<&[R]> = references.iter().map(std::slice::from_ref).collect();
-        self.corpus(&[hypothesis], &references)
-    }
-
-    fn lowered(&self, line: &str) -> String {
-        if self.lowercase { line.to_lowercase() } else { line.to_string() }
-    }
-
-    fn compare(&self, hypothesis: &Segment<'_>, reference: &Segment<'_>) -> Vec<Order> {
-        let characters = (1..=CHARACTER_ORDER)
-            .map(|order| Order::of(&hypothesis.characters, &reference.characters, order));
-        let words = (1..=self.word_order).map(|order| Order::of(&hypothesis.words, &reference.words, order));
-        characters.chain(words).collect()
     }
 }
 

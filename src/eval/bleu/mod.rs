@@ -17,6 +17,7 @@ pub use statistics::Statistics as LineCounts;
 pub use tokenizer::BleuTokenizer;
 
 use super::SACREBLEU_VERSION;
+use super::bootstrap::LineMetric;
 use super::whitespace::is_whitespace;
 use crate::error::{Error, Result};
 use statistics::Statistics;
@@ -133,19 +134,6 @@ impl Bleu {
         Statistics::collect(hypotheses, references, |line| self.tokenise(line), is_whitespace)
     }
 
-    pub(super) fn line_counts<H: AsRef<str>, R: AsRef<str>>(
-        &self,
-        hypotheses: &[H],
-        references: &[&[R]],
-    ) -> Result<Vec<Statistics>> {
-        self.validate()?;
-        Statistics::lines(hypotheses, references, |line| self.tokenise(line), is_whitespace)
-    }
-
-    pub(super) fn score_of_lines<'a>(&self, lines: impl Iterator<Item = &'a Statistics>) -> f64 {
-        self.score(&Statistics::sum(lines), 1).score
-    }
-
     /// The score of a corpus with so many references a line.
     fn score(&self, statistics: &Statistics, references: usize) -> BleuScore {
         let signature = format!(
@@ -164,5 +152,23 @@ impl Bleu {
         } else {
             self.tokenizer.tokenise(line.trim_end_matches(is_whitespace))
         }
+    }
+}
+
+impl LineMetric for Bleu {
+    type Line = LineCounts;
+
+    fn lines<H: AsRef<str>, R: AsRef<str>>(
+        &self,
+        hypotheses: &[H],
+        references: &[&[R]],
+    ) -> Result<Vec<LineCounts>> {
+        self.validate()?;
+        Statistics::lines(hypotheses, references, |line| self.tokenise(line), is_whitespace)
+    }
+
+    fn score_of<'a>(&self, lines: impl Iterator<Item = &'a LineCounts>) -> f64 {
+        // The number of references is for the signature alone.
+        self.score(&Statistics::sum(lines), 1).score
     }
 }
