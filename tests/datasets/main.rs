@@ -10,6 +10,8 @@ mod language;
 mod learner;
 #[cfg(feature = "flex")]
 mod order;
+#[cfg(all(feature = "flex", feature = "text"))]
+mod parquet_text;
 #[cfg(feature = "text")]
 mod tokenizer_damage;
 #[cfg(feature = "text")]
