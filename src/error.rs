@@ -3,6 +3,8 @@
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
+use crate::ranks::RankError;
+
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -104,6 +106,10 @@ pub enum Error {
         /// What is wrong with it, and what was expected.
         reason: String,
     },
+
+    /// Another rank of data parallel training has failed, differs or does not answer.
+    #[error(transparent)]
+    Rank(#[from] RankError),
 
     /// The operating system refused to read or write a file.
     #[error("cannot read or write {}", path.display())]

@@ -32,6 +32,7 @@
 //! | [`nn`] | layers: [`SparseLinear`](nn::SparseLinear), attention, feed-forward, and [`SparseWeight`](nn::SparseWeight) for layers of your own |
 //! | [`fused`] | operations of a training step in one pass on the CPU, for any Burn model |
 //! | [`optim`] | [`SparseOptimizer`](optim::SparseOptimizer), fused SGD and Adam, gradient accumulation, learning-rate schedules |
+//! | [`ranks`] | data parallel training on several threads, processes or machines |
 //! | [`run`] | the folder of a run: checkpoints, reports, exact resumption |
 //! | [`metrics`] | density, active units and token metrics for Burn's learner |
 //! | [`interchange`] | whole modules as safetensors, dense or with links as index arrays; models as ONNX |
@@ -40,8 +41,8 @@
 //!
 //! # Features
 //!
-//! `flex` (CPU, default), `wgpu`, `cuda`: Burn's backends. `text` (default): tokenizers, readers and models of text. `tui`,
-//! `metrics`, `fusion`, `autotune`: Burn's own. Burn is pinned to 0.21.0, since modules of two Burn versions do not mix.
+//! `flex` (CPU, default), `wgpu`, `cuda`: Burn's backends. `text` (default): tokenizers, readers and models of text. `mpi`: ranks in
+//! processes, through the MPI library that is installed. `tui`, `metrics`, `fusion`, `autotune`: Burn's own. Burn is pinned to 0.21.0, since modules of two Burn versions do not mix.
 //!
 //! # Names
 //!
@@ -67,6 +68,7 @@ pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod optim;
+pub mod ranks;
 pub mod run;
 pub mod topology;
 

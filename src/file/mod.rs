@@ -4,6 +4,7 @@
 
 mod atomic;
 mod compression;
+pub(crate) mod config_difference;
 mod find;
 mod gzip;
 mod input;

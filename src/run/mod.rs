@@ -3,7 +3,6 @@
 
 mod checkpoints;
 mod checksum;
-mod config_difference;
 mod criterion;
 mod folder;
 mod history;
@@ -15,6 +14,7 @@ mod saved;
 mod seal;
 mod topology_log;
 
+use crate::file::config_difference;
 pub use crate::file::write_atomically;
 pub use checkpoints::{Checkpoints, KeepResumable};
 pub use criterion::{Criterion, Patience};

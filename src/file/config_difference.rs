@@ -6,14 +6,14 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// `config` as it is written to a file.
-pub(super) fn to_json(config: &impl Serialize) -> Result<String> {
+pub(crate) fn to_json(config: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(config)
         .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))
 }
 
 /// Refuses a saved configuration that differs from one's own, but for the fields in `may_differ` and all below them.
 /// Fields are named by their path, joined by dots.
-pub(super) fn check_same(saved: &Value, own: &Value, may_differ: &[&str]) -> Result<()> {
+pub(crate) fn check_same(saved: &Value, own: &Value, may_differ: &[&str]) -> Result<()> {
     match difference(saved, own, "", may_differ) {
         None => Ok(()),
         Some((what, found, expected)) => {
