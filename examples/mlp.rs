@@ -32,7 +32,7 @@ use common::optimizer::OptimizerOptions;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, exit, links};
+use common::{arguments, backend, links, parallel};
 use serde::Serialize;
 
 /// Train a sparse MLP on images
@@ -115,29 +115,34 @@ const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highes
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    exit::code(run())
+    parallel::exit(run())
 }
 
 fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
     settings.validate()?;
+    let connection = comparison.parallel.connect()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
     let task = match settings.hold_out {
         Some(images) => task.hold_out(images)?,
         None => task,
     };
-    println!(
-        "{}: {} training, {} validation and {} test images; {}",
-        settings.dataset,
-        task.train.items().len(),
-        task.validation.as_ref().map_or(0, |images| images.items().len()),
-        task.test.items().len(),
-        backend::describe()
-    );
+    if connection.is_first() {
+        println!(
+            "{}: {} training, {} validation and {} test images; {}",
+            settings.dataset,
+            task.train.items().len(),
+            task.validation.as_ref().map_or(0, |images| images.items().len()),
+            task.test.items().len(),
+            backend::describe()
+        );
+    }
     let checksums = [task.train.checksum(), task.test.checksum()];
-    comparison.run("mlp", |job| {
+    comparison.run("mlp", &connection, |job| {
         let epochs = settings.epochs_of(job.method);
-        println!("{}: {epochs} epochs", job.method);
+        if job.is_first() {
+            println!("{}: {epochs} epochs", job.method);
+        }
         let settings = Settings { epochs: Some(epochs), ..settings.clone() };
         OneRun { settings: &settings, epochs, task: &task, checksums: &checksums, job }
             .train::<backend::Training>()
@@ -222,8 +227,8 @@ impl OneRun<'_> {
         Ok((model, topology))
     }
 
-    fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
-        let (settings, device) = (self.settings, B::Device::default());
+    fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
+        let (settings, device) = (self.settings, self.job.device::<B>());
         let (model, topology) = self.model()?;
         let [training_data, test_data] = self.checksums;
         let on_data = OnData { training_data, test_data, settings };
@@ -271,7 +276,7 @@ impl<B: AutodiffBackend> Task<B, Mlp<B>> for OneRun<'_> {
     fn loaders(&self, first_epoch: usize, device: &B::Device) -> Result<Loaders<B, Mlp<B>>> {
         let train = self.task.train_loader::<B>(self.settings.batch, self.job.seed, device)?;
         Ok(Loaders {
-            train: Arc::new(train.with_first_epoch(first_epoch)),
+            train: Arc::new(train.with_first_epoch(first_epoch).of_rank(self.job.parallel())?),
             valid: Arc::new(self.task.validation_loader::<B::InnerBackend>(250, device)?),
         })
     }

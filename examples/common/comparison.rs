@@ -1,13 +1,17 @@
 //! Several methods and seeds after one another, each into a folder of its own, with one table at the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use burn::tensor::backend::Backend;
 use burn_cht::prelude::*;
+use burn_cht::ranks::{DataParallel, RankError, Ranks};
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Args};
 
 use super::backend;
+use super::parallel::{Connection, ParallelOptions, Rank};
 use super::summary::{Summary, print_table};
 
 /// What is run, and where it goes.
@@ -32,6 +36,8 @@ pub struct Comparison {
     /// Seeds to train each method with, separated by commas
     #[arg(long, alias = "seed", value_delimiter = ',', action = ArgAction::Set, default_value = "1")]
     pub seeds: Vec<u64>,
+    #[command(flatten)]
+    pub parallel: ParallelOptions,
 }
 
 /// One method with one seed, and its place.
@@ -44,9 +50,24 @@ pub struct Job {
     pub resume: bool,
     /// Where the run's event files go.
     pub tensorboard: Option<PathBuf>,
+    /// Of which this is one, if others train on the same batches.
+    pub rank: Option<Rank>,
 }
 
 impl Job {
+    /// Whether this prints, validates and writes.
+    pub fn is_first(&self) -> bool {
+        self.parallel().is_none_or(DataParallel::is_first)
+    }
+
+    pub fn parallel(&self) -> Option<&DataParallel> {
+        self.rank.as_ref().map(|rank| &rank.parallel)
+    }
+
+    pub fn device<B: Backend>(&self) -> B::Device {
+        self.rank.as_ref().map(Rank::device::<B>).unwrap_or_default()
+    }
+
     /// The command that trains this run anew: the arguments of this process, and behind them, where they win, what
     /// makes this run of them.
     pub fn command(&self) -> String {
@@ -69,6 +90,47 @@ impl Job {
     }
 }
 
+/// The summary of a job that every rank of this process has trained. An error of one ends all; it is its own that counts.
+fn on_all_ranks(
+    job: &Job,
+    connection: &Connection,
+    train: &(impl Fn(&Job) -> Result<Option<Summary>> + Sync),
+) -> Result<Option<Summary>> {
+    let Connection { ranks, timeout, mends, .. } = connection;
+    let of_rank = |rank: &Arc<dyn Ranks>| {
+        let parallel = DataParallel::new(Arc::clone(rank));
+        let parallel = if *mends { parallel.with_mending() } else { parallel };
+        let own = Rank { parallel, timeout: *timeout, is_thread: ranks.len() > 1 };
+        let trained = train(&Job { rank: Some(own), ..job.clone() });
+        if let Err(error) = &trained {
+            rank.fail(&error.report());
+        }
+        trained
+    };
+    match ranks.as_slice() {
+        [] => train(job),
+        [rank] => of_rank(rank),
+        ranks => {
+            let of_rank = &of_rank;
+            let trained: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = ranks.iter().map(|rank| scope.spawn(move || of_rank(rank))).collect();
+                threads.into_iter().map(|thread| thread.join()).collect()
+            });
+            let mut summary = None;
+            let mut errors = Vec::new();
+            for trained in trained {
+                match trained.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                    Ok(own) => summary = summary.or(own),
+                    Err(error) => errors.push(error),
+                }
+            }
+            let told = |error: &Error| matches!(error, Error::Rank(RankError::Failed { .. }));
+            errors.sort_by_key(told);
+            errors.into_iter().next().map_or(Ok(summary), Err)
+        }
+    }
+}
+
 /// A word as a shell reads it.
 fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=+./,:@%".contains(letter);
@@ -79,8 +141,14 @@ fn quoted(word: &str) -> String {
 }
 
 impl Comparison {
-    /// Has `train` train every method with every seed, and prints the table.
-    pub fn run(&self, example: &str, mut train: impl FnMut(&Job) -> Result<Summary>) -> Result<()> {
+    /// Has `train` train every method with every seed on all ranks of this process, and prints the table. Only rank 0 has
+    /// a summary.
+    pub fn run(
+        &self,
+        example: &str,
+        connection: &Connection,
+        train: impl Fn(&Job) -> Result<Option<Summary>> + Sync,
+    ) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{example}-{}", now())));
         let several = self.methods.len() * self.seeds.len() > 1;
         self.validate(&out, several)?;
@@ -94,12 +162,18 @@ impl Comparison {
                 let folder = own(&out);
                 let tensorboard = self.tensorboard.as_deref().map(own);
                 let resume = self.resume && (!several || folder.join("config.json").exists());
-                println!("\n{method}, seed {seed}, into {}", folder.display());
-                summaries.push(train(&Job { method, seed, folder, resume, tensorboard })?);
+                if connection.is_first() {
+                    println!("\n{method}, seed {seed}, into {}", folder.display());
+                }
+                let job = Job { method, seed, folder, resume, tensorboard, rank: None };
+                summaries.extend(on_all_ranks(&job, connection, &train)?);
             }
         }
-        println!();
-        print_table(&self.methods, &summaries);
+        connection.done.set(true);
+        if connection.is_first() {
+            println!();
+            print_table(&self.methods, &summaries);
+        }
         Ok(())
     }
 

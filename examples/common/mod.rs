@@ -7,6 +7,7 @@ pub mod comparison;
 pub mod exit;
 pub mod links;
 pub mod optimizer;
+pub mod parallel;
 pub mod saved;
 pub mod summary;
 pub mod table;

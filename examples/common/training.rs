@@ -6,8 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
+use burn::lr_scheduler::LrScheduler;
 use burn::module::AutodiffModule;
+use burn::optim::Optimizer;
 use burn::optim::adaptor::OptimizerAdaptor;
+use burn::record::Recorder;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::{Metric, Numeric};
 use burn::train::{
@@ -22,6 +25,7 @@ use serde::Serialize;
 
 use super::comparison::Job;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
+use super::parallel::{Announced, Order, Rank, Waiting};
 use super::summary::{Figure, Finished, Score, Summary};
 
 /// The types of a learner with the optimizer `O`.
@@ -128,8 +132,9 @@ where
     M::InnerModule: InferenceStep,
 {
     /// Trains with the optimizer that was asked for, and leaves the summary in the run's folder. `config` is what a
-    /// resumed run must have in common with this one, but for its field `backend`.
-    pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Summary> {
+    /// resumed run must have in common with this one, but for its field `backend`, and every rank with rank 0. Only that
+    /// has a summary.
+    pub fn run(self, config: &impl Serialize, task: &impl Task<B, M>) -> Result<Option<Summary>> {
         let options = self.optimizer;
         options.validate()?;
         if self.patience == Some(0) {
@@ -143,14 +148,12 @@ where
     }
 
     fn run_with<O: CarriesMoments<B::InnerBackend> + 'static>(
-        self,
+        mut self,
         config: &impl Serialize,
         task: &impl Task<B, M>,
         optimizer: OptimizerAdaptor<O, M, B>,
-    ) -> Result<Summary> {
-        let Job { method, seed, folder: dir, resume, tensorboard } = self.job.clone();
+    ) -> Result<Option<Summary>> {
         let interrupter = Interrupter::new();
-        let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
         let mut optimizer = SparseOptimizer::new(optimizer, self.topology.try_init()?)
             .with_interrupter(interrupter.clone())
             .with_rates(self.rates.clone())?
@@ -159,6 +162,19 @@ where
         if let Some(norm) = self.optimizer.clip {
             optimizer = optimizer.with_max_gradient_norm(norm)?;
         }
+        if let Some(parallel) = self.job.parallel() {
+            let config = serde_json::to_value(config)
+                .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
+            parallel.check_same(&config)?;
+            optimizer =
+                optimizer.with_ranks(&parallel.clone().with_weights_compared_every(self.steps_per_epoch));
+        }
+        if let (false, Some(rank)) = (self.job.is_first(), &self.job.rank) {
+            self.follow(rank, task, optimizer)?;
+            return Ok(None);
+        }
+        let Job { method, seed, folder: dir, resume, tensorboard, rank } = self.job.clone();
+        let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
         if !resume {
             optimizer.bind(&self.model)?;
             optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -177,6 +193,22 @@ where
             )?;
             (folder, loaders)
         };
+        if let Some(rank) = &rank {
+            // The learner loads the checkpoint too, but only when the others have begun.
+            if let Some(epoch) = folder.resumed_epoch() {
+                let checkpoints = folder.checkpoints();
+                let file = |name| checkpoints.dir().join(format!("{name}-{epoch}"));
+                let refused = |error| Error::data(checkpoints.dir(), format!("checkpoint {epoch}: {error}"));
+                let recorder = SealedRecorder::new();
+                let loaded = Recorder::<B>::load(&recorder, file("model"), &self.device);
+                self.model = self.model.load_record(loaded.map_err(refused)?);
+                let loaded = Recorder::<B>::load(&recorder, file("optim"), &self.device);
+                optimizer = optimizer.load_record(loaded.map_err(refused)?);
+            }
+            let epoch = folder.first_epoch() as u64;
+            rank.parallel.ranks().broadcast(epoch.to_le_bytes().to_vec())?;
+            self.model = optimizer.shared(self.model)?;
+        }
         task.furnish(folder.path())?;
         let monitor = optimizer.monitor();
         folder.log_topology(&monitor, &interrupter, self.steps_per_epoch)?;
@@ -198,7 +230,12 @@ where
 
         let Loaders { train, valid } = loaders;
         let train = SeededEpochs::new(train, seed, &self.device).with_first_epoch(folder.first_epoch());
-        let mut training = SupervisedTraining::new(folder.path(), Arc::new(train), valid)
+        let (mut train, mut valid) = (Arc::new(train) as Arc<dyn DataLoader<_, _>>, valid);
+        if let Some(rank) = &rank {
+            train = Arc::new(Announced::training(train, rank, &interrupter));
+            valid = Arc::new(Announced::validation(valid, rank));
+        }
+        let mut training = SupervisedTraining::new(folder.path(), train, valid)
             .num_epochs(self.epochs_left(&folder, patience.as_ref()))
             .with_interrupter(interrupter.clone())
             .with_metric_logger(history.clone())
@@ -229,6 +266,7 @@ where
             let reason = interrupter.get_message().unwrap_or_else(|| "no reason given".into());
             return Err(Error::data(dir, format!("training was stopped: {reason}")));
         }
+        let waiting = rank.as_ref().map(Waiting::new);
         let finished = Finished {
             method,
             seed,
@@ -251,7 +289,41 @@ where
             }
         }
         folder.write_summary(&summary)?;
-        Ok(summary)
+        drop(waiting);
+        if let Some(rank) = &rank {
+            Order::End.give(&rank.parallel)?;
+        }
+        Ok(Some(summary))
+    }
+
+    /// What a rank other than 0 does: its part of every step, and nothing else.
+    fn follow<O: CarriesMoments<B::InnerBackend> + 'static>(
+        self,
+        rank: &Rank,
+        task: &impl Task<B, M>,
+        mut optimizer: SparseOptimizer<O, M, B>,
+    ) -> Result<()> {
+        let epoch = rank.parallel.ranks().broadcast(Vec::new())?;
+        let epoch = u64::from_le_bytes(epoch.try_into().unwrap_or_default()) as usize;
+        let mut model = optimizer.shared(self.model)?;
+        let mut rate = self.rate;
+        (0..(epoch - 1) * self.steps_per_epoch).for_each(|_| {
+            rate.step();
+        });
+        let Loaders { mut train, .. } = task.loaders(epoch, &self.device)?;
+        if !rank.is_thread {
+            let number = rank.parallel.ranks().rank();
+            let seeded = SeededEpochs::new(train, self.job.seed, &self.device).with_first_epoch(epoch);
+            train = Arc::new(seeded.of_rank(number));
+        }
+        while Order::receive(&rank.parallel)? == Order::Train {
+            for batch in train.iter() {
+                let lr = rate.step();
+                let output = model.step(batch);
+                model = optimizer.try_step(lr, model, output.grads)?;
+            }
+        }
+        Ok(())
     }
 
     /// The last epoch to train: the one that a run ended with before, if that had lost its patience.

@@ -40,7 +40,7 @@ use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, exit, links};
+use common::{arguments, backend, links, parallel};
 use serde::Serialize;
 use settings::{DEFAULTS, Settings, read_checkpoint};
 use tokens::token_metrics;
@@ -81,7 +81,7 @@ const SCORES: [Score; 2] = [
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    exit::code(run())
+    parallel::exit(run())
 }
 
 fn run() -> Result<()> {
@@ -90,6 +90,7 @@ fn run() -> Result<()> {
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
+    let connection = comparison.parallel.connect()?;
     let task = settings.dataset.find(settings.data.as_deref(), &settings.field)?;
     let tokenizer = match settings.own_tokenizer()? {
         Some(tokenizer) => tokenizer,
@@ -98,20 +99,22 @@ fn run() -> Result<()> {
     let [train, valid] = [("train", &task.train), ("valid", &task.validation)]
         .map(|(name, texts)| settings.corpus(name, texts, &tokenizer));
     let (train, valid) = (train?, valid?);
-    println!(
-        "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
-        settings.dataset,
-        train.num_tokens(),
-        train.num_words(),
-        valid.num_tokens(),
-        valid.num_words(),
-        tokenizer.vocabulary_size(),
-        backend::describe()
-    );
+    if connection.is_first() {
+        println!(
+            "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
+            settings.dataset,
+            train.num_tokens(),
+            train.num_words(),
+            valid.num_tokens(),
+            valid.num_words(),
+            tokenizer.vocabulary_size(),
+            backend::describe()
+        );
+    }
     let checksums = [task.train.checksum()?, task.validation.checksum()?];
     let train = Arc::new(Sequences::new(train, settings.length)?);
     let valid = Arc::new(Sequences::new(valid, settings.length)?);
-    comparison.run("language-model", |job| {
+    comparison.run("language-model", &connection, |job| {
         let one = OneRun {
             settings: &settings,
             generating: &generating,
@@ -193,8 +196,8 @@ impl OneRun<'_> {
         }
     }
 
-    fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
-        let (settings, device) = (self.settings, B::Device::default());
+    fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
+        let (settings, device) = (self.settings, self.job.device::<B>());
         let (model, topology) = self.model::<B>(&device)?;
         let model_config = model.config().clone();
         let [training_data, validation_data] = self.checksums;
@@ -241,7 +244,8 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
             self.job.seed,
             device,
         )?
-        .with_first_epoch(first_epoch);
+        .with_first_epoch(first_epoch)
+        .of_rank(self.job.parallel())?;
         let valid =
             SequenceLoader::validation(self.valid.clone(), settings.batch, settings.validate_with, device)?;
         Ok(Loaders {

@@ -42,7 +42,7 @@ use common::comparison::{Comparison, Job};
 use common::summary::{Figure, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
-use common::{arguments, backend, exit, links};
+use common::{arguments, backend, links, parallel};
 use serde::Serialize;
 use settings::{BestBy, DEFAULTS, Settings, TyingKind};
 use tokens::token_metrics;
@@ -101,7 +101,7 @@ const SHOWN: usize = 5;
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    exit::code(run())
+    parallel::exit(run())
 }
 
 fn run() -> Result<()> {
@@ -123,6 +123,7 @@ fn run() -> Result<()> {
         });
     }
     settings.validate()?;
+    let connection = arguments.comparison.parallel.connect()?;
     let task = match &settings.data {
         Some(folder) => TranslationTask::load(folder, &settings.source, &settings.target)?,
         None => TranslationTask::embedded()?,
@@ -146,26 +147,28 @@ fn run() -> Result<()> {
         false => train.with_max_length(settings.positions)?,
     };
     let valid = TranslationDataset::new(&task.valid, &vocabularies)?.with_max_length(settings.positions)?;
-    println!(
-        "{} to {}: {} training pairs ({} too long), {} validation and {} test pairs; vocabularies of {} and {} tokens; {}",
-        settings.source,
-        settings.target,
-        train.num_pairs(),
-        train.dropped(),
-        valid.num_pairs(),
-        task.test.num_pairs(),
-        vocabularies.source().size(),
-        vocabularies.target().size(),
-        backend::describe()
-    );
-    if let Some(warning) = settings.tokenize.warning(task.test.target()) {
-        eprintln!("warning: {warning} (--tokenize)");
+    if connection.is_first() {
+        println!(
+            "{} to {}: {} training pairs ({} too long), {} validation and {} test pairs; vocabularies of {} and {} tokens; {}",
+            settings.source,
+            settings.target,
+            train.num_pairs(),
+            train.dropped(),
+            valid.num_pairs(),
+            task.test.num_pairs(),
+            vocabularies.source().size(),
+            vocabularies.target().size(),
+            backend::describe()
+        );
+        if let Some(warning) = settings.tokenize.warning(task.test.target()) {
+            eprintln!("warning: {warning} (--tokenize)");
+        }
     }
     let bleu = match settings.best_by {
         BestBy::Loss => None,
         BestBy::Bleu => Some(BleuMetric::new(settings.bleu(), vocabularies.target())?),
     };
-    arguments.comparison.run("translation", |job| {
+    arguments.comparison.run("translation", &connection, |job| {
         let one = OneRun {
             settings,
             decode: &decode,
@@ -234,8 +237,8 @@ impl OneRun<'_> {
         Ok((model.with_sparse(settings.topology.settings(&topology)?), topology))
     }
 
-    fn train<B: AutodiffBackend>(&self) -> Result<Summary> {
-        let (settings, device) = (self.settings, B::Device::default());
+    fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
+        let (settings, device) = (self.settings, self.job.device::<B>());
         let (model, topology) = self.model()?;
         let on_data = OnData {
             dataset: settings.dataset(),
@@ -291,7 +294,8 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
         let train = TranslationLoader::<B>::new(self.train.clone(), settings.batch_tokens, device)?
             .shuffled(self.job.seed)
             .with_batches_per_epoch(settings.steps.batches_per_epoch())?
-            .with_first_epoch(first_epoch);
+            .with_first_epoch(first_epoch)
+            .of_rank(self.job.parallel());
         let longest = (0..self.valid.num_pairs()).map(|at| self.valid.length(at)).max().unwrap_or(0);
         let tokens = settings.batch_tokens.max(longest);
         Ok(Loaders {

@@ -1,6 +1,7 @@
 //! Batches in an order that depends on nothing but the seed and the epoch.
 
 use crate::error::{Error, Result};
+use crate::ranks::DataParallel;
 use crate::topology::stream;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
@@ -42,6 +43,8 @@ pub struct EpochLoader<B: Backend, I, O> {
     range: Range<usize>,
     shuffle_seed: Option<u64>,
     drop_last: bool,
+    /// Whose part of every batch this gives, if not all of it.
+    parallel: Option<DataParallel>,
     next_epoch: AtomicUsize,
     device: B::Device,
 }
@@ -87,6 +90,7 @@ impl<B: Backend, I, O> EpochLoader<B, I, O> {
             batch_size,
             shuffle_seed: None,
             drop_last: false,
+            parallel: None,
             next_epoch: AtomicUsize::new(1),
             device: device.clone(),
         })
@@ -120,6 +124,24 @@ impl<B: Backend, I, O> EpochLoader<B, I, O> {
         Ok(self)
     }
 
+    /// Give only this rank's part of every batch, and count its items: the batch size stays that of all ranks together. In
+    /// a last batch with fewer items than ranks, one without an item is given the first, which does not count.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a batch has not one item for every rank.
+    pub fn of_rank(mut self, parallel: Option<&DataParallel>) -> Result<Self> {
+        let ranks = parallel.map_or(1, |parallel| parallel.ranks().size());
+        if self.batch_size < ranks {
+            return Err(Error::argument(
+                "batch_size",
+                self.batch_size,
+                format!("at least 1 for each of {ranks} ranks"),
+            ));
+        }
+        self.parallel = parallel.cloned();
+        Ok(self)
+    }
+
     /// Batches of one epoch.
     #[must_use]
     pub fn num_batches(&self) -> usize {
@@ -150,6 +172,7 @@ impl<B: Backend, I, O> EpochLoader<B, I, O> {
             range,
             shuffle_seed: self.shuffle_seed,
             drop_last: self.drop_last,
+            parallel: self.parallel.clone(),
             next_epoch: AtomicUsize::new(self.next_epoch.load(Ordering::Relaxed)),
             device: device.clone(),
         }
@@ -191,8 +214,13 @@ impl<B: Backend, I, O> Iterator for Epoch<'_, B, I, O> {
 
     fn next(&mut self) -> Option<O> {
         let end = self.order.len().min(self.given + self.loader.batch_size);
-        let positions = &self.order[self.given..end];
+        let mut positions = &self.order[self.given..end];
         self.given = end;
+        if let Some(parallel) = self.loader.parallel.as_ref().filter(|_| !positions.is_empty()) {
+            let part = parallel.part(positions.len());
+            parallel.count(part.len());
+            positions = if part.is_empty() { &positions[..1] } else { &positions[part] };
+        }
         let items = positions.iter().filter_map(|&at| self.loader.dataset.get(at)).collect::<Vec<_>>();
         (!items.is_empty())
             .then(|| self.loader.batcher.batch_in_epoch(items, self.epoch, &self.loader.device))

@@ -5,6 +5,7 @@ mod accumulate;
 mod adam;
 mod ages;
 mod clip;
+mod exchange;
 mod moments;
 mod optimizer;
 mod rates;

@@ -12,6 +12,7 @@ use burn::train::Interrupter;
 
 use super::ages::{self, AgeSettings, Generations, YoungLinks};
 use super::clip::clip;
+use super::exchange::Exchange;
 use super::moments::CarriesMoments;
 use super::rates::RateGroups;
 use super::record::{Place, TopologyRecord};
@@ -82,6 +83,8 @@ where
     multiples: HashMap<ParamId, f64>,
     /// Whether multiples and generations are those of the model at hand.
     settled: bool,
+    /// With other ranks, if there are any.
+    pub(super) exchange: Option<Exchange>,
 }
 
 impl<O, M, B> SparseOptimizer<O, M, B>
@@ -109,6 +112,7 @@ where
             generations: HashMap::new(),
             multiples: HashMap::new(),
             settled: false,
+            exchange: None,
         }
     }
 
@@ -257,20 +261,32 @@ where
     ///
     /// Those of [`bind`](Self::bind) at the first step and of [`TopologyManager::update`], [`Error::NotFinite`] for a
     /// learning rate that is NaN or infinite, and those that [`with_max_gradient_norm`](Self::with_max_gradient_norm)
-    /// names, with the model as far as it got.
+    /// names; [`Error::Rank`] if other ranks fail or differ. All with the model as far as it got.
     pub fn try_step(
         &mut self,
         lr: LearningRate,
         model: M,
         grads: impl Into<GradAdaptor>,
     ) -> Result<M, StepError<M>> {
-        let mut grads = grads.into();
+        let stepped = self.step_and_update(lr, model, grads.into());
+        stepped.inspect_err(|failed| self.tell_ranks(failed.error()))
+    }
+
+    fn step_and_update(
+        &mut self,
+        lr: LearningRate,
+        model: M,
+        mut grads: GradAdaptor,
+    ) -> Result<M, StepError<M>> {
         if !lr.is_finite() {
             let error = self.not_finite("the learning rate", lr);
             return Err(StepError::new(model, error));
         }
         let found = hook::collect(&model);
         if let Err(error) = self.bind_found(&model, &found).and_then(|()| self.check_devices(&grads)) {
+            return Err(StepError::new(model, error));
+        }
+        if let Err(error) = self.exchange(&model, &found, &mut grads) {
             return Err(StepError::new(model, error));
         }
         let link_gradients = self.mask_gradients(&found, &mut grads);
@@ -287,7 +303,7 @@ where
         let rewired = if due { self.rewirings(&model, link_gradients) } else { Ok(Vec::new()) };
         let dense = self.manager.wants_dense_gradient();
         if !(due || pays_for_dense || dense) {
-            return Ok(model);
+            return self.agreed(model, false);
         }
         let prepared = rewired.and_then(|rewired| Self::prepared(&model, rewired, dense));
         let model = match prepared {
@@ -302,7 +318,7 @@ where
                 observer(self.manager.step(), &model);
             }
         }
-        Ok(model)
+        self.agreed(model, due)
     }
 
     fn step_parameters(&mut self, lr: LearningRate, model: M, grads: GradAdaptor) -> M {
@@ -379,6 +395,19 @@ where
         self.failure = Some(message);
     }
 
+    pub(super) fn try_load(
+        &mut self,
+        (moments, topology): (InnerRecord<O, M, B>, TopologyRecord),
+    ) -> Result<()> {
+        self.manager.restore(topology.topology.clone())?;
+        self.records = moments;
+        self.generations.clear();
+        self.settled = false;
+        self.gradients.clear();
+        self.pending = Some(topology);
+        Ok(())
+    }
+
     /// A step of the `Optimizer` trait: after an error the model is handed back as it is until the learner stops.
     fn step_or_stop(&mut self, lr: LearningRate, model: M, grads: GradAdaptor) -> M {
         if self.failure.is_some() {
@@ -437,16 +466,9 @@ where
 
     /// Loads both parts. A state of another run is an error of the next step.
     fn load_record(mut self, record: Self::Record) -> Self {
-        let (moments, topology) = record;
-        if let Err(error) = self.manager.restore(topology.topology.clone()) {
+        if let Err(error) = self.try_load(record) {
             self.fail(&error);
-            return self;
         }
-        self.records = moments;
-        self.generations.clear();
-        self.settled = false;
-        self.gradients.clear();
-        self.pending = Some(topology);
         self
     }
 }

@@ -95,8 +95,9 @@ impl DataParallel {
     pub fn check_same(&self, configuration: &Value) -> Result<()> {
         let own = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "configuration": configuration });
         let first = self.ranks.broadcast(own.to_string().into_bytes())?;
-        let first: Value = serde_json::from_slice(&first)
-            .map_err(|error| RankError::Unavailable { reason: format!("rank 0 has sent no JSON: {error}") })?;
+        let first: Value = serde_json::from_slice(&first).map_err(|error| RankError::Unavailable {
+            reason: format!("rank 0 has sent no JSON: {error}"),
+        })?;
         // Through text, so that numbers are rounded on both sides alike.
         let own = serde_json::from_str(&own.to_string())
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;

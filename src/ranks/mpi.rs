@@ -24,14 +24,15 @@ const ASKED: i32 = 2;
 const HERE: i32 = 3;
 /// How long a call is polled without a pause.
 const BUSY: Duration = Duration::from_millis(5);
-/// Time to receive answers, and to send one's last words.
+/// Time to receive answers.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The ranks that `mpirun` or `srun` has started this process among; a process that was started by itself is rank 0 of 1.
 ///
 /// A rank that does not come to a call within `timeout` is an error on all others, which ask each other who is there and
 /// name it. All calls are made on one thread of their own, as MPI libraries without thread support demand. MPI ends when the
-/// value is dropped, unless there was an error: then the process has to end, and `mpirun` ends the others.
+/// value is dropped, unless there was an error: then the process has to end, and `mpirun` ends the
+/// others: one that is to print its error needs a moment before the first of them ends.
 ///
 /// Sums are added in an order that the MPI library chooses: a run repeats to the bit with the same library and number of
 /// ranks, not with another.
@@ -191,8 +192,6 @@ fn serve(calls: &Receiver<Call>, told: &Sender<(usize, usize)>, timeout: Duratio
             }
             Call::Fail(reason, reply) => {
                 line.tell_failure(&reason);
-                // Others have to print what they are told before `mpirun` ends them.
-                thread::sleep(GRACE);
                 let _ = reply.send(());
                 park();
             }

@@ -34,9 +34,12 @@ use super::{RankError, Ranks};
 #[must_use]
 pub fn threads(size: usize, timeout: Duration) -> Vec<Arc<dyn Ranks>> {
     assert!(size > 0, "there is at least one rank");
-    let state = State { brought: (0..size).map(|_| None).collect(), results: None, to_leave: 0, failure: None };
+    let state =
+        State { brought: (0..size).map(|_| None).collect(), results: None, to_leave: 0, failure: None };
     let meeting = Arc::new(Meeting { state: Mutex::new(state), changed: Condvar::new(), timeout });
-    (0..size).map(|rank| Arc::new(Thread { rank, size, meeting: Arc::clone(&meeting) }) as Arc<dyn Ranks>).collect()
+    (0..size)
+        .map(|rank| Arc::new(Thread { rank, size, meeting: Arc::clone(&meeting) }) as Arc<dyn Ranks>)
+        .collect()
 }
 
 /// What a rank brings to a collective call.
@@ -127,7 +130,8 @@ impl Meeting {
         if left.is_zero() {
             let mut state = state;
             let missing = (0..state.brought.len()).filter(|&rank| state.brought[rank].is_none()).collect();
-            let error = RankError::TimedOut { what: what.into(), missing, seconds: self.timeout.as_secs_f64() };
+            let error =
+                RankError::TimedOut { what: what.into(), missing, seconds: self.timeout.as_secs_f64() };
             let error = state.failure.get_or_insert(error).clone();
             self.changed.notify_all();
             return Err(error);

@@ -35,6 +35,8 @@ pub struct SeededEpochs<B: Backend, O> {
     loader: Arc<dyn DataLoader<B, O>>,
     seed: u64,
     next_epoch: AtomicUsize,
+    /// The name of its stream of random numbers.
+    name: Arc<str>,
     device: B::Device,
 }
 
@@ -42,7 +44,7 @@ impl<B: Backend, O> SeededEpochs<B, O> {
     /// Seeds the generator of `device` before every epoch of `loader`, of which the next is epoch 1.
     #[must_use]
     pub fn new(loader: Arc<dyn DataLoader<B, O>>, seed: u64, device: &B::Device) -> Self {
-        Self { loader, seed, next_epoch: AtomicUsize::new(1), device: device.clone() }
+        Self { loader, seed, next_epoch: AtomicUsize::new(1), name: "backend".into(), device: device.clone() }
     }
 
     /// Start at this epoch, counted from 1 as Burn's learner does: where the loader starts.
@@ -51,15 +53,25 @@ impl<B: Backend, O> SeededEpochs<B, O> {
         Self { next_epoch: AtomicUsize::new(epoch), ..self }
     }
 
+    /// Seed with other numbers than those of other ranks that train data parallel; rank 0 has those of a run without.
+    #[must_use]
+    pub fn of_rank(self, rank: usize) -> Self {
+        match rank {
+            0 => self,
+            rank => Self { name: format!("backend of rank {rank}").into(), ..self },
+        }
+    }
+
     fn of(&self, loader: Arc<dyn DataLoader<B, O>>, device: &B::Device) -> Self {
-        Self::new(loader, self.seed, device).with_first_epoch(self.next_epoch.load(Ordering::Relaxed))
+        let next_epoch = AtomicUsize::new(self.next_epoch.load(Ordering::Relaxed));
+        Self { loader, seed: self.seed, next_epoch, name: Arc::clone(&self.name), device: device.clone() }
     }
 }
 
 impl<B: Backend, O: 'static> DataLoader<B, O> for SeededEpochs<B, O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
         let epoch = self.next_epoch.fetch_add(1, Ordering::Relaxed);
-        B::seed(&self.device, stream(self.seed, "backend", epoch as u64).next_u64());
+        B::seed(&self.device, stream(self.seed, &self.name, epoch as u64).next_u64());
         self.loader.iter()
     }
 

@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 
 use super::{Arrangement, SequenceBatch, Sequences};
 use crate::error::{Error, Result};
+use crate::ranks::DataParallel;
 use crate::topology::stream;
 
 /// A [`DataLoader`] of [`SequenceBatch`]es whose epochs are numbers of batches.
@@ -29,6 +30,8 @@ pub struct SequenceLoader<B: Backend> {
     per_epoch: usize,
     /// Those of them that this loader gives.
     part: Range<usize>,
+    /// Whose part of every batch this gives, if not all of it.
+    parallel: Option<DataParallel>,
     next_epoch: AtomicUsize,
     device: B::Device,
 }
@@ -83,7 +86,7 @@ impl<B: Backend> SequenceLoader<B> {
         }
         let next_epoch = AtomicUsize::new(1);
         let (part, device) = (0..per_epoch, device.clone());
-        Ok(Self { sequences, batch_size, seed, per_epoch, part, next_epoch, device })
+        Ok(Self { sequences, batch_size, seed, per_epoch, part, parallel: None, next_epoch, device })
     }
 
     /// Start at this epoch. Burn's learner counts from 1 and, resumed from the checkpoint of epoch `n`, goes on with
@@ -93,6 +96,22 @@ impl<B: Backend> SequenceLoader<B> {
         Self { next_epoch: AtomicUsize::new(epoch), ..self }
     }
 
+    /// Give only this rank's part of every batch, and count the tokens it predicts: the batch size stays that of all
+    /// ranks together.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if a batch has not one sequence for every rank.
+    pub fn of_rank(mut self, parallel: Option<&DataParallel>) -> Result<Self> {
+        let ranks = parallel.map_or(1, |parallel| parallel.ranks().size());
+        if self.batch_size < ranks {
+            let allowed = format!("at least 1 for each of {ranks} ranks");
+            return Err(Error::argument("batch_size", self.batch_size, allowed));
+        }
+        self.parallel = parallel.cloned();
+        Ok(self)
+    }
+
     fn part(&self, part: Range<usize>, device: &B::Device) -> Self {
         Self {
             sequences: Arc::clone(&self.sequences),
@@ -100,6 +119,7 @@ impl<B: Backend> SequenceLoader<B> {
             seed: self.seed,
             per_epoch: self.per_epoch,
             part,
+            parallel: self.parallel.clone(),
             next_epoch: AtomicUsize::new(self.next_epoch.load(Ordering::Relaxed)),
             device: device.clone(),
         }
@@ -169,8 +189,19 @@ impl<B: Backend> Iterator for Epoch<'_, B> {
             return None;
         }
         self.given = end;
+        let own = self.loader.parallel.as_ref().map(|parallel| parallel.part(places.len()));
+        let counts = own.as_ref().is_none_or(|own| !own.is_empty());
+        let places = match own {
+            Some(own) if counts => places.start + own.start..places.start + own.end,
+            Some(_) => places.start..places.start + 1,
+            None => places,
+        };
         let chosen = places.map(|place| self.sequence(self.before + place)).collect::<Vec<_>>();
-        Some(batch(&self.loader.sequences, &chosen, &self.loader.device))
+        let batch = batch(&self.loader.sequences, &chosen, &self.loader.device);
+        if let Some(parallel) = &self.loader.parallel {
+            parallel.count(if counts { batch.predicted } else { 0 });
+        }
+        Some(batch)
     }
 }
 

@@ -10,6 +10,7 @@ use super::batch::TranslationBatch;
 use super::buckets::{Buckets, Pass};
 use super::dataset::TranslationDataset;
 use crate::error::{Error, Result};
+use crate::ranks::DataParallel;
 
 /// A [`DataLoader`] of batches of similar length and a limited number of tokens, whose every epoch can be repeated.
 ///
@@ -33,6 +34,8 @@ pub struct TranslationLoader<B: Backend> {
     start: usize,
     shuffle_seed: Option<u64>,
     batches_per_epoch: Option<usize>,
+    /// Whose part of every batch this gives, if not all of it.
+    parallel: Option<DataParallel>,
     next_epoch: AtomicUsize,
     device: B::Device,
 }
@@ -58,6 +61,7 @@ impl<B: Backend> TranslationLoader<B> {
             start: 0,
             shuffle_seed: None,
             batches_per_epoch: None,
+            parallel: None,
             next_epoch: AtomicUsize::new(1),
             device: device.clone(),
         })
@@ -85,6 +89,15 @@ impl<B: Backend> TranslationLoader<B> {
     #[must_use]
     pub fn with_first_epoch(self, epoch: usize) -> Self {
         Self { next_epoch: AtomicUsize::new(epoch), ..self }
+    }
+
+    /// Give only this rank's part of every batch, and count the tokens it predicts: the tokens of a batch stay those of
+    /// all ranks together. In a batch with fewer pairs than ranks, one without a pair is given the first, which does not
+    /// count.
+    #[must_use]
+    pub fn of_rank(mut self, parallel: Option<&DataParallel>) -> Self {
+        self.parallel = parallel.cloned();
+        self
     }
 
     /// Batches of a pass over all pairs.
@@ -127,6 +140,7 @@ impl<B: Backend> TranslationLoader<B> {
             batch_tokens: self.batch_tokens,
             shuffle_seed: self.shuffle_seed,
             batches_per_epoch: self.batches_per_epoch,
+            parallel: self.parallel.clone(),
             next_epoch: AtomicUsize::new(self.next_epoch.load(Ordering::Relaxed)),
             device: device.clone(),
         }
@@ -183,7 +197,18 @@ impl<B: Backend> Iterator for Epoch<'_, B> {
             Some((of, pass)) if of == number => self.pass.insert((of, pass)),
             _ => self.pass.insert((number, loader.pass(number))),
         };
-        Some(loader.dataset.batch(pass.batch(at), &loader.device))
+        let pairs = pass.batch(at);
+        let Some(parallel) = &loader.parallel else {
+            return Some(loader.dataset.batch(pairs, &loader.device));
+        };
+        let part = parallel.part(pairs.len());
+        let own = if part.is_empty() { &pairs[..1] } else { &pairs[part.clone()] };
+        let mut batch = loader.dataset.batch(own, &loader.device);
+        if part.is_empty() {
+            batch.tokens = 0;
+        }
+        parallel.count(batch.tokens);
+        Some(batch)
     }
 }
 

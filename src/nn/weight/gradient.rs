@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32};
+use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32, spread};
 use crate::kernel::{GradientRequest, has_host_kernel, has_kernel, zeroed};
 
 /// What a topology update will read of a step's gradient.
@@ -107,6 +107,66 @@ impl<B: AutodiffBackend> SparseWeight<B> {
                     dense: self.take_left_gradient().filter(|_| wanted.dense),
                     at_links: at_links.map(read_f32),
                 }
+            }
+        }
+    }
+
+    /// Appends this weight's gradient to `buffer`: one value per link, and at every position where the `dense` one is wanted.
+    pub(crate) fn pack_gradient(&self, grads: &mut GradientsParams, dense: bool, buffer: &mut Vec<f32>) {
+        match &self.storage {
+            Storage::Masked(_) => {
+                let Some(grad) = grads.get::<B::InnerBackend, 2>(self.id()) else { return };
+                let grad = read_f32(grad);
+                match dense {
+                    true => buffer.extend(grad),
+                    false => buffer.extend(self.links.positions().map(|position| grad[position])),
+                }
+            }
+            Storage::Compressed(_) => {
+                let Some(grad) = grads.get::<B::InnerBackend, 1>(self.id()) else { return };
+                buffer.extend(read_f32(grad));
+                if let Some(left) = self.take_left_gradient().filter(|_| dense) {
+                    buffer.extend(read_f32(left.clone()));
+                    self.put_back_gradient(left);
+                }
+            }
+        }
+    }
+
+    /// The other way, and the rest of the buffer.
+    pub(crate) fn unpack_gradient<'a>(
+        &self,
+        grads: &mut GradientsParams,
+        dense: bool,
+        buffer: &'a [f32],
+    ) -> &'a [f32] {
+        let device = self.device();
+        let ([rows, columns], nnz) = (self.shape(), self.links.nnz());
+        match &self.storage {
+            Storage::Masked(_) => {
+                if grads.remove::<B::InnerBackend, 2>(self.id()).is_none() {
+                    return buffer;
+                }
+                let (own, rest) = buffer.split_at(if dense { rows * columns } else { nnz });
+                let values = if dense { own.to_vec() } else { spread(&self.links, own) };
+                let grad = Tensor::from_data(TensorData::new(values, [rows, columns]), &device);
+                grads.register::<B::InnerBackend, 2>(self.id(), grad);
+                rest
+            }
+            Storage::Compressed(_) => {
+                if grads.remove::<B::InnerBackend, 1>(self.id()).is_none() {
+                    return buffer;
+                }
+                let (own, mut rest) = buffer.split_at(nnz);
+                let grad = Tensor::from_data(TensorData::new(own.to_vec(), [nnz]), &device);
+                grads.register::<B::InnerBackend, 1>(self.id(), grad);
+                if self.take_left_gradient().is_some() && dense {
+                    let (left, others) = rest.split_at(rows * columns);
+                    let left = TensorData::new(left.to_vec(), [rows, columns]);
+                    self.put_back_gradient(Tensor::from_data(left, &device));
+                    rest = others;
+                }
+                rest
             }
         }
     }
