@@ -29,6 +29,7 @@ use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
+use common::plan::Plan;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -138,6 +139,25 @@ fn run() -> Result<()> {
         );
     }
     let checksums = [task.train.checksum(), task.test.checksum()];
+    if comparison.plan.plan {
+        connection.done.set(true);
+        return comparison.print_plans::<backend::Training>(|method| {
+            let folder = PathBuf::new();
+            let job = Job { method, seed: 1, folder, resume: false, tensorboard: None, rank: None };
+            let epochs = settings.epochs_of(method);
+            let run = OneRun { settings: &settings, epochs, task: &task, checksums: &checksums, job: &job };
+            let (model, topology) = run.model()?;
+            Ok(Plan {
+                method,
+                footprint: model.footprint(),
+                density: model.sparse.density,
+                topology,
+                optimizer: &settings.optimizer,
+                items: settings.batch,
+                accumulate: 1,
+            })
+        });
+    }
     comparison.run("mlp", &connection, |job| {
         let epochs = settings.epochs_of(job.method);
         if job.is_first() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_cht::prelude::*;
 use burn_cht::ranks::{DataParallel, RankError, Ranks};
 use burn_cht::{Error, Result};
@@ -12,6 +12,7 @@ use clap::{ArgAction, Args};
 
 use super::backend;
 use super::parallel::{Connection, ParallelOptions, Rank};
+use super::plan::{Plan, PlanOptions};
 use super::summary::{Summary, print_table};
 
 /// What is run, and where it goes.
@@ -38,6 +39,8 @@ pub struct Comparison {
     pub seeds: Vec<u64>,
     #[command(flatten)]
     pub parallel: ParallelOptions,
+    #[command(flatten)]
+    pub plan: PlanOptions,
 }
 
 /// One method with one seed, and its place.
@@ -175,6 +178,18 @@ impl Comparison {
             print_table(&self.methods, &summaries);
         }
         Ok(())
+    }
+
+    /// Prints what training by every method would take.
+    pub fn print_plans<'a, B: AutodiffBackend>(
+        &self,
+        plan: impl Fn(Method) -> Result<Plan<'a>>,
+    ) -> Result<()> {
+        self.methods.iter().try_for_each(|&method| {
+            plan(method)?.print::<B>(&self.plan)?;
+            println!();
+            Ok(())
+        })
     }
 
     fn validate(&self, out: &Path, several: bool) -> Result<()> {

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod links;
 pub mod optimizer;
 pub mod parallel;
+pub mod plan;
 pub mod saved;
 pub mod summary;
 pub mod table;

@@ -90,6 +90,9 @@ fn run() -> Result<()> {
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
+    if comparison.plan.plan {
+        return comparison.print_plans::<backend::Training>(|method| settings.plan(method));
+    }
     let connection = comparison.parallel.connect()?;
     let task = settings.dataset.find(settings.data.as_deref(), &settings.field)?;
     let tokenizer = match settings.own_tokenizer()? {

@@ -7,15 +7,16 @@ use burn_cht::data::language::{Arrangement, Corpus, LanguageSource, Texts, Token
 use burn_cht::model::llama::checkpoint::{read_hugging_face, read_llama2c};
 use burn_cht::model::llama::{Llama, LlamaConfig, LlamaSize};
 use burn_cht::nn::Layout;
-use burn_cht::topology::TopologyConfig;
 use burn_cht::topology::removal::RemovalScore;
+use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::{Error, Result};
 use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::common::optimizer::OptimizerOptions;
-use crate::common::topology::TopologyOptions;
+use crate::common::plan::Plan;
+use crate::common::topology::{Run, TopologyOptions};
 use crate::rate::RateOptions;
 use crate::tokens::StepOptions;
 use crate::writer::hex;
@@ -166,6 +167,29 @@ impl Settings {
         Corpus::prepare(texts, tokenizer, arrangement, folder, name)
     }
 
+    /// What a run by `method` would take, with a vocabulary of `--vocabulary`.
+    pub fn plan(&self, method: Method) -> Result<Plan<'_>> {
+        let run = Run {
+            method,
+            total_steps: self.steps.steps,
+            steps_per_epoch: self.steps.evaluate_every,
+            seed: 1,
+            features: None,
+        };
+        let topology = self.topology.config(&run)?;
+        let model = self.dimensions(self.vocabulary);
+        model.validate()?;
+        Ok(Plan {
+            method,
+            footprint: model.footprint(self.length),
+            density: self.topology.settings(&topology)?.density,
+            topology,
+            optimizer: &self.optimizer,
+            items: self.batch * self.length,
+            accumulate: self.steps.accumulate,
+        })
+    }
+
     /// `topology` with what a model says of its layers.
     pub fn declare(&self, topology: TopologyConfig, model: &LlamaConfig) -> TopologyConfig {
         let topology = topology.with_chains(model.chains());
@@ -174,7 +198,11 @@ impl Settings {
 
     /// The dense model that was asked for.
     pub fn shape(&self, tokenizer: &Tokenizer) -> LlamaConfig {
-        let vocabulary = tokenizer.vocabulary_size();
+        self.dimensions(tokenizer.vocabulary_size()).with_bos(tokenizer.bos()).with_eos(ends(tokenizer))
+    }
+
+    /// The same, of so many tokens.
+    pub fn dimensions(&self, vocabulary: usize) -> LlamaConfig {
         let size = self.size.config(vocabulary);
         let shape = LlamaConfig::new(
             vocabulary,
@@ -183,12 +211,7 @@ impl Settings {
             self.layers.unwrap_or(size.layers),
             self.heads.unwrap_or(size.heads),
         );
-        shape
-            .with_kv_heads(self.kv_heads)
-            .with_tied_head(self.tied)
-            .with_context(self.length)
-            .with_bos(tokenizer.bos())
-            .with_eos(ends(tokenizer))
+        shape.with_kv_heads(self.kv_heads).with_tied_head(self.tied).with_context(self.length)
     }
 }
 

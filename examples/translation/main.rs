@@ -32,19 +32,19 @@ use burn_cht::data::translation::{
 use burn_cht::eval::bleu::{BleuMetric, MultiBleuDetok};
 use burn_cht::eval::chrf::Chrf;
 use burn_cht::metrics::TokenQuantity;
-use burn_cht::model::transformer::{DecodeConfig, Positions, Transformer, TransformerConfig, Tying};
+use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
 use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Parser};
 use common::comparison::{Comparison, Job};
+use common::plan::Plan;
 use common::summary::{Figure, Summary};
-use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
 use serde::Serialize;
-use settings::{BestBy, DEFAULTS, Settings, TyingKind};
+use settings::{BestBy, DEFAULTS, Settings};
 use tokens::token_metrics;
 use translator::{Translator, VOCABULARY};
 
@@ -123,6 +123,21 @@ fn run() -> Result<()> {
         });
     }
     settings.validate()?;
+    if arguments.comparison.plan.plan {
+        return arguments.comparison.print_plans::<backend::Training>(|method| {
+            let (model, topology) = settings.model([settings.vocabulary; 2], method, 1)?;
+            // Sentences of the embedded text have about 12 tokens.
+            Ok(Plan {
+                method,
+                footprint: model.footprint(settings.positions.min(12)),
+                density: model.sparse.density,
+                topology,
+                optimizer: &settings.optimizer,
+                items: settings.batch_tokens,
+                accumulate: settings.steps.accumulate,
+            })
+        });
+    }
     let connection = arguments.comparison.parallel.connect()?;
     let task = match &settings.data {
         Some(folder) => TranslationTask::load(folder, &settings.source, &settings.target)?,
@@ -200,46 +215,10 @@ struct OneRun<'a> {
 }
 
 impl OneRun<'_> {
-    fn model(&self) -> Result<(TransformerConfig, TopologyConfig)> {
-        let (settings, method) = (self.settings, self.job.method);
-        let (source, target) = (self.vocabularies.source().size(), self.vocabularies.target().size());
-        let model = TransformerConfig::new(source, target)
-            .with_d_model(settings.d_model)
-            .with_d_ff(settings.d_ff)
-            .with_encoder_layers(settings.layers)
-            .with_decoder_layers(settings.layers)
-            .with_n_heads(settings.heads)
-            .with_dropout(settings.dropout)
-            .with_norm_first(!settings.post_norm)
-            .with_positions(match settings.learned_positions {
-                true => Positions::Learned,
-                false => Positions::Sinusoidal,
-            })
-            .with_max_length(settings.positions)
-            .with_tying(match settings.tying {
-                TyingKind::None => Tying::None,
-                TyingKind::Target => Tying::Target,
-                TyingKind::All => Tying::All,
-            })
-            .with_label_smoothing(settings.label_smoothing);
-        let run = Run {
-            method,
-            total_steps: settings.steps.steps,
-            steps_per_epoch: settings.steps.evaluate_every,
-            seed: self.job.seed,
-            features: None,
-        };
-        let topology = settings.topology.config(&run)?.with_chains(model.chains());
-        let topology = match settings.per_head {
-            true => topology.with_layers(model.per_head()),
-            false => topology,
-        };
-        Ok((model.with_sparse(settings.topology.settings(&topology)?), topology))
-    }
-
     fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
         let (settings, device) = (self.settings, self.job.device::<B>());
-        let (model, topology) = self.model()?;
+        let vocabularies = [self.vocabularies.source().size(), self.vocabularies.target().size()];
+        let (model, topology) = settings.model(vocabularies, self.job.method, self.job.seed)?;
         let on_data = OnData {
             dataset: settings.dataset(),
             training_data: self.task.train.checksum(),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use burn_cht::eval::bleu::{Bleu, BleuTokenizer};
+use burn_cht::model::transformer::{Positions, TransformerConfig, Tying};
+use burn_cht::topology::{Method, TopologyConfig};
 use burn_cht::{Error, Result};
 use clap::ArgAction::Set;
 use clap::ValueEnum;
@@ -10,7 +12,7 @@ use serde::Serialize;
 
 use crate::common::optimizer::OptimizerOptions;
 use crate::common::summary::Score;
-use crate::common::topology::TopologyOptions;
+use crate::common::topology::{Run, TopologyOptions};
 use crate::tokens::StepOptions;
 
 /// Everything that makes two runs of one method and seed the same.
@@ -141,6 +143,47 @@ pub enum TyingKind {
 }
 
 impl Settings {
+    /// The model that was asked for, over so many source and target tokens, and how its links evolve.
+    pub fn model(
+        &self,
+        [source, target]: [usize; 2],
+        method: Method,
+        seed: u64,
+    ) -> Result<(TransformerConfig, TopologyConfig)> {
+        let model = TransformerConfig::new(source, target)
+            .with_d_model(self.d_model)
+            .with_d_ff(self.d_ff)
+            .with_encoder_layers(self.layers)
+            .with_decoder_layers(self.layers)
+            .with_n_heads(self.heads)
+            .with_dropout(self.dropout)
+            .with_norm_first(!self.post_norm)
+            .with_positions(match self.learned_positions {
+                true => Positions::Learned,
+                false => Positions::Sinusoidal,
+            })
+            .with_max_length(self.positions)
+            .with_tying(match self.tying {
+                TyingKind::None => Tying::None,
+                TyingKind::Target => Tying::Target,
+                TyingKind::All => Tying::All,
+            })
+            .with_label_smoothing(self.label_smoothing);
+        let run = Run {
+            method,
+            total_steps: self.steps.steps,
+            steps_per_epoch: self.steps.evaluate_every,
+            seed,
+            features: None,
+        };
+        let topology = self.topology.config(&run)?.with_chains(model.chains());
+        let topology = match self.per_head {
+            true => topology.with_layers(model.per_head()),
+            false => topology,
+        };
+        Ok((model.with_sparse(self.topology.settings(&topology)?), topology))
+    }
+
     /// Refuses what is out of its range before anything is read.
     pub fn validate(&self) -> Result<()> {
         self.topology.validate()?;

@@ -3,5 +3,8 @@
 #[cfg(feature = "text")]
 pub mod llama;
 pub mod mlp;
+mod plan;
 #[cfg(feature = "text")]
 pub mod transformer;
+
+pub use plan::{Footprint, Memory};

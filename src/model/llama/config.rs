@@ -3,6 +3,7 @@
 use burn::config::Config;
 
 use crate::error::{Error, Result};
+use crate::model::Footprint;
 use crate::nn::{SparseSettings, forward_settings};
 use crate::topology::init::WeightInit;
 
@@ -102,6 +103,32 @@ impl LlamaConfig {
     #[must_use]
     pub fn num_projected(&self) -> usize {
         self.d_model * (2 * self.d_model + 2 * self.d_key() + 3 * self.hidden)
+    }
+
+    /// What training costs depend on, with sequences of `length` tokens; an item is a token.
+    #[must_use]
+    pub fn footprint(&self, length: usize) -> Footprint {
+        let (width, keys, hidden) = (self.d_model, self.d_key(), self.hidden);
+        let block = [
+            [width, width],
+            [width, keys],
+            [width, keys],
+            [width, width],
+            [width, hidden],
+            [width, hidden],
+            [hidden, width],
+        ];
+        let sparse = block.repeat(self.layers);
+        // Of a block: its input and both norms', queries, keys and values before and after rotation, attention, the sum of
+        // residuals, gate, up and their product.
+        let kept = 6 * width + 2 * width + 2 * keys + 3 * hidden + self.heads * length / 2;
+        Footprint {
+            dense: self.num_parameters() - self.layers * self.num_projected(),
+            sparse,
+            products: self.layers * width * length + self.vocabulary * width,
+            // And the last norm's, logits and their gradient.
+            activations: self.layers * kept + 2 * width + 2 * self.vocabulary,
+        }
     }
 
     /// Checks every setting but those of links and weights, which their layers check.

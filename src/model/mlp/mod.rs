@@ -14,6 +14,7 @@ use rand::RngExt;
 use crate::data::ImageBatch;
 use crate::error::{Error, Result};
 use crate::fused;
+use crate::model::Footprint;
 use crate::nn::{SparseLinear, SparseLinearConfig, SparseSettings, forward_settings};
 use crate::topology::{Chain, stream};
 
@@ -84,6 +85,20 @@ impl MlpConfig {
         let weight = TensorData::new(draw(width * self.classes), [width, self.classes]);
         let bias = TensorData::new(draw(self.classes), [self.classes]);
         Linear { weight: Param::from_data(weight, device), bias: Some(Param::from_data(bias, device)) }
+    }
+
+    /// What training costs depend on; an item is an image.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let widths: Vec<usize> = std::iter::once(self.inputs).chain(self.hidden.iter().copied()).collect();
+        let last = widths.last().copied().unwrap_or(0);
+        Footprint {
+            sparse: widths.windows(2).map(|pair| [pair[0], pair[1]]).collect(),
+            dense: self.hidden.iter().sum::<usize>() + (last + 1) * self.classes,
+            products: last * self.classes,
+            // Inputs and what every layer makes of them, logits and probabilities, and the gradient of the widest layer.
+            activations: widths.iter().sum::<usize>() + 2 * self.classes + widths.iter().max().unwrap_or(&0),
+        }
     }
 
     /// How the sparse layers are connected: each feeds the next.

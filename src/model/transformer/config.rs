@@ -14,6 +14,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::fused::LayerNorm;
+use crate::model::Footprint;
 use crate::nn::dropout::dropout;
 use crate::nn::{
     SparseFeedForward, SparseFeedForwardConfig, SparseMultiHeadAttention, SparseMultiHeadAttentionConfig,
@@ -136,6 +137,43 @@ impl TransformerConfig {
             label_smoothing: self.label_smoothing,
             validation: None,
         })
+    }
+
+    /// What training costs depend on, with sentences of `length` tokens on either side; an item is a target token.
+    #[must_use]
+    pub fn footprint(&self, length: usize) -> Footprint {
+        let (width, inner) = (self.d_model, self.d_ff);
+        let attention = [[width, width]; 4];
+        let feed_forward = [[width, inner], [inner, width]];
+        let encoder = [&attention[..], &feed_forward].concat().repeat(self.encoder_layers);
+        let decoder = [&attention[..], &attention, &feed_forward].concat().repeat(self.decoder_layers);
+        let sparse = [encoder, decoder].concat();
+        let norm = 2 * width;
+        let final_norms = if self.norm_first { 2 } else { 0 };
+        let norms = 2 * self.encoder_layers + 3 * self.decoder_layers + final_norms;
+        let biases: usize = sparse.iter().map(|[_, outputs]| outputs).sum();
+        let tables = match self.tying {
+            Tying::None => self.source_vocabulary + 2 * self.target_vocabulary,
+            Tying::Target => self.source_vocabulary + self.target_vocabulary,
+            Tying::All => self.source_vocabulary,
+        };
+        let positions = match self.positions {
+            Positions::Learned => 2 * self.max_length,
+            Positions::Sinusoidal => 0,
+        };
+        // Of an attention: its input and norm's, queries, keys, values, the weights of all positions, their mean, its output.
+        let attention = 7 * width + 2 * self.n_heads * length;
+        let feed_forward = 4 * width + 2 * inner;
+        Footprint {
+            dense: biases + norms * norm + (tables + positions) * width + self.target_vocabulary,
+            sparse,
+            products: 2 * length * width * (self.encoder_layers + 2 * self.decoder_layers)
+                + self.target_vocabulary * width,
+            activations: self.encoder_layers * (attention + feed_forward)
+                + self.decoder_layers * (2 * attention + feed_forward)
+                + 4 * width
+                + 2 * self.target_vocabulary,
+        }
     }
 
     /// How the sparse layers meet (docs/algorithm.md, Percolation): query and key in a product, value feeding output,

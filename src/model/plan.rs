@@ -1,0 +1,200 @@
+//! What a training run takes in memory, traffic and operations, from the model's configuration alone.
+
+use crate::nn::Layout;
+
+const FLOAT: usize = size_of::<f32>();
+
+/// What of a model its training costs depend on. An *item* is an image or a token. Made by
+/// [`MlpConfig::footprint`](super::mlp::MlpConfig::footprint) and those of the other models, without any weight in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Footprint {
+    /// `[d_input, d_output]` of every sparse layer.
+    pub sparse: Vec<[usize; 2]>,
+    /// Number of all other parameters.
+    pub dense: usize,
+    /// Multiplications of the forward pass outside of sparse layers, an item.
+    pub products: usize,
+    /// Numbers that the forward pass keeps for the backward pass, an item.
+    pub activations: usize,
+}
+
+/// Bytes on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Weights, those of dense parameters included.
+    pub weights: usize,
+    /// Their gradients.
+    pub gradients: usize,
+    /// Moments of the optimizer.
+    pub moments: usize,
+    /// Activations kept for the backward pass, and the gradient of the largest.
+    pub activations: usize,
+    /// Where the links are: index arrays of a compressed layer, masks of a masked one.
+    pub indices: usize,
+    /// The buffers that gradients are summed in; none on one rank.
+    pub exchange: usize,
+}
+
+impl Memory {
+    /// All parts together.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.weights + self.gradients + self.moments + self.activations + self.indices + self.exchange
+    }
+}
+
+impl Footprint {
+    /// Links at `density`: each layer has the share of its positions, rounded.
+    #[must_use]
+    pub fn links(&self, density: f64) -> usize {
+        self.sparse.iter().map(|&shape| links(shape, density)).sum()
+    }
+
+    /// Positions of the sparse layers, which are the links of the dense network.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.sparse.iter().map(|[inputs, outputs]| inputs * outputs).sum()
+    }
+
+    /// Bytes that a rank brings to the sum of a step: a number for every link and dense parameter, and one for the items.
+    /// `at_all` is of a step whose dense gradient an update wants, which a compressed layer sends beside its own. Exactly
+    /// [`SparseOptimizer::bytes_exchanged`](crate::optim::SparseOptimizer::bytes_exchanged). A ring of N ranks sends
+    /// 2 (N − 1) / N times as many over each connection.
+    #[must_use]
+    pub fn step_bytes(&self, layout: Layout, density: f64, at_all: bool) -> usize {
+        let links = self.links(density);
+        let sparse = match (at_all, layout) {
+            (false, _) => links,
+            (true, Layout::Compressed) => links + self.positions(),
+            (true, _) => self.positions(),
+        };
+        FLOAT * (sparse + self.dense + 1)
+    }
+
+    /// Floating-point operations of a training step on `items`: a multiplication and an addition for every link or
+    /// product forward, and twice that backward. A masked layer computes all positions.
+    #[must_use]
+    pub fn operations(&self, layout: Layout, density: f64, items: usize) -> f64 {
+        let sparse = if layout == Layout::Compressed { self.links(density) } else { self.positions() };
+        6.0 * items as f64 * (sparse + self.products) as f64
+    }
+
+    /// What training takes of a device's memory, with so many moments a parameter and `items` of a batch there.
+    #[must_use]
+    pub fn memory(&self, layout: Layout, density: f64, moments: usize, items: usize, ranks: usize) -> Memory {
+        let compressed = layout == Layout::Compressed;
+        let stored = if compressed { self.links(density) } else { self.positions() };
+        let parameters = FLOAT * (stored + self.dense);
+        let indices = |&shape: &[usize; 2]| match compressed {
+            true => index_bytes(shape, links(shape, density)),
+            false => mask_bytes(shape, links(shape, density)),
+        };
+        Memory {
+            weights: parameters,
+            gradients: parameters,
+            moments: moments * parameters,
+            activations: FLOAT * items * self.activations,
+            indices: self.sparse.iter().map(indices).sum(),
+            exchange: if ranks > 1 { 2 * self.step_bytes(layout, density, false) } else { 0 },
+        }
+    }
+
+    /// Paths of length three that a link predictor visits in one update: links, times the mean degree of either side.
+    #[must_use]
+    pub fn paths(&self, density: f64) -> f64 {
+        let of = |&[inputs, outputs]: &[usize; 2]| {
+            links([inputs, outputs], density) as f64 * (density * inputs as f64) * (density * outputs as f64)
+        };
+        self.sparse.iter().map(of).sum()
+    }
+}
+
+fn links([inputs, outputs]: [usize; 2], density: f64) -> usize {
+    ((inputs * outputs) as f64 * density).round() as usize
+}
+
+/// Links in row-major order on the host: a column each, and where rows start.
+fn list_bytes([inputs, _]: [usize; 2], links: usize) -> usize {
+    4 * links + 8 * (inputs + 1)
+}
+
+/// That list and the kernels' index arrays: links by input and by output, and a permutation between the two.
+fn index_bytes([inputs, outputs]: [usize; 2], links: usize) -> usize {
+    let id = if inputs.max(outputs) <= 1 << 16 { 2 } else { 4 };
+    list_bytes([inputs, outputs], links) + (2 * id + 4) * links + 4 * inputs + 12 * outputs
+}
+
+/// That list, a byte a position for the mask and a bit for the backward pass.
+fn mask_bytes([inputs, outputs]: [usize; 2], links: usize) -> usize {
+    list_bytes([inputs, outputs], links) + inputs * outputs + inputs * outputs.div_ceil(16) * 2
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::Flex;
+    use burn::module::Module;
+
+    use super::*;
+    use crate::model::mlp::MlpConfig;
+
+    #[test]
+    fn the_mlps_parameters_are_counted() {
+        let config = MlpConfig::new(50, vec![40, 30], 7);
+        let footprint = config.footprint();
+        let model = config.with_density(0.1).init::<Flex>(&Default::default());
+        assert_eq!(footprint.sparse, [[50, 40], [40, 30]]);
+        let matrices = 50 * 40 + 40 * 30;
+        let stored = crate::nn::hook::collect::<Flex, _>(&model);
+        let own: usize = stored.iter().map(|(_, weight)| weight.links().nnz()).sum();
+        assert_eq!(footprint.links(0.1), own);
+        assert_eq!(footprint.positions(), matrices);
+        let masked = MlpConfig::new(50, vec![40, 30], 7).init::<Flex>(&Default::default());
+        assert_eq!(footprint.dense + matrices, masked.num_params());
+    }
+
+    #[cfg(feature = "text")]
+    #[test]
+    fn the_parameters_of_language_and_translation_models_are_counted() {
+        use crate::model::llama::LlamaConfig;
+        use crate::model::transformer::{Positions, TransformerConfig, Tying};
+
+        for tied in [false, true] {
+            let config = LlamaConfig::new(50, 16, 24, 2, 4).with_kv_heads(Some(2)).with_tied_head(tied);
+            let footprint = config.footprint(8);
+            assert_eq!(footprint.dense + footprint.positions(), config.num_parameters());
+        }
+        for tying in [Tying::None, Tying::Target, Tying::All] {
+            for norm_first in [false, true] {
+                for positions in [Positions::Sinusoidal, Positions::Learned] {
+                    let config = TransformerConfig::new(40, 40)
+                        .with_d_model(16)
+                        .with_d_ff(24)
+                        .with_n_heads(4)
+                        .with_encoder_layers(2)
+                        .with_decoder_layers(1)
+                        .with_max_length(9)
+                        .with_norm_first(norm_first)
+                        .with_positions(positions)
+                        .with_tying(tying);
+                    let footprint = config.footprint(8);
+                    let model = config.init::<Flex>(&Default::default());
+                    let counted = footprint.dense + footprint.positions();
+                    assert_eq!(counted, model.num_params(), "{tying:?} {norm_first} {positions:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_the_memory_are_those_of_the_layout() {
+        let footprint = Footprint { sparse: vec![[100, 50]], dense: 10, products: 0, activations: 3 };
+        let compressed = footprint.memory(Layout::Compressed, 0.1, 2, 8, 1);
+        assert_eq!((compressed.weights, compressed.moments), (4 * 510, 8 * 510));
+        assert_eq!(compressed.activations, 4 * 8 * 3);
+        assert_eq!((compressed.indices, compressed.exchange), (12 * 500 + 8 * 101 + 4 * 100 + 12 * 50, 0));
+        let masked = footprint.memory(Layout::Masked, 0.1, 1, 8, 4);
+        assert_eq!((masked.weights, masked.gradients, masked.moments), (4 * 5010, 4 * 5010, 4 * 5010));
+        assert_eq!(masked.exchange, 2 * 4 * 511);
+        assert_eq!(footprint.operations(Layout::Masked, 0.1, 8), 6.0 * 8.0 * 5000.0);
+    }
+}
