@@ -75,8 +75,16 @@ impl Plan<'_> {
         for density in densities {
             println!("\nat density {density:.4}: {} links", grouped(footprint.links(density)));
             println!(
-                "  {:<11} {:>10} {:>10} {:>10} {:>12} {:>10} {:>10} {:>10}",
-                "MiB", "weights", "gradients", "moments", "activations", "indices", "exchange", "total"
+                "  {:<11} {:>10} {:>10} {:>10} {:>12} {:>10} {:>10} {:>12} {:>10}",
+                "MiB",
+                "weights",
+                "gradients",
+                "moments",
+                "activations",
+                "indices",
+                "exchange",
+                "temporaries",
+                "total"
             );
             for layout in [Layout::Compressed, Layout::Masked] {
                 let memory = footprint.memory(layout, density, moments, items, ranks);
@@ -194,15 +202,16 @@ fn name(layout: Layout) -> &'static str {
 
 fn in_mebibytes(memory: &Memory) -> String {
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let Memory { weights, gradients, moments, activations, indices, exchange } = *memory;
+    let Memory { weights, gradients, moments, activations, indices, exchange, temporaries } = *memory;
     format!(
-        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>10.1} {:>10.1}",
+        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>12.1} {:>10.1}",
         mebibytes(weights),
         mebibytes(gradients),
         mebibytes(moments),
         mebibytes(activations),
         mebibytes(indices),
         mebibytes(exchange),
+        mebibytes(temporaries),
         mebibytes(memory.total())
     )
 }

@@ -27,19 +27,27 @@ pub struct Memory {
     pub gradients: usize,
     /// Moments of the optimizer.
     pub moments: usize,
-    /// Activations kept for the backward pass, and the gradient of the largest.
+    /// Activations kept for the backward pass, and gradients of the largest.
     pub activations: usize,
-    /// Where the links are: index arrays of a compressed layer, masks of a masked one.
+    /// Where the links are: index arrays of a compressed layer, masks of a masked one, and which positions were ever a link.
     pub indices: usize,
     /// The buffers that gradients are summed in; none on one rank.
     pub exchange: usize,
+    /// What a step makes of the largest layer in passing: its gradient before and after it is zeroed or scaled.
+    pub temporaries: usize,
 }
 
 impl Memory {
     /// All parts together.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.weights + self.gradients + self.moments + self.activations + self.indices + self.exchange
+        self.weights
+            + self.gradients
+            + self.moments
+            + self.activations
+            + self.indices
+            + self.exchange
+            + self.temporaries
     }
 }
 
@@ -85,10 +93,17 @@ impl Footprint {
         let compressed = layout == Layout::Compressed;
         let stored = if compressed { self.links(density) } else { self.positions() };
         let parameters = FLOAT * (stored + self.dense);
-        let indices = |&shape: &[usize; 2]| match compressed {
-            true => index_bytes(shape, links(shape, density)),
-            false => mask_bytes(shape, links(shape, density)),
+        let indices = |&shape: &[usize; 2]| {
+            let own = match compressed {
+                true => index_bytes(shape, links(shape, density)),
+                false => mask_bytes(shape, links(shape, density)),
+            };
+            own + shape[0] * shape[1] / 8
         };
+        let stored_of = |&shape: &[usize; 2]| {
+            if compressed { links(shape, density) } else { shape[0] * shape[1] }
+        };
+        let largest = self.sparse.iter().map(stored_of).max().unwrap_or(0);
         Memory {
             weights: parameters,
             gradients: parameters,
@@ -96,6 +111,7 @@ impl Footprint {
             activations: FLOAT * items * self.activations,
             indices: self.sparse.iter().map(indices).sum(),
             exchange: if ranks > 1 { 2 * self.step_bytes(layout, density, false) } else { 0 },
+            temporaries: 2 * FLOAT * largest,
         }
     }
 
@@ -191,7 +207,11 @@ mod tests {
         let compressed = footprint.memory(Layout::Compressed, 0.1, 2, 8, 1);
         assert_eq!((compressed.weights, compressed.moments), (4 * 510, 8 * 510));
         assert_eq!(compressed.activations, 4 * 8 * 3);
-        assert_eq!((compressed.indices, compressed.exchange), (12 * 500 + 8 * 101 + 4 * 100 + 12 * 50, 0));
+        assert_eq!(
+            (compressed.indices, compressed.exchange),
+            (12 * 500 + 8 * 101 + 4 * 100 + 12 * 50 + 625, 0)
+        );
+        assert_eq!(compressed.temporaries, 8 * 500);
         let masked = footprint.memory(Layout::Masked, 0.1, 1, 8, 4);
         assert_eq!((masked.weights, masked.gradients, masked.moments), (4 * 5010, 4 * 5010, 4 * 5010));
         assert_eq!(masked.exchange, 2 * 4 * 511);

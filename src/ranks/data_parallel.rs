@@ -110,11 +110,12 @@ impl DataParallel {
             }),
             _ => None,
         };
-        if let Some(error) = &error {
+        if let Some(error) = error {
             self.ranks.fail(&error.to_string());
+            return Err(error.into());
         }
         // So that none goes on before all have compared.
-        self.ranks.gather(vec![u64::from(error.is_some())])?;
-        error.map_or(Ok(()), |error| Err(error.into()))
+        self.ranks.gather(Vec::new())?;
+        Ok(())
     }
 }

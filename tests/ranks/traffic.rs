@@ -39,6 +39,24 @@ fn the_dense_gradient_travels_in_the_steps_that_an_update_wants_it_of() {
 }
 
 #[test]
+fn the_plan_of_a_step_is_what_it_sends_to_the_byte() {
+    let footprint = burn_cht::model::mlp::MlpConfig::new(784, vec![30, 20], 10).footprint();
+    for (method, layout) in [(Method::Chts, Layout::Compressed), (Method::Rigl, Layout::Masked)] {
+        let sent = bytes(method, layout);
+        let planned = |at_all| footprint.step_bytes(layout, 0.2, at_all);
+        assert_eq!(*sent.iter().min().unwrap(), planned(false), "{method}");
+        assert_eq!(*sent.iter().max().unwrap(), planned(method == Method::Rigl), "{method}");
+    }
+}
+
+#[test]
+fn at_99_percent_sparsity_a_step_sends_less_than_3_percent_of_dense() {
+    let footprint = burn_cht::model::mlp::MlpConfig::new(784, vec![1568; 3], 10).footprint();
+    let sent = footprint.step_bytes(Layout::Compressed, 0.01, false);
+    assert!(sent * 100 < 3 * footprint.step_bytes(Layout::Masked, 1.0, false), "{sent}");
+}
+
+#[test]
 fn nothing_is_sent_alone() {
     let setup = Setup::new(Method::Chts, Layout::Masked);
     assert!(setup.train(None, |_, model| model).unwrap().bytes.iter().all(|&bytes| bytes == 0));

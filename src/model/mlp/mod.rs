@@ -96,8 +96,10 @@ impl MlpConfig {
             sparse: widths.windows(2).map(|pair| [pair[0], pair[1]]).collect(),
             dense: self.hidden.iter().sum::<usize>() + (last + 1) * self.classes,
             products: last * self.classes,
-            // Inputs and what every layer makes of them, logits and probabilities, and the gradient of the widest layer.
-            activations: widths.iter().sum::<usize>() + 2 * self.classes + widths.iter().max().unwrap_or(&0),
+            // Inputs and what every layer makes of them, logits and probabilities, and gradients on either side of the widest layer.
+            activations: widths.iter().sum::<usize>()
+                + 2 * self.classes
+                + 2 * widths.iter().max().unwrap_or(&0),
         }
     }
 
