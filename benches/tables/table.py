@@ -186,7 +186,7 @@ class Table:
                 self.results.add(result | {"diverged": error[0]})
                 return None
         figures = {name: value for name, value in json.loads(summary.read_text()).items() if type(value) in (int, float)}
-        result |= {"ended": datetime.date.today().isoformat(), "figures": figures, "validation": validation(run)}
+        result |= {"ended": datetime.date.today().isoformat(), "figures": figures} | epochs(run)
         if known:
             self.compare(told, known, figures)
         else:
@@ -307,11 +307,14 @@ class Table:
         return "\n".join(lines)
 
 
-def validation(run):
-    """What the run chose its best epoch by, at every validation."""
+def epochs(run):
+    """What the run chose its best epoch by, at every validation, and the mean density of the training before it."""
     metric = json.loads((run / "criterion.json").read_text())["metric"]
-    epochs = map(json.loads, (run / "history.jsonl").read_text().splitlines())
-    return [epoch["means"][metric] for epoch in epochs if epoch["split"] == "valid"]
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return {
+        "validation": [epoch["means"][metric] for epoch in history if epoch["split"] == "valid"],
+        "densities": [epoch["means"]["Density"] / 100 for epoch in history if "Density" in epoch["means"]],
+    }
 
 
 def mean(values, digits):
