@@ -3,11 +3,15 @@
 by one seed and shorter runs, then the row's runs with all seeds, then Markdown with means and standard deviations.
 
     cargo build --release --examples
-    python3 benches/tables/table.py benches/tables/mnist-5k.toml --out runs/tables/mnist-5k
+    python3 benches/tables/table.py benches/tables/mnist-5k.toml --out runs/tables/mnist-5k \\
+        --results benches/tables/results/mnist-5k.jsonl
 
-It may be stopped at any time and called again: runs that have ended are kept, one that had begun is resumed. --dry-run
-prints the commands of the search. Needs Python 3.11 and nothing else. The format of the file is that of the tables
-beside this script; see FORMAT below."""
+It may be stopped at any time and called again: every run that has ended is a line of the results, one that had begun is
+resumed. All rows have their first seed before any has its second. Results outlive the folders of the runs: those in
+benches/tables/results are kept with the code, so that a table goes on where another machine left it.
+--dry-run prints the commands of the search, --no-runs makes the table of what is there. Calls side by side, each with
+--only for its rows, may share a folder and results. Needs Python 3.11 and nothing else. The format of the file is that
+of the tables beside this script; see FORMAT below."""
 
 FORMAT = """
 title       heading of the table
@@ -24,6 +28,8 @@ seeds       seeds of the rows
 """
 
 import argparse
+import datetime
+import hashlib
 import itertools
 import json
 import os
@@ -91,109 +97,188 @@ def slug(text):
     return re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-")
 
 
+class Results:
+    """Runs that have ended, one a line of JSON; what identifies a run is its command and its configuration."""
+
+    def __init__(self, file):
+        self.file = file
+        self.read()
+
+    def read(self):
+        self.found = {}
+        if not self.file.exists():
+            return
+        for number, line in enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                result = json.loads(line)
+                self.found[result["command"], result["config"]] = result
+            except (ValueError, KeyError, TypeError) as error:
+                raise Refused(f"{self.file}:{number}: not a result: {error!r}") from error
+
+    def get(self, command, config):
+        return self.found.get((command, config))
+
+    def add(self, result):
+        self.found[result["command"], result["config"]] = result
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # One write at the end of the file: calls side by side do not mix their lines.
+        with open(self.file, "ab", buffering=0) as handle:
+            handle.write((json.dumps(result) + "\n").encode())
+
+
 class Table:
     def __init__(self, given):
         self.given = given
         self.table = read(given.table)
         self.out = given.out
         self.rows = {row["name"]: row for row in self.table["rows"]}
+        self.results = Results(given.results or given.out / "results.jsonl")
+        self.config = "none"
+        if "config" in self.table:
+            self.config = hashlib.sha256((REPOSITORY / self.table["config"]).read_bytes()).hexdigest()[:16]
         target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
         self.program = given.bin or target / "release/examples"
         self.program = self.program / self.table["example"]
-        if not self.program.exists():
+        if not self.program.exists() and not given.no_runs:
             raise Refused(f"{self.program}: not built; `cargo build --release --examples` makes it, --bin names its folder")
 
     def command(self, row, seed, point, further):
+        """The options of a run, with other rows by name."""
         options = dict(self.table.get("options", {})) | row.get("options", {}) | further | point
-        command = [str(self.program)]
-        if "config" in self.table:
-            command += ["--config", str(REPOSITORY / self.table["config"])]
-        if self.given.data:
-            command += ["--data", str(self.given.data)]
-        for name, value in options.items():
-            if isinstance(value, str) and (other := re.fullmatch(r"\{row:(.+)\}", value)):
-                options[name] = str(self.run_of(self.rows[other[1]], seed))
-        return command + arguments(options) + ["--seeds", str(seed)]
+        return arguments(options) + ["--seeds", str(seed)]
 
-    def run(self, folder, command):
-        """Runs to the end, or does nothing if that has been done; the summary, None if the loss was not finite."""
-        folder.mkdir(parents=True, exist_ok=True)
-        kept, run = folder / "command", folder / "run"
-        told = shlex.join(part for part in command if part != str(self.program))
+    def run(self, folder, row, seed, point, further, again=False):
+        """Runs to the end, unless that has been done: figures of the summary, None if the loss was not finite or if the
+        run is not there and none is wanted. `again` runs what the results have but the folder has not."""
+        options = self.command(row, seed, point, further)
+        told = shlex.join([self.table["example"]] + options)
+        known = self.results.get(told, self.config)
+        run = folder / "run"
+        summary = run / "summary.json"
+        if known and not (again and not summary.exists()):
+            return known.get("figures")
+        if self.given.no_runs:
+            return None
+        whole = [str(self.program)]
+        if "config" in self.table:
+            whole += ["--config", str(REPOSITORY / self.table["config"])]
+        if self.given.data:
+            whole += ["--data", str(self.given.data)]
+        whole += [self.folder_of(option[5:-1], seed) if option.startswith("{row:") else option for option in options]
+        whole += ["--out", str(run)] + (["--resume"] if (run / "config.json").exists() else [])
+        kept = folder / "command"
         if kept.exists() and kept.read_text() != told:
             raise Refused(f"{folder}: holds another run ({kept.read_text()}), not {told}")
-        if (folder / "diverged").exists():
+        print("+", shlex.join(whole), flush=True)
+        if self.given.dry_run:
             return None
-        summary = run / "summary.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(told)
+        result = {"command": told, "config": self.config, "row": row["name"], "seed": seed, "commit": commit(), "machine": machine()}
         if not summary.exists():
-            kept.write_text(told)
-            whole = command + ["--out", str(run)] + (["--resume"] if (run / "config.json").exists() else [])
-            print("+", shlex.join(whole), flush=True)
-            if self.given.dry_run:
-                return None
             with open(folder / "log", "a", encoding="utf-8") as log:
                 process = subprocess.run(whole, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
                 log.write(process.stderr)
             if process.returncode != 0:
                 error = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-                if DIVERGED.search(error[0]) and process.returncode == 1:
-                    (folder / "diverged").write_text(error[0])
-                    return None
-                raise Refused(f"{folder}: {error[0]}")
-        return json.loads(summary.read_text())
+                if not DIVERGED.search(error[0]) or process.returncode != 1:
+                    raise Refused(f"{folder}: {error[0]}")
+                self.results.add(result | {"diverged": error[0]})
+                return None
+        figures = {name: value for name, value in json.loads(summary.read_text()).items() if type(value) in (int, float)}
+        result |= {"ended": datetime.date.today().isoformat(), "figures": figures} | epochs(run)
+        if known:
+            self.compare(told, known, figures)
+        else:
+            self.results.add(result)
+        return figures
+
+    @staticmethod
+    def compare(told, known, figures):
+        """A run that is repeated for its links has to be the one whose figures are in the results."""
+        for name, value in known.get("figures", {}).items():
+            if "second" not in name and figures.get(name) != value:
+                raise Refused(f"{told}: repeated, and {name} is {figures.get(name)}, not {value}: another build or machine")
+
+    def folder_of(self, name, seed):
+        """The folder of a row's run, which is run if it is not there."""
+        row = self.rows.get(name)
+        if row is None:
+            raise Refused(f"{{row:{name}}}: no such row; allowed: {', '.join(self.rows)}")
+        point, _ = self.best(row)
+        folder = self.out / "rows" / slug(name) / f"seed-{seed}"
+        self.run(folder, row, seed, point, {}, again=True)
+        return str(folder / "run")
 
     def best(self, row):
-        """The point of the grid that this row is at its best with, and the value of every point."""
+        """The point of the grid that this row is at its best with, None while some have no result; the value of each."""
         search = self.table["search"]
         grid = row.get("grid", search["grid"])
-        tried = []
+        tried, missing = [], False
         for values in itertools.product(*grid.values()):
             point = dict(zip(grid.keys(), values))
             name = slug("-".join(f"{option}-{value}" for option, value in point.items())) or "only"
             folder = self.out / "search" / slug(row["name"]) / name
-            command = self.command(row, search["seed"], point, search["options"])
-            summary = self.run(folder, command)
-            tried.append((point, None if summary is None else summary[search["by"]]))
+            figures = self.run(folder, row, search["seed"], point, search["options"])
+            told = shlex.join([self.table["example"]] + self.command(row, search["seed"], point, search["options"]))
+            missing |= self.results.get(told, self.config) is None
+            tried.append((point, None if figures is None else figures[search["by"]]))
         ended = [(value, point) for point, value in tried if value is not None]
         if self.given.dry_run:
             return tried[0][0], tried
+        if missing:
+            return None, tried
         if not ended:
             raise Refused(f"row `{row['name']}`: no point of the grid ended with a finite loss")
         choose = min if search["lowest"] else max
         return choose(ended, key=lambda one: one[0])[1], tried
 
-    def run_of(self, row, seed):
-        return self.out / "rows" / slug(row["name"]) / f"seed-{seed}" / "run"
-
     def make(self):
-        found = []
-        for name, row in self.rows.items():
-            if self.given.only and name not in self.given.only:
-                continue
-            point, tried = self.best(row)
-            summaries = []
-            for seed in self.table["seeds"]:
-                if self.given.dry_run:
+        rows = [row for name, row in self.rows.items() if not self.given.only or name in self.given.only]
+        for seed in self.table["seeds"]:
+            for row in rows:
+                point, _ = self.best(row)
+                if point is None or self.given.dry_run:
                     continue
-                folder = self.run_of(row, seed).parent
-                summary = self.run(folder, self.command(row, seed, point, {}))
-                if summary is not None:
-                    summaries.append(summary)
-                found_so_far = found + [(row, point, tried, summaries)]
-                self.write(found_so_far)
-            found.append((row, point, tried, summaries))
+                self.run(self.out / "rows" / slug(row["name"]) / f"seed-{seed}", row, seed, point, {})
+                self.write()
         if not self.given.dry_run:
-            print(self.write(found))
+            print(self.write())
 
-    def write(self, found):
+    def of(self, row, point):
+        """What the results have of a row's own runs."""
+        told = [shlex.join([self.table["example"]] + self.command(row, seed, point, {})) for seed in self.table["seeds"]]
+        return [result for one in told if (result := self.results.get(one, self.config))]
+
+    def write(self):
+        """The table of what the results have, of all rows, also while others still run."""
+        self.results.read()
+        asked, self.given.no_runs = self.given.no_runs, True
+        found = []
+        for row in self.rows.values():
+            point, tried = self.best(row)
+            if point is None:
+                continue
+            found.append((row, point, tried))
+        self.given.no_runs = asked
+        text = self.markdown(found)
+        part = self.out / f"table.md.{os.getpid()}.part"
+        part.write_text(text)
+        part.replace(self.out / "table.md")
+        return text
+
+    def markdown(self, found):
         table, search = self.table, self.table["search"]
         lines = [f"### {table['title']}", ""]
         columns = table["columns"]
         lines.append("| method | chosen | seeds | " + " | ".join(column["name"] for column in columns) + " |")
         lines.append("|---" * (3 + len(columns)) + "|")
-        for row, point, _, summaries in found:
+        for row, point, _ in found:
+            runs = self.of(row, point)
+            summaries = [run["figures"] for run in runs if "figures" in run]
             chosen = ", ".join(f"{option} {value}" for option, value in point.items())
-            cells = [row["name"], chosen, str(len(summaries)) if summaries else "diverged"]
+            diverged = len(runs) - len(summaries)
+            cells = [row["name"], chosen, str(len(summaries)) + (f", {diverged} more diverged" if diverged else "")]
             for column in columns:
                 scale = 100 if column.get("percent") else 1
                 values = [scale * one[column["figure"]] for one in summaries if column["figure"] in one]
@@ -203,7 +288,7 @@ class Table:
         lines += ["", f"Chosen for every row by the {direction} `{search['by']}` of seed {search['seed']} at {search['length']}:", ""]
         lines.append("| method | " + "every point of the grid: " + f"`{search['by']}` |")
         lines.append("|---|---|")
-        for row, point, tried, _ in found:
+        for row, point, tried in found:
             told = [
                 ("**" if one == point else "")
                 + ", ".join(f"{option} {value}" for option, value in one.items())
@@ -214,13 +299,22 @@ class Table:
             lines.append(f"| {row['name']} | {'; '.join(told)} |")
         file = self.given.table.resolve()
         file = file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file.name
-        lines += ["", f"{machine()}, commit {commit()}:", "", "```console",
+        of = [result for result in self.results.found.values() if result["row"] in self.rows]
+        commits = ", ".join(sorted({result["commit"] for result in of}))
+        machines = "; ".join(sorted({result["machine"] for result in of}))
+        lines += ["", f"{machines}; commits {commits}:", "", "```console",
                   f"python3 benches/tables/table.py {file}" + (" --data DIR" if self.given.data else "") + " --out DIR", "```", ""]
-        text = "\n".join(lines)
-        part = self.out / "table.md.part"
-        part.write_text(text)
-        part.replace(self.out / "table.md")
-        return text
+        return "\n".join(lines)
+
+
+def epochs(run):
+    """What the run chose its best epoch by, at every validation, and the mean density of the training before it."""
+    metric = json.loads((run / "criterion.json").read_text())["metric"]
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return {
+        "validation": [epoch["means"][metric] for epoch in history if epoch["split"] == "valid"],
+        "densities": [epoch["means"]["Density"] / 100 for epoch in history if "Density" in epoch["means"]],
+    }
 
 
 def mean(values, digits):
@@ -252,6 +346,8 @@ def main():
     parser.add_argument("--data", type=Path, help="folder of the data, where the example needs one")
     parser.add_argument("--bin", type=Path, help="folder of the built examples [default: the target's release/examples]")
     parser.add_argument("--only", action="append", metavar="ROW", help="make this row only; may be given several times")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="results, read and added to [default: results.jsonl in --out]")
+    parser.add_argument("--no-runs", action="store_true", help="make the table of the results that are there, run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the commands of the search and run nothing")
     given = parser.parse_args()
     try:
