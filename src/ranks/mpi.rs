@@ -12,7 +12,7 @@ use ::mpi::collective::SystemOperation;
 use ::mpi::point_to_point::MatchedReceiveVec;
 use ::mpi::request::{Request, Scope, StaticScope, scope};
 use ::mpi::topology::SimpleCommunicator;
-use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
+use ::mpi::traits::{Buffer, Communicator, CommunicatorCollectives, Destination, Equivalence, Root, Source};
 
 use super::{RankError, Ranks};
 
@@ -298,10 +298,10 @@ impl Line {
         self.tell(FAILED, reason.as_bytes().to_vec());
     }
 
-    fn tell<T: ::mpi::traits::Equivalence + 'static>(&self, tag: i32, message: Vec<T>)
+    fn tell<T>(&self, tag: i32, message: Vec<T>)
     where
-        [T]: ::mpi::traits::Buffer,
-        T: Clone,
+        T: Equivalence + Clone + 'static,
+        [T]: Buffer,
     {
         for rank in (0..self.size).filter(|&rank| rank != self.rank) {
             self.tell_one(rank as i32, tag, message.clone());
@@ -309,9 +309,10 @@ impl Line {
     }
 
     /// Sends without waiting for the receiver, who may be gone: few bytes, left to MPI for good.
-    fn tell_one<T: ::mpi::traits::Equivalence + 'static>(&self, rank: i32, tag: i32, message: Vec<T>)
+    fn tell_one<T>(&self, rank: i32, tag: i32, message: Vec<T>)
     where
-        [T]: ::mpi::traits::Buffer,
+        T: Equivalence + 'static,
+        [T]: Buffer,
     {
         let message: &'static [T] = message.leak();
         let sending = self.world.process_at_rank(rank).immediate_send_with_tag(StaticScope, message, tag);
