@@ -204,7 +204,7 @@ fn in_mebibytes(memory: &Memory) -> String {
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let Memory { weights, gradients, moments, activations, indices, exchange, temporaries } = *memory;
     format!(
-        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>12.1} {:>10.1}",
+        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1}",
         mebibytes(weights),
         mebibytes(gradients),
         mebibytes(moments),
