@@ -117,7 +117,7 @@ fn on_all_ranks(
             let of_rank = &of_rank;
             let trained: Vec<_> = std::thread::scope(|scope| {
                 let threads: Vec<_> = ranks.iter().map(|rank| scope.spawn(move || of_rank(rank))).collect();
-                threads.into_iter().map(|thread| thread.join()).collect()
+                threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
             });
             let mut summary = None;
             let mut errors = Vec::new();
