@@ -34,7 +34,6 @@ use burn_cht::eval::chrf::Chrf;
 use burn_cht::metrics::TokenQuantity;
 use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig};
 use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule};
-use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Parser};
