@@ -29,6 +29,7 @@ use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
+use common::output::note;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -120,13 +121,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
+    comparison.output.set();
     settings.validate()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
     let task = match settings.hold_out {
         Some(images) => task.hold_out(images)?,
         None => task,
     };
-    println!(
+    note!(
         "{}: {} training, {} validation and {} test images; {}",
         settings.dataset,
         task.train.items().len(),
@@ -137,7 +139,7 @@ fn run() -> Result<()> {
     let checksums = [task.train.checksum(), task.test.checksum()];
     comparison.run("mlp", |job| {
         let epochs = settings.epochs_of(job.method);
-        println!("{}: {epochs} epochs", job.method);
+        note!("{}: {epochs} epochs", job.method);
         let settings = Settings { epochs: Some(epochs), ..settings.clone() };
         OneRun { settings: &settings, epochs, task: &task, checksums: &checksums, job }
             .train::<backend::Training>()

@@ -37,6 +37,7 @@ use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
+use common::output::{self, note};
 use common::summary::{Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
+    comparison.output.set();
     generating.generation(&[]).sampling.validate()?;
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
@@ -98,7 +100,7 @@ fn run() -> Result<()> {
     let [train, valid] = [("train", &task.train), ("valid", &task.validation)]
         .map(|(name, texts)| settings.corpus(name, texts, &tokenizer));
     let (train, valid) = (train?, valid?);
-    println!(
+    note!(
         "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
         settings.dataset,
         train.num_tokens(),
@@ -266,8 +268,8 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     /// Prints a sample of the best checkpoint and leaves it in the run's folder.
     fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let writer = Writer::<B::InnerBackend>::of_run(dir)?;
-        println!("\na sample:");
-        let sample = writer.write("", self.generating)?;
+        note!("\na sample:");
+        let sample = writer.write("", self.generating, &mut *output::lines())?;
         write_atomically(dir.join("sample.txt"), sample.as_bytes())?;
         Ok(Vec::new())
     }
