@@ -2,7 +2,8 @@
 
 /// `; did you mean ...?` with the nearest of `names`, if one is so near that it was probably meant.
 pub(crate) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let nearest = names.into_iter().map(|other| (distance(name, other), other)).min_by_key(|(distance, _)| *distance);
+    let nearest =
+        names.into_iter().map(|other| (distance(name, other), other)).min_by_key(|(distance, _)| *distance);
     match nearest {
         Some((distance, other)) if distance <= name.chars().count().max(3) / 3 => {
             format!("; did you mean `{other}`?")
@@ -22,7 +23,8 @@ fn distance(from: &str, to: &str) -> usize {
         for column in 1..=to.len() {
             let differs = usize::from(from[row - 1] != to[column - 1]);
             let edited = (last[column] + 1).min(new[column - 1] + 1).min(last[column - 1] + differs);
-            let swapped = row > 1 && column > 1 && from[row - 1] == to[column - 2] && from[row - 2] == to[column - 1];
+            let swapped =
+                row > 1 && column > 1 && from[row - 1] == to[column - 2] && from[row - 2] == to[column - 1];
             new[column] = if swapped { edited.min(before[column - 2] + 1) } else { edited };
         }
         before = std::mem::replace(&mut last, new);
@@ -36,9 +38,14 @@ mod tests {
 
     #[test]
     fn edits_are_counted() {
-        for (from, to, count) in
-            [("", "", 0), ("", "abc", 3), ("chst", "chts", 1), ("kitten", "sitting", 3), ("SET", "set", 0), ("ab", "", 2)]
-        {
+        for (from, to, count) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("chst", "chts", 1),
+            ("kitten", "sitting", 3),
+            ("SET", "set", 0),
+            ("ab", "", 2),
+        ] {
             assert_eq!((distance(from, to), distance(to, from)), (count, count), "{from} {to}");
         }
     }
@@ -51,6 +58,9 @@ mod tests {
         assert_eq!(did_you_mean("adam", names), "");
         assert_eq!(did_you_mean("x", []), "");
         let paths = ["layers.0.feed_forward.up", "layers.0.attention.query"];
-        assert_eq!(did_you_mean("layers.*.fedforward.up", paths), "; did you mean `layers.0.feed_forward.up`?");
+        assert_eq!(
+            did_you_mean("layers.*.fedforward.up", paths),
+            "; did you mean `layers.0.feed_forward.up`?"
+        );
     }
 }

@@ -50,11 +50,6 @@ pub fn has_lines() -> bool {
     mode() == Mode::Lines
 }
 
-/// Where such lines go.
-pub fn lines() -> Box<dyn Write> {
-    if has_lines() { Box::new(io::stdout()) } else { Box::new(io::sink()) }
-}
-
 pub fn is_json() -> bool {
     mode() == Mode::Json
 }

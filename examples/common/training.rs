@@ -226,7 +226,8 @@ where
             training = training.renderer(progress);
         }
         if output::is_json() {
-            history.on_epoch(move |means| output::json(&Event { event: "epoch", method, seed, content: means }));
+            history
+                .on_epoch(move |means| output::json(&Event { event: "epoch", method, seed, content: means }));
         }
         let stopping = Stopping::of(&interrupter);
         let model = training.launch(Learner::new(self.model, optimizer, self.rate)).model;

@@ -21,6 +21,7 @@ mod settings;
 mod tokens;
 mod writer;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -269,7 +270,9 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let writer = Writer::<B::InnerBackend>::of_run(dir)?;
         note!("\na sample:");
-        let sample = writer.write("", self.generating, &mut *output::lines())?;
+        let mut out: Box<dyn Write> =
+            if output::has_lines() { Box::new(io::stdout()) } else { Box::new(io::sink()) };
+        let sample = writer.write("", self.generating, &mut out)?;
         write_atomically(dir.join("sample.txt"), sample.as_bytes())?;
         Ok(Vec::new())
     }

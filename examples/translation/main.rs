@@ -353,11 +353,7 @@ impl OneRun<'_> {
         let bleu = self.settings.bleu().corpus(&found, &[test.target()])?;
         let chrf = Chrf::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
         let which = name.unwrap_or("test");
-        note!(
-            "\n{which}, by the model of epoch {}: {bleu}\n{}\n{chrf}",
-            translator.epoch,
-            bleu.signature()
-        );
+        note!("\n{which}, by the model of epoch {}: {bleu}\n{}\n{chrf}", translator.epoch, bleu.signature());
         for ((source, target), found) in test.source().iter().zip(test.target()).zip(&found).take(SHOWN) {
             note!("  {source}\n    {found}\n    ({target})");
         }

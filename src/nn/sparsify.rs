@@ -154,7 +154,8 @@ mod tests {
         let model = vec![Layer::from(linear()), Layer::from(linear())];
         let [first, second] = sparsify(model, "1", &SparsifyConfig::new(0.25)).unwrap().try_into().unwrap();
         assert_eq!(values(first.dense_weight()), values(linear().weight.val()));
-        let kept: Vec<f32> = values(second.dense_weight()).into_iter().filter(|value| *value != 0.0).collect();
+        let kept: Vec<f32> =
+            values(second.dense_weight()).into_iter().filter(|value| *value != 0.0).collect();
         assert_eq!(kept, [19.0, -20.0, 21.0, -22.0, 23.0, -24.0]);
     }
 

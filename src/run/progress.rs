@@ -20,6 +20,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const USUAL_WIDTH: usize = 80;
 /// Width of the bar that shows how far an epoch is.
 const BAR: usize = 20;
+/// What stands between two lines that were one.
+const BROKEN: &str = "\n    ";
 
 type Outcome = Result<(), Box<dyn core::error::Error>>;
 
@@ -195,7 +197,9 @@ impl MetricsRendererTraining for ProgressLines {
         if !self.live && self.last_sign.elapsed() >= self.silence {
             self.print(&format!("epoch {epoch}/{epochs} {}{left} | train {train}", percent(progress)));
         }
-        self.print_live(|| format!("epoch {epoch}/{epochs} {}{}{left} {train}", bar(progress), percent(progress)));
+        self.print_live(|| {
+            format!("epoch {epoch}/{epochs} {}{}{left} {train}", bar(progress), percent(progress))
+        });
     }
 
     fn render_valid(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
@@ -210,7 +214,11 @@ impl MetricsRendererTraining for ProgressLines {
                 let valid = self.valid.listed();
                 let progress = progress.as_ref();
                 self.print_live(|| {
-                    format!("epoch {epoch}/{epochs} {}{} validation {valid}", bar(progress), percent(progress))
+                    format!(
+                        "epoch {epoch}/{epochs} {}{} validation {valid}",
+                        bar(progress),
+                        percent(progress)
+                    )
                 });
             }
         }
@@ -295,14 +303,13 @@ fn bar(progress: Option<&Progress>) -> String {
 fn broken(text: &str, width: usize) -> String {
     let (mut lines, mut column) = (String::new(), 0);
     for part in text.split_inclusive(", ").flat_map(|part| part.split_inclusive(" | ")) {
-        let length = part.trim_end().chars().count();
-        if column > 0 && column + length > width {
+        if column > 0 && column + part.trim_end().chars().count() > width {
             lines.truncate(lines.trim_end().len());
-            lines += "\n    ";
-            column = 4;
+            lines += BROKEN;
+            column = BROKEN.len() - 1;
         }
         lines += part;
-        column = lines.rsplit('\n').next().map_or(0, |line| line.chars().count());
+        column += part.chars().count();
     }
     lines
 }
@@ -445,10 +452,16 @@ mod tests {
         for width in 30..120 {
             let lines = broken(text, width);
             assert!(lines.lines().all(|line| line.chars().count() <= width), "{width}: {lines}");
-            assert_eq!(lines.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
+            assert_eq!(
+                lines.split_whitespace().collect::<Vec<_>>(),
+                text.split_whitespace().collect::<Vec<_>>()
+            );
         }
         assert_eq!(broken(text, 120), text);
-        assert_eq!(broken(text, 60).lines().next().unwrap(), "epoch 1/12 | train loss 0.18, density 1.00 %, ANP 85.30 % |");
+        assert_eq!(
+            broken(text, 60).lines().next().unwrap(),
+            "epoch 1/12 | train loss 0.18, density 1.00 %, ANP 85.30 % |"
+        );
         // What cannot be broken stays whole.
         assert_eq!(broken("a name without end", 5), "a name without end");
     }

@@ -8,7 +8,8 @@ use super::{folder, path, succeeds};
 
 /// Runs the example `name` for a moment, into `out`.
 fn train(name: &str, options: &str, out: &str) {
-    let common = "--steps 2 --evaluate-every 1 --warmup 1 --d-model 16 --heads 2 --layers 1 --methods set --longest 8";
+    let common =
+        "--steps 2 --evaluate-every 1 --warmup 1 --d-model 16 --heads 2 --layers 1 --methods set --longest 8";
     let arguments = format!("{common} {options}");
     succeeds(name, &[&arguments.split_whitespace().collect::<Vec<_>>()[..], &["--out", out]].concat());
 }
@@ -55,7 +56,10 @@ fn a_language_model_generates_is_scored_is_exported_and_what_is_exported_generat
     assert_eq!(again, text);
     for (checkpoint, out) in [(&run, "own.json"), (&exported, "exported.json")] {
         let (data, tasks, out) = (folder.path().display().to_string(), at("end.toml"), at(out));
-        succeeds("zero_shot", &["--checkpoint", checkpoint, "--data", &data, "--tasks", &tasks, "--out", &out]);
+        succeeds(
+            "zero_shot",
+            &["--checkpoint", checkpoint, "--data", &data, "--tasks", &tasks, "--out", &out],
+        );
     }
     let score = |name: &str| {
         let scores: Value = serde_json::from_slice(&fs::read(at(name)).unwrap()).unwrap();

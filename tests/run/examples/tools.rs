@@ -59,7 +59,8 @@ fn wait_for(file: &Path, process: &mut Child) {
 fn a_run_that_ctrl_c_ended_and_its_command_resumed_ends_like_one_that_never_was() {
     let folder = folder(&[]);
     let (whole, run) = (path(&folder, "whole"), path(&folder, "run"));
-    let options = ["--methods", "chts", "--epochs", "30", "--width", "200", "--layers", "2", "--sparsity", "0.95"];
+    let options =
+        ["--methods", "chts", "--epochs", "30", "--width", "200", "--layers", "2", "--sparsity", "0.95"];
     succeeds("mlp", &[&options[..], &["--out", &whole]].concat());
     let mut process = start(&[&options[..], &["--json", "--out", &run]].concat());
     wait_for(&Path::new(&run).join("checkpoint/scheduler-3.sealed"), &mut process);
@@ -89,7 +90,8 @@ fn a_second_ctrl_c_ends_the_process_at_once() {
     let folder = folder(&[]);
     let run = path(&folder, "run");
     // A step takes seconds.
-    let options = ["--methods", "dense", "--epochs", "1", "--width", "2500", "--batch", "4000", "--out", &run];
+    let options =
+        ["--methods", "dense", "--epochs", "1", "--width", "2500", "--batch", "4000", "--out", &run];
     let mut process = start(&options);
     let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
     wait_for(&Path::new(&run).join("criterion.json"), &mut process);
@@ -119,12 +121,14 @@ fn json_is_an_object_a_line_and_nothing_else() {
         let run = path(&folder, &format!("run/{method}-1"));
         assert_eq!(events[0]["folder"], run.as_str());
         let splits: Vec<_> = events[1..5].iter().map(|event| (&event["epoch"], &event["split"])).collect();
-        assert_eq!(serde_json::to_value(splits).unwrap(), serde_json::json!([
-            [1, "train"], [1, "valid"], [2, "train"], [2, "valid"]
-        ]));
+        assert_eq!(
+            serde_json::to_value(splits).unwrap(),
+            serde_json::json!([[1, "train"], [1, "valid"], [2, "train"], [2, "valid"]])
+        );
         assert!(events[4]["means"]["Accuracy"].as_f64().unwrap() > 10.0);
         // As it is in the folder.
-        let summary: Value = serde_json::from_slice(&fs::read(format!("{run}/summary.json")).unwrap()).unwrap();
+        let summary: Value =
+            serde_json::from_slice(&fs::read(format!("{run}/summary.json")).unwrap()).unwrap();
         let summary = summary.as_object().unwrap();
         assert!(summary.iter().all(|(name, value)| events[5][name] == *value), "{summary:?}");
     }
@@ -151,7 +155,8 @@ fn the_memory_of_a_run_is_in_its_summary() {
     let peak = |width: &str, out: &str| {
         let out = format!("{run}{out}");
         succeeds("mlp", &[&wide[..], &["--width", width, "--out", &out]].concat());
-        let summary: Value = serde_json::from_slice(&fs::read(format!("{out}/summary.json")).unwrap()).unwrap();
+        let summary: Value =
+            serde_json::from_slice(&fs::read(format!("{out}/summary.json")).unwrap()).unwrap();
         summary["peak_memory_bytes"].as_u64().unwrap()
     };
     let (narrow, wide) = (peak("20", "-narrow"), peak("1000", "-wide"));
@@ -191,6 +196,9 @@ fn arguments_that_are_nearly_right_are_told_what_was_meant() {
         assert!(refused.contains(meant), "{refused}");
         assert_eq!(refused.lines().count(), 1, "{refused}");
     }
-    assert!(fails("zero_shot", &["--checkpoint", "x", "--data", "y", "--tasks", "bilmp"]).contains("did you mean `blimp`?"));
+    assert!(
+        fails("zero_shot", &["--checkpoint", "x", "--data", "y", "--tasks", "bilmp"])
+            .contains("did you mean `blimp`?")
+    );
     assert!(!example("mlp", &["--methods", "adam"]).status.success());
 }
