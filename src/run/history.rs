@@ -43,6 +43,8 @@ pub struct EpochHistory {
     shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
+type Listener = Box<dyn FnMut(&EpochMeans) + Send>;
+
 struct Shared {
     finished: Vec<EpochMeans>,
     names: HashMap<MetricId, String>,
@@ -50,7 +52,7 @@ struct Shared {
     since: Instant,
     lines: JsonLines,
     interrupter: Interrupter,
-    listeners: Vec<Box<dyn FnMut(&EpochMeans) + Send>>,
+    listeners: Vec<Listener>,
 }
 
 impl Shared {
