@@ -29,6 +29,7 @@ use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
+use common::output::note;
 use common::plan::Plan;
 use common::summary::{Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
@@ -121,6 +122,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, settings } = arguments::parse(&[])?;
+    comparison.output.set();
     settings.validate()?;
     let connection = comparison.parallel.connect()?;
     let task = settings.dataset.load(settings.data.as_deref())?;
@@ -128,16 +130,14 @@ fn run() -> Result<()> {
         Some(images) => task.hold_out(images)?,
         None => task,
     };
-    if connection.is_first() {
-        println!(
-            "{}: {} training, {} validation and {} test images; {}",
-            settings.dataset,
-            task.train.items().len(),
-            task.validation.as_ref().map_or(0, |images| images.items().len()),
-            task.test.items().len(),
-            backend::describe()
-        );
-    }
+    note!(
+        "{}: {} training, {} validation and {} test images; {}",
+        settings.dataset,
+        task.train.items().len(),
+        task.validation.as_ref().map_or(0, |images| images.items().len()),
+        task.test.items().len(),
+        backend::describe()
+    );
     let checksums = [task.train.checksum(), task.test.checksum()];
     if comparison.plan.plan {
         connection.done.set(true);
@@ -161,7 +161,7 @@ fn run() -> Result<()> {
     comparison.run("mlp", &connection, |job| {
         let epochs = settings.epochs_of(job.method);
         if job.is_first() {
-            println!("{}: {epochs} epochs", job.method);
+            note!("{}: {epochs} epochs", job.method);
         }
         let settings = Settings { epochs: Some(epochs), ..settings.clone() };
         OneRun { settings: &settings, epochs, task: &task, checksums: &checksums, job }

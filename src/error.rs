@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
+use crate::nearest::did_you_mean;
 use crate::ranks::RankError;
 
 /// Result with the crate's [`Error`].
@@ -59,7 +60,7 @@ pub enum Error {
     NoSparseLayers,
 
     /// A path pattern that matches none of the model's sparse layers.
-    #[error("pattern `{pattern}` matches no sparse layer; the model has: {layers}")]
+    #[error("pattern `{pattern}` matches no sparse layer; the model has: {layers}{}", did_you_mean(pattern, layers.split(", ")))]
     Pattern {
         /// The pattern as given.
         pattern: String,
@@ -125,6 +126,12 @@ impl Error {
     /// A setting outside of its range.
     pub fn argument(name: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
         Self::Argument { name, place: None, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// A name that is none of `names`, with the one that was probably meant.
+    pub(crate) fn unknown(what: &'static str, name: &str, names: &[&str]) -> Self {
+        let allowed = format!("{}{}", names.join(", "), did_you_mean(name, names.iter().copied()));
+        Self::argument(what, name, allowed)
     }
 
     /// The same error of a setting, which says whose it is.

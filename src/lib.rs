@@ -66,6 +66,7 @@ pub mod interchange;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
+mod nearest;
 pub mod nn;
 pub mod optim;
 pub mod ranks;
@@ -91,11 +92,13 @@ pub mod prelude {
     };
 }
 
-/// The code blocks of README and guide, as tests.
+/// The code blocks of README and guides, as tests.
 #[cfg(doctest)]
 mod documentation {
     #[doc = include_str!("../README.md")]
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/existing-models.md")]
+    struct ExistingModels;
 }

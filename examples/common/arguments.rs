@@ -5,16 +5,20 @@ use std::path::Path;
 
 use burn_cht::data::Input;
 use burn_cht::{Error, Result};
-use clap::{Arg, Command, Parser};
+use clap::{Arg, Command, Parser, value_parser};
+use clap_complete::Shell;
 
 /// Maximum number of bytes of a file of options.
 const LARGEST_FILE: usize = 1 << 24;
+
+/// The option that prints completions.
+const COMPLETIONS: &str = "completions";
 
 /// Parses the command line. With `--config FILE`, every `name = value` of the file stands for `--name value` before
 /// the arguments that were given. `defaults` are an example's own for arguments that examples share, by their names in
 /// the code.
 ///
-/// Shows help where it is asked for, and exits.
+/// Shows help or completions for a shell where they are asked for, and exits.
 pub fn parse<P: Parser>(defaults: &[(&'static str, &'static str)]) -> Result<P> {
     let given: Vec<OsString> = std::env::args_os().collect();
     let or_exit = |parsed: clap::error::Result<P>| parsed.unwrap_or_else(|error| refuse(&error));
@@ -45,8 +49,20 @@ fn parse_from<P: Parser>(
         true => argument.allow_negative_numbers(true),
         false => argument,
     };
+    let completions = Arg::new(COMPLETIONS).long(COMPLETIONS).value_name("SHELL").exclusive(true);
+    let completions = completions
+        .value_parser(value_parser!(Shell))
+        .help("Print completions for a shell, to be sourced by it, and exit");
     let command = defaults.iter().fold(P::command(), with_default).mut_args(negative);
-    P::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    let mut command = command.arg(completions);
+    let program = arguments.first().map(Path::new).and_then(Path::file_stem);
+    let program = program.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(&shell) = matches.get_one::<Shell>(COMPLETIONS) {
+        clap_complete::generate(shell, &mut command, program, &mut std::io::stdout());
+        std::process::exit(0);
+    }
+    P::from_arg_matches(&matches)
 }
 
 /// Ends the program as every other error does: in one line, with exit code 1. Help is no error.

@@ -9,11 +9,13 @@ use burn_cht::prelude::*;
 use burn_cht::ranks::{DataParallel, RankError, Ranks};
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Args};
+use serde::Serialize;
 
-use super::backend;
+use super::output::{self, Event, OutputOptions, note};
 use super::parallel::{Connection, ParallelOptions, Rank};
 use super::plan::{Plan, PlanOptions};
 use super::summary::{Summary, print_table};
+use super::{backend, interrupt, memory};
 
 /// What is run, and where it goes.
 #[derive(Debug, Clone, Args)]
@@ -41,6 +43,8 @@ pub struct Comparison {
     pub parallel: ParallelOptions,
     #[command(flatten)]
     pub plan: PlanOptions,
+    #[command(flatten)]
+    pub output: OutputOptions,
 }
 
 /// One method with one seed, and its place.
@@ -74,22 +78,9 @@ impl Job {
     /// The command that trains this run anew: the arguments of this process, and behind them, where they win, what
     /// makes this run of them.
     pub fn command(&self) -> String {
-        let mut arguments = std::env::args().filter(|argument| argument != "--resume");
-        let program = arguments.next().unwrap_or_default();
-        let example = Path::new(&program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let mut words = ["cargo", "run", "--release"].map(String::from).to_vec();
-        if backend::NAME != "flex" {
-            words.extend(["--features", backend::NAME].map(String::from));
-        }
-        words.extend(["--example".into(), example.unwrap_or_default(), "--".into()]);
-        words.extend(arguments);
-        let own = [
-            ("--methods", self.method.to_string()),
-            ("--seeds", self.seed.to_string()),
-            ("--out", self.folder.display().to_string()),
-        ];
-        words.extend(own.into_iter().flat_map(|(name, value)| [name.into(), value]));
-        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+        let (method, seed) = (self.method.to_string(), self.seed.to_string());
+        let folder = self.folder.display().to_string();
+        command(&["--methods", &method, "--seeds", &seed, "--out", &folder])
     }
 }
 
@@ -134,6 +125,42 @@ fn on_all_ranks(
     }
 }
 
+/// The command that this process is, with `own` behind its arguments, in place of `--resume`.
+fn command(own: &[&str]) -> String {
+    let mut arguments = std::env::args().filter(|argument| argument != "--resume");
+    let program = arguments.next().unwrap_or_default();
+    let example = Path::new(&program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let mut words = ["cargo", "run", "--release"].map(String::from).to_vec();
+    if backend::NAME != "flex" {
+        words.extend(["--features", backend::NAME].map(String::from));
+    }
+    words.extend(["--example".into(), example.unwrap_or_default(), "--".into()]);
+    words.extend(arguments.chain(own.iter().map(ToString::to_string)));
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[derive(Serialize)]
+struct Folder<'a> {
+    folder: &'a Path,
+}
+
+#[derive(Serialize)]
+struct Resume<'a> {
+    resume: &'a str,
+}
+
+/// Ends the process if Ctrl-C has stopped the training of `job`, telling what resumes it.
+fn end_if_interrupted(job: &Job, out: &Path) {
+    if !interrupt::interrupted() {
+        return;
+    }
+    let resume = command(&["--out", &out.display().to_string(), "--resume"]);
+    let Job { method, seed, .. } = *job;
+    output::json(&Event { event: "interrupted", method, seed, content: Resume { resume: &resume } });
+    eprintln!("{}: interrupted. It goes on from its last checkpoint with\n  {resume}", job.folder.display());
+    std::process::exit(interrupt::EXIT_CODE)
+}
+
 /// A word as a shell reads it.
 fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=+./,:@%".contains(letter);
@@ -166,15 +193,22 @@ impl Comparison {
                 let tensorboard = self.tensorboard.as_deref().map(own);
                 let resume = self.resume && (!several || folder.join("config.json").exists());
                 if connection.is_first() {
-                    println!("\n{method}, seed {seed}, into {}", folder.display());
+                    note!("\n{method}, seed {seed}, into {}", folder.display());
+                    output::json(&Event { event: "run", method, seed, content: Folder { folder: &folder } });
                 }
+                memory::reset_peak();
                 let job = Job { method, seed, folder, resume, tensorboard, rank: None };
-                summaries.extend(on_all_ranks(&job, connection, &train)?);
+                let summary =
+                    on_all_ranks(&job, connection, &train).inspect_err(|_| end_if_interrupted(&job, &out))?;
+                if let Some(summary) = summary {
+                    output::json(&Event { event: "summary", method, seed, content: &summary });
+                    summaries.push(summary);
+                }
             }
         }
         connection.done.set(true);
-        if connection.is_first() {
-            println!();
+        if connection.is_first() && !output::is_json() {
+            note!();
             print_table(&self.methods, &summaries);
         }
         Ok(())

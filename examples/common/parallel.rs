@@ -16,7 +16,7 @@ use burn_cht::ranks::{DataParallel, Ranks, threads};
 use burn_cht::{Error, Result};
 use clap::Args;
 
-use super::exit;
+use super::{exit, output};
 
 /// On how many devices or processes a run trains; none of it changes the run but for rounding.
 #[derive(Debug, Clone, Args)]
@@ -71,7 +71,11 @@ impl ParallelOptions {
             (None, 1) => Vec::new(),
             (None, devices) => threads(devices, timeout),
         };
-        Ok(Connection { ranks, timeout, mends: self.mend_ranks, done: Cell::new(false) })
+        let connection = Connection { ranks, timeout, mends: self.mend_ranks, done: Cell::new(false) };
+        if !connection.is_first() {
+            output::silence();
+        }
+        Ok(connection)
     }
 }
 

@@ -12,7 +12,7 @@ use burn_cht::prelude::*;
 use burn_cht::run::{Criterion, EpochHistory};
 use serde::Serialize;
 
-use super::{backend, table};
+use super::{backend, memory, table};
 
 /// A validation metric that a run is judged by.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,9 @@ pub struct Summary {
     pub seconds: f64,
     pub seconds_per_epoch: f64,
     pub parameters: usize,
+    /// The largest resident set of the process since the run began; absent where the system does not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
     pub layouts: Vec<String>,
     /// What the learning rate was multiplied with at the end, by the path of the parameter; 1 for those that are not here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -121,6 +124,7 @@ impl Finished<'_> {
             seconds,
             seconds_per_epoch: seconds / epochs.max(1) as f64,
             parameters: model.num_params(),
+            peak_memory_bytes: memory::peak(),
             layouts: hook::collect(model).iter().map(|(_, weight)| weight.explain_layout()).collect(),
             rate_multiples: rates.into_iter().map(|rate| (rate.path, rate.multiple)).collect(),
             backend: backend::describe(),

@@ -1,7 +1,6 @@
 //! One run: from a model and its data to a summary, through the learner.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,12 +18,14 @@ use burn::train::{
 use burn_cht::metrics::{FiniteLossMetric, TensorBoard, TopologyMetric, TopologyQuantity};
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule, RateGroups};
 use burn_cht::prelude::*;
-use burn_cht::run::{Patience, ProgressLines, RunFolder, SealedRecorder, SeededEpochs, write_atomically};
+use burn_cht::run::{Patience, RunFolder, SealedRecorder, SeededEpochs, write_atomically};
 use burn_cht::{Error, Result};
 use serde::Serialize;
 
 use super::comparison::Job;
+use super::interrupt::Stopping;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
+use super::output::{self, Event};
 use super::parallel::{Announced, Order, Rank, Waiting};
 use super::summary::{Figure, Finished, Score, Summary};
 
@@ -258,10 +259,16 @@ where
         if let Some(epoch) = folder.resumed_epoch() {
             training = training.checkpoint(epoch);
         }
-        if !(cfg!(feature = "tui") && std::io::stdout().is_terminal()) {
-            training = training.renderer(ProgressLines::new());
+        if let Some(progress) = output::progress() {
+            training = training.renderer(progress);
         }
+        if output::is_json() {
+            history
+                .on_epoch(move |means| output::json(&Event { event: "epoch", method, seed, content: means }));
+        }
+        let stopping = Stopping::of(&interrupter);
         let model = training.launch(Learner::new(self.model, optimizer, self.rate)).model;
+        drop(stopping);
         if interrupter.should_stop() {
             let reason = interrupter.get_message().unwrap_or_else(|| "no reason given".into());
             return Err(Error::data(dir, format!("training was stopped: {reason}")));

@@ -21,6 +21,7 @@ mod settings;
 mod tokens;
 mod writer;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
+use common::output::{self, note};
 use common::summary::{Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
+    comparison.output.set();
     generating.generation(&[]).sampling.validate()?;
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
@@ -102,18 +105,16 @@ fn run() -> Result<()> {
     let [train, valid] = [("train", &task.train), ("valid", &task.validation)]
         .map(|(name, texts)| settings.corpus(name, texts, &tokenizer));
     let (train, valid) = (train?, valid?);
-    if connection.is_first() {
-        println!(
-            "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
-            settings.dataset,
-            train.num_tokens(),
-            train.num_words(),
-            valid.num_tokens(),
-            valid.num_words(),
-            tokenizer.vocabulary_size(),
-            backend::describe()
-        );
-    }
+    note!(
+        "{}: {} training tokens of {} words, {} validation tokens of {} words, vocabulary of {}; {}",
+        settings.dataset,
+        train.num_tokens(),
+        train.num_words(),
+        valid.num_tokens(),
+        valid.num_words(),
+        tokenizer.vocabulary_size(),
+        backend::describe()
+    );
     let checksums = [task.train.checksum()?, task.validation.checksum()?];
     let train = Arc::new(Sequences::new(train, settings.length)?);
     let valid = Arc::new(Sequences::new(valid, settings.length)?);
@@ -273,8 +274,10 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     /// Prints a sample of the best checkpoint and leaves it in the run's folder.
     fn measure(&self, _model: &Llama<B::InnerBackend>, dir: &Path) -> Result<Vec<Figure>> {
         let writer = Writer::<B::InnerBackend>::of_run(dir)?;
-        println!("\na sample:");
-        let sample = writer.write("", self.generating)?;
+        note!("\na sample:");
+        let mut out: Box<dyn Write> =
+            if output::has_lines() { Box::new(io::stdout()) } else { Box::new(io::sink()) };
+        let sample = writer.write("", self.generating, &mut out)?;
         write_atomically(dir.join("sample.txt"), sample.as_bytes())?;
         Ok(Vec::new())
     }

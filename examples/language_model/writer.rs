@@ -1,6 +1,6 @@
 //! Generation with a saved run, or with a checkpoint.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use burn::prelude::*;
@@ -108,17 +108,17 @@ impl<B: Backend> Writer<B> {
     /// Continues the prompt, or each line of the standard input.
     pub fn answer(&self, prompt: &str, generating: &Generating) -> Result<()> {
         if prompt != "-" {
-            return self.write(prompt, generating).map(drop);
+            return self.write(prompt, generating, &mut io::stdout()).map(drop);
         }
         let mut prompts = Input::standard_input()?.lines(LONGEST_PROMPT);
         while let Some(prompt) = prompts.next_line()? {
-            self.write(prompt, generating)?;
+            self.write(prompt, generating, &mut io::stdout())?;
         }
         Ok(())
     }
 
-    /// Prints the prompt and its continuation while that grows, and returns both.
-    pub fn write(&self, prompt: &str, generating: &Generating) -> Result<String> {
+    /// Writes the prompt and its continuation to `out` while that grows, and returns both.
+    pub fn write(&self, prompt: &str, generating: &Generating, out: &mut dyn Write) -> Result<String> {
         let ids = self.tokenizer.encode_prompt(prompt)?;
         if ids.is_empty() {
             let allowed = "a text of at least one token: the tokenizer has none that begins a text";
@@ -127,7 +127,7 @@ impl<B: Backend> Writer<B> {
         // Before anything is printed.
         self.model.check_prompt(&ids)?;
         let mut stream = self.tokenizer.text_stream();
-        let mut shown = Shown { text: String::new(), printed: 0, stops: &generating.stop };
+        let mut shown = Shown { text: String::new(), printed: 0, stops: &generating.stop, out };
         for &id in &ids {
             shown.text.push_str(&stream.push(id)?);
         }
@@ -148,17 +148,18 @@ impl<B: Backend> Writer<B> {
             let length = shown.text.len();
             shown.print(length);
         }
-        writeln!(std::io::stdout()).ok();
+        writeln!(shown.out).ok();
         shown.text.truncate(shown.printed);
         refused.map_or(Ok(shown.text), Err)
     }
 }
 
-/// Text on the terminal, as far as it cannot be the beginning of what ends it.
+/// Text that is written, as far as it cannot be the beginning of what ends it.
 struct Shown<'a> {
     text: String,
     printed: usize,
     stops: &'a [String],
+    out: &'a mut dyn Write,
 }
 
 impl Shown<'_> {
@@ -181,8 +182,8 @@ impl Shown<'_> {
 
     /// Prints up to byte `end`; false if nobody listens.
     fn print(&mut self, end: usize) -> bool {
-        let mut out = std::io::stdout().lock();
-        let written = out.write_all(&self.text.as_bytes()[self.printed..end]).and_then(|()| out.flush());
+        let new = &self.text.as_bytes()[self.printed..end];
+        let written = self.out.write_all(new).and_then(|()| self.out.flush());
         self.printed = end;
         written.is_ok()
     }

@@ -8,6 +8,8 @@
 
 #![recursion_limit = "256"]
 
+#[path = "../common/arguments.rs"]
+mod arguments;
 mod chart;
 mod curve;
 mod curves;
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = arguments::parse(&[])?;
     let runs = arguments.runs.iter().map(|folder| Run::read(folder)).collect::<Result<Vec<Run>>>()?;
     let experiments = group::experiments(runs)?;
     let mut page = Page::new(FirstLinks::new(arguments.data));

@@ -16,7 +16,7 @@ struct Figure {
 }
 
 /// Fields of a summary that are columns of their own, or no measurements.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "seed",
     "best_epoch",
     "epochs",
@@ -26,6 +26,7 @@ const OWN: [&str; 9] = [
     "seconds",
     "seconds_per_epoch",
     "parameters",
+    "peak_memory_bytes",
 ];
 
 /// What is known of a run by now: from its history and topology while it goes on, from its summary when it has ended.
@@ -61,6 +62,7 @@ fn figures(run: &Run) -> Vec<Figure> {
     let seconds: f64 = run.history.iter().map(|means| means.seconds).sum();
     add("seconds", Some(seconds).filter(|_| !run.history.is_empty()), 1);
     add("parameters", ended("parameters"), 0);
+    add("peak memory, MiB", ended("peak_memory_bytes").map(|bytes| bytes / 1_048_576.0), 0);
     figures
 }
 

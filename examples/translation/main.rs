@@ -38,6 +38,7 @@ use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Parser};
 use common::comparison::{Comparison, Job};
+use common::output::note;
 use common::plan::Plan;
 use common::summary::{Figure, Summary};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments: Arguments = arguments::parse(&DEFAULTS)?;
+    arguments.comparison.output.set();
     let decode = DecodeConfig::new()
         .with_beam_width(arguments.beam)
         .with_length_penalty(arguments.length_penalty)
@@ -161,22 +163,20 @@ fn run() -> Result<()> {
         false => train.with_max_length(settings.positions)?,
     };
     let valid = TranslationDataset::new(&task.valid, &vocabularies)?.with_max_length(settings.positions)?;
-    if connection.is_first() {
-        println!(
-            "{} to {}: {} training pairs ({} too long), {} validation and {} test pairs; vocabularies of {} and {} tokens; {}",
-            settings.source,
-            settings.target,
-            train.num_pairs(),
-            train.dropped(),
-            valid.num_pairs(),
-            task.test.num_pairs(),
-            vocabularies.source().size(),
-            vocabularies.target().size(),
-            backend::describe()
-        );
-        if let Some(warning) = settings.tokenize.warning(task.test.target()) {
-            eprintln!("warning: {warning} (--tokenize)");
-        }
+    note!(
+        "{} to {}: {} training pairs ({} too long), {} validation and {} test pairs; vocabularies of {} and {} tokens; {}",
+        settings.source,
+        settings.target,
+        train.num_pairs(),
+        train.dropped(),
+        valid.num_pairs(),
+        task.test.num_pairs(),
+        vocabularies.source().size(),
+        vocabularies.target().size(),
+        backend::describe()
+    );
+    if let Some(warning) = settings.tokenize.warning(task.test.target()) {
+        eprintln!("warning: {warning} (--tokenize)");
     }
     let bleu = match settings.best_by {
         BestBy::Loss => None,
@@ -321,7 +321,7 @@ impl OneRun<'_> {
     ) -> Result<Vec<Figure>> {
         let (found, cut) = translator.translate(test.source())?;
         if cut > 0 {
-            println!("{cut} test sentences were longer than the positions and cut");
+            note!("{cut} test sentences were longer than the positions and cut");
         }
         let file = name.map_or_else(|| TRANSLATIONS.to_string(), |name| format!("translations-{name}.txt"));
         write_lines(&dir.join(file), &found)?;
@@ -333,13 +333,9 @@ impl OneRun<'_> {
         let bleu = self.settings.bleu().corpus(&found, &[test.target()])?;
         let chrf = Chrf::new().with_lowercase(lowercase).corpus(&found, &[test.target()])?;
         let which = name.unwrap_or("test");
-        println!(
-            "\n{which}, by the model of epoch {}: {bleu}\n{}\n{chrf}",
-            translator.epoch,
-            bleu.signature()
-        );
+        note!("\n{which}, by the model of epoch {}: {bleu}\n{}\n{chrf}", translator.epoch, bleu.signature());
         for ((source, target), found) in test.source().iter().zip(test.target()).zip(&found).take(SHOWN) {
-            println!("  {source}\n    {found}\n    ({target})");
+            note!("  {source}\n    {found}\n    ({target})");
         }
         let exact = found.iter().zip(test.target()).filter(|(found, target)| found == target).count();
         let figures = [

@@ -229,9 +229,8 @@ impl FromStr for ImageSource {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let names = || Self::ALL.map(Self::name).join(", ");
         let known = Self::ALL.into_iter().find(|source| source.name() == name);
-        known.ok_or_else(|| Error::argument("dataset", name, names()))
+        known.ok_or_else(|| Error::unknown("dataset", name, &Self::ALL.map(Self::name)))
     }
 }
 

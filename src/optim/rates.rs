@@ -7,6 +7,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 use crate::nn::hook;
 use crate::topology::percolation::matches;
 
@@ -166,8 +167,11 @@ impl RateGroups {
             None => Ok(rates),
             Some(unused) => {
                 let paths: Vec<&str> = parameters.iter().map(|parameter| parameter.path.as_str()).collect();
-                let allowed = format!("one that matches a parameter: {}", paths.join(", "));
-                Err(Error::argument("rate pattern", &self.patterns[unused].0, allowed))
+                let pattern = &self.patterns[unused].0;
+                let modules = paths.iter().filter_map(|path| Some(path.rsplit_once('.')?.0));
+                let meant = did_you_mean(pattern, paths.iter().copied().chain(modules));
+                let allowed = format!("one that matches a parameter: {}{meant}", paths.join(", "));
+                Err(Error::argument("rate pattern", pattern, allowed))
             }
         }
     }

@@ -43,6 +43,8 @@ pub struct EpochHistory {
     shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
+type Listener = Box<dyn FnMut(&EpochMeans) + Send>;
+
 struct Shared {
     finished: Vec<EpochMeans>,
     names: HashMap<MetricId, String>,
@@ -50,6 +52,7 @@ struct Shared {
     since: Instant,
     lines: JsonLines,
     interrupter: Interrupter,
+    listeners: Vec<Listener>,
 }
 
 impl Shared {
@@ -90,6 +93,7 @@ impl EpochHistory {
             since: Instant::now(),
             lines,
             interrupter: interrupter.clone(),
+            listeners: Vec::new(),
         };
         Ok(Self { shared: Arc::new((Mutex::new(shared), Condvar::new())) })
     }
@@ -98,6 +102,12 @@ impl EpochHistory {
     #[must_use]
     pub fn finished(&self) -> Vec<EpochMeans> {
         self.lock().finished.clone()
+    }
+
+    /// Calls `listener` at the end of every epoch of a split from now on, on the thread that computes metrics. It must not
+    /// ask this history, which is being written.
+    pub fn on_epoch(&self, listener: impl FnMut(&EpochMeans) + Send + 'static) {
+        self.lock().listeners.push(Box::new(listener));
     }
 
     /// The value of metric `name` over `epoch`.
@@ -198,6 +208,7 @@ impl MetricLogger for EpochHistory {
         if let Err(error) = shared.lines.append(std::slice::from_ref(&finished)) {
             shared.interrupter.stop(Some(&error.report()));
         }
+        shared.listeners.iter_mut().for_each(|listener| listener(&finished));
         shared.finished.push(finished);
         drop(shared);
         self.shared.1.notify_all();

@@ -16,8 +16,12 @@ use burn::train::renderer::{
 const LIVE_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time without output where there is no live line.
 const SILENCE: Duration = Duration::from_secs(60);
-/// The length of the live line, so that it never wraps and can be overwritten.
-const LIVE_WIDTH: usize = 79;
+/// Width of a terminal that does not tell its own.
+const USUAL_WIDTH: usize = 80;
+/// Width of the bar that shows how far an epoch is.
+const BAR: usize = 20;
+/// What stands between two lines that were one.
+const BROKEN: &str = "\n    ";
 
 type Outcome = Result<(), Box<dyn core::error::Error>>;
 
@@ -28,12 +32,14 @@ type Outcome = Result<(), Box<dyn core::error::Error>>;
 /// ```
 ///
 /// Shown is every numeric metric that is registered, as the metric itself words its value over the epoch. On a
-/// terminal a line that is updated in place shows how far the epoch is and how long the run will still take; elsewhere
-/// an epoch that takes long has such a line every minute. An epoch is what the loader says it is: the steps from one
+/// terminal a bar that is updated in place shows how far the epoch is and how long the run will still take, and lines are
+/// broken at its width; elsewhere a line is whole, and an epoch that takes long has such a line every minute. An epoch is what the loader says it is: the steps from one
 /// evaluation to the next of a language model. What cannot be written is not shown: a closed pipe stops no training.
 pub struct ProgressLines {
     out: Box<dyn Write + Send + Sync>,
     live: bool,
+    /// Of the terminal, asked anew for every line: it may be resized.
+    width: fn() -> usize,
     names: HashMap<MetricId, String>,
     train: Values,
     valid: Values,
@@ -61,17 +67,18 @@ struct Line {
 }
 
 impl ProgressLines {
-    /// Lines on standard output, live if that is a terminal.
+    /// Lines on standard output, live and as wide as the terminal if that is one.
     #[must_use]
     pub fn new() -> Self {
-        Self::to(io::stdout(), io::stdout().is_terminal())
+        Self { width: terminal_width, ..Self::to(io::stdout(), io::stdout().is_terminal()) }
     }
 
-    /// Lines to `out`; `live` adds the line that is updated in place.
+    /// Lines to `out`; `live` is for terminals, here of 80 columns: it adds the bar and breaks lines.
     pub fn to(out: impl Write + Send + Sync + 'static, live: bool) -> Self {
         Self {
             out: Box::new(out),
             live,
+            width: || USUAL_WIDTH,
             names: HashMap::new(),
             train: Values::default(),
             valid: Values::default(),
@@ -94,6 +101,7 @@ impl ProgressLines {
 
     fn print(&mut self, text: &str) {
         let clear = if self.last_live.take().is_some() { "\r\x1b[K" } else { "" };
+        let text = if self.live { broken(text, (self.width)()) } else { text.into() };
         writeln!(self.out, "{clear}{text}").and_then(|()| self.out.flush()).ok();
         self.last_sign = Instant::now();
     }
@@ -109,7 +117,8 @@ impl ProgressLines {
 
     fn print_live(&mut self, text: impl FnOnce() -> String) {
         if self.live && self.last_live.is_none_or(|last| last.elapsed() >= LIVE_INTERVAL) {
-            let text: String = text().chars().take(LIVE_WIDTH).collect();
+            // A line that fills the last column wraps on some terminals, and could not be overwritten.
+            let text: String = text().chars().take((self.width)().saturating_sub(1)).collect();
             write!(self.out, "\r\x1b[K{text}").and_then(|()| self.out.flush()).ok();
             self.last_live = Some(Instant::now());
         }
@@ -188,7 +197,9 @@ impl MetricsRendererTraining for ProgressLines {
         if !self.live && self.last_sign.elapsed() >= self.silence {
             self.print(&format!("epoch {epoch}/{epochs} {}{left} | train {train}", percent(progress)));
         }
-        self.print_live(|| format!("epoch {epoch}/{epochs} {}{left} {train}", percent(progress)));
+        self.print_live(|| {
+            format!("epoch {epoch}/{epochs} {}{}{left} {train}", bar(progress), percent(progress))
+        });
     }
 
     fn render_valid(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
@@ -201,8 +212,13 @@ impl MetricsRendererTraining for ProgressLines {
             Some(progress) if is_done(&progress) => self.finish_epoch(),
             progress => {
                 let valid = self.valid.listed();
+                let progress = progress.as_ref();
                 self.print_live(|| {
-                    format!("epoch {epoch}/{epochs} validation {} {valid}", percent(progress.as_ref()))
+                    format!(
+                        "epoch {epoch}/{epochs} {}{} validation {valid}",
+                        bar(progress),
+                        percent(progress)
+                    )
                 });
             }
         }
@@ -227,7 +243,8 @@ impl MetricsRendererEvaluation for ProgressLines {
     }
 
     fn render_test(&mut self, item: EvaluationProgress, _indicators: Vec<ProgressType>) {
-        self.print_live(|| format!("evaluation {}", percent(Some(&item.progress))));
+        let progress = Some(&item.progress);
+        self.print_live(|| format!("evaluation {}{}", bar(progress), percent(progress)));
     }
 
     fn on_test_end(&mut self, summary: Option<LearnerSummary>) -> Outcome {
@@ -272,6 +289,33 @@ fn percent(progress: Option<&Progress>) -> String {
     progress.map_or(String::new(), |progress| {
         format!("{:3} %", 100 * progress.items_processed / progress.items_total.max(1))
     })
+}
+
+/// How far an epoch is, as a bar, with a blank behind it.
+fn bar(progress: Option<&Progress>) -> String {
+    progress.map_or(String::new(), |progress| {
+        let done = (BAR * progress.items_processed / progress.items_total.max(1)).min(BAR);
+        format!("[{:.<BAR$}] ", "#".repeat(done))
+    })
+}
+
+/// `text` in lines of at most `width` characters where it can be broken: behind a ` | ` or a comma.
+fn broken(text: &str, width: usize) -> String {
+    let (mut lines, mut column) = (String::new(), 0);
+    for part in text.split_inclusive(", ").flat_map(|part| part.split_inclusive(" | ")) {
+        if column > 0 && column + part.trim_end().chars().count() > width {
+            lines.truncate(lines.trim_end().len());
+            lines += BROKEN;
+            column = BROKEN.len() - 1;
+        }
+        lines += part;
+        column += part.chars().count();
+    }
+    lines
+}
+
+fn terminal_width() -> usize {
+    terminal_size::terminal_size_of(io::stdout()).map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0))
 }
 
 fn words(time: Duration) -> String {
@@ -397,9 +441,38 @@ mod tests {
         (0..9).for_each(|done| train(&mut lines, 1, done));
         valid(&mut lines, 1, 10);
         let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
-        assert!(text.starts_with("\r\x1b[Kepoch 1/12   0 % loss 0.10"), "{text:?}");
+        assert!(text.starts_with("\r\x1b[Kepoch 1/12 [....................]   0 % loss 0.10"), "{text:?}");
         assert!(text.contains("\r\x1b[Kepoch  1/12 | train loss 0.18"), "{text:?}");
         assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn lines_on_a_terminal_are_no_wider_than_it_and_lose_nothing() {
+        let text = "epoch 1/12 | train loss 0.18, density 1.00 %, ANP 85.30 % | valid accuracy 91.0 % | 2.0 s, 9 s left";
+        for width in 30..120 {
+            let lines = broken(text, width);
+            assert!(lines.lines().all(|line| line.chars().count() <= width), "{width}: {lines}");
+            assert_eq!(
+                lines.split_whitespace().collect::<Vec<_>>(),
+                text.split_whitespace().collect::<Vec<_>>()
+            );
+        }
+        assert_eq!(broken(text, 120), text);
+        assert_eq!(
+            broken(text, 60).lines().next().unwrap(),
+            "epoch 1/12 | train loss 0.18, density 1.00 %, ANP 85.30 % |"
+        );
+        // What cannot be broken stays whole.
+        assert_eq!(broken("a name without end", 5), "a name without end");
+    }
+
+    #[test]
+    fn the_bar_is_full_when_the_epoch_is() {
+        let of = |done| bar(Some(&Progress::new(done, 10)));
+        assert_eq!(of(0), "[....................] ");
+        assert_eq!(of(5), "[##########..........] ");
+        assert_eq!([of(10), of(11)], ["[####################] ", "[####################] "]);
+        assert_eq!(bar(None), "");
     }
 
     #[test]

@@ -166,6 +166,6 @@ impl FromStr for Method {
         Self::ALL
             .into_iter()
             .find(|method| method.name() == name)
-            .ok_or_else(|| Error::argument("method", name, Self::ALL.map(Self::name).join(", ")))
+            .ok_or_else(|| Error::unknown("method", name, &Self::ALL.map(Self::name)))
     }
 }

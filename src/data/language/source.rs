@@ -182,7 +182,7 @@ impl FromStr for LanguageSource {
 
     fn from_str(name: &str) -> Result<Self> {
         let known = Self::ALL.into_iter().find(|source| source.name() == name);
-        known.ok_or_else(|| Error::argument("dataset", name, Self::ALL.map(Self::name).join(", ")))
+        known.ok_or_else(|| Error::unknown("dataset", name, &Self::ALL.map(Self::name)))
     }
 }
 

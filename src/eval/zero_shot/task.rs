@@ -148,8 +148,8 @@ impl Task {
     /// [`Error::Argument`] with the names there are, when `name` is none of them.
     pub fn built_in(name: &str) -> Result<Self> {
         let text = text_of(name).ok_or_else(|| {
-            let allowed = format!("{}, or a task file ending in .toml", NAMES.join(", "));
-            Error::argument("task", name, allowed)
+            let names = [NAMES, &["a task file ending in .toml"]].concat();
+            Error::unknown("task", name, &names)
         })?;
         Self::parse(&PathBuf::from(format!("{name}.toml")), text)
     }

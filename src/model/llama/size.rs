@@ -87,9 +87,10 @@ impl FromStr for LlamaSize {
 
     fn from_str(name: &str) -> Result<Self> {
         let named = |size: &Self| size.name().eq_ignore_ascii_case(name);
-        Self::ALL.into_iter().find(named).ok_or_else(|| {
-            Error::argument("size", name, format!("one of {}", Self::ALL.map(Self::name).join(", ")))
-        })
+        Self::ALL
+            .into_iter()
+            .find(named)
+            .ok_or_else(|| Error::unknown("size", name, &Self::ALL.map(Self::name)))
     }
 }
 

@@ -34,6 +34,11 @@ impl<B: Backend> Masked<B> {
         }
     }
 
+    /// A weight with a link at every position.
+    pub(super) fn full(weight: Param<Tensor<B, 2>>) -> Self {
+        Self { weight, absent: None, request: Arc::new(GradientRequest::dense()) }
+    }
+
     pub(super) fn linear(&self, input: Tensor<B, 2>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 2> {
         masked_linear(input, self.weight.val(), bias, &self.request)
     }

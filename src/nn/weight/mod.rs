@@ -10,7 +10,7 @@ mod record;
 
 use std::sync::Arc;
 
-use burn::module::ParamId;
+use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 
@@ -103,6 +103,14 @@ impl<B: Backend> SparseWeight<B> {
         }
         let storage = Storage::try_new(ParamId::new(), &links, values, layout, device)?;
         Ok(Self { links, layout, storage })
+    }
+
+    /// `matrix` with a link at every position: the same parameter, trained or not as it was.
+    pub(crate) fn full(matrix: Param<Tensor<B, 2>>) -> Self {
+        let (id, values) = (matrix.id, matrix.val());
+        let links = Arc::new(Links::full(values.dims()));
+        let storage = Storage::Masked(Masked::full(Param::initialized(id, values)));
+        Self { links, layout: Layout::Auto, storage }
     }
 
     /// The same parameter, in the layout asked for and on its device, with other links and values; there are as many

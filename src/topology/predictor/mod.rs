@@ -184,7 +184,7 @@ impl FromStr for LinkPredictor {
         Self::ALL
             .into_iter()
             .find(|predictor| predictor.name() == name)
-            .ok_or_else(|| Error::argument("link predictor", name, Self::ALL.map(Self::name).join(", ")))
+            .ok_or_else(|| Error::unknown("link predictor", name, &Self::ALL.map(Self::name)))
     }
 }
 

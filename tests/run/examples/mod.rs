@@ -4,20 +4,26 @@ mod export;
 mod language_model;
 mod other_data;
 mod rates;
+mod saved;
+mod tools;
 mod translation;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs the example `name`, which `cargo test` has built beside this test.
+/// The example `name`, which `cargo test` has built beside this test.
 ///
-/// `cargo test --test run` builds no examples: it runs those of the last `cargo build --release --examples`.
-fn example<S: AsRef<str>>(name: &str, arguments: &[S]) -> Output {
+/// `cargo test --test run` builds no examples: it finds those of the last `cargo build --release --examples`.
+fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     assert!(built.is_file(), "{} is not built: cargo build --release --examples", built.display());
-    Command::new(built).args(arguments.iter().map(AsRef::as_ref)).output().unwrap()
+    built
+}
+
+fn example<S: AsRef<str>>(name: &str, arguments: &[S]) -> Output {
+    Command::new(binary(name)).args(arguments.iter().map(AsRef::as_ref)).output().unwrap()
 }
 
 /// What an example that succeeds prints to the standard output and to the standard error.

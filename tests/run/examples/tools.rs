@@ -1,0 +1,204 @@
+//! The examples as tools: Ctrl-C, what is printed for whom, completions, and arguments that are nearly right.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use burn::backend::Flex;
+use burn_cht::model::mlp::{Mlp, MlpConfig};
+use burn_cht::nn::hook;
+use burn_cht::run::{CheckpointChoice, SavedRun};
+use burn_cht::topology::{Links, TopologyInit};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{binary, example, fails, folder, path, succeeds, texts};
+use crate::learner::{history_lines, topology_lines};
+
+#[derive(Deserialize)]
+struct Config {
+    model: MlpConfig,
+}
+
+/// Links and weights of the newest checkpoint.
+fn weights(run: &Path) -> Vec<(Links, Vec<u32>)> {
+    let (saved, device) = (SavedRun::open(run).unwrap(), Default::default());
+    let config = saved.config::<Config>().unwrap().model.with_topology(TopologyInit::ErdosRenyi);
+    let (model, _): (Mlp<Flex>, usize) =
+        saved.load(config.init(&device), CheckpointChoice::Last, &device).unwrap();
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    let found = hook::collect(&model).into_iter();
+    found.map(|(_, weight)| (Links::clone(weight.links()), bits(weight.link_values()))).collect()
+}
+
+fn start(arguments: &[&str]) -> Child {
+    let mut command = Command::new(binary("mlp"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn interrupt(process: &Child) {
+    let sent = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Waits until `file` is there; the process must not end before.
+fn wait_for(file: &Path, process: &mut Child) {
+    let started = Instant::now();
+    while !file.exists() {
+        assert_eq!(process.try_wait().unwrap(), None, "ended without {}", file.display());
+        assert!(started.elapsed() < Duration::from_secs(300), "no {}", file.display());
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_ctrl_c_ended_and_its_command_resumed_ends_like_one_that_never_was() {
+    let folder = folder(&[]);
+    let (whole, run) = (path(&folder, "whole"), path(&folder, "run"));
+    let options =
+        ["--methods", "chts", "--epochs", "30", "--width", "200", "--layers", "2", "--sparsity", "0.95"];
+    succeeds("mlp", &[&options[..], &["--out", &whole]].concat());
+    let mut process = start(&[&options[..], &["--json", "--out", &run]].concat());
+    wait_for(&Path::new(&run).join("checkpoint/scheduler-3.sealed"), &mut process);
+    interrupt(&process);
+    let output = process.wait_with_output().unwrap();
+    let (printed, said) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{printed}\n{said}");
+    assert!(said.contains("stopping after this step; Ctrl-C once more ends at once"), "{said}");
+    assert!(!Path::new(&run).join("summary.json").exists(), "it had ended before");
+
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let resume = last["resume"].as_str().unwrap();
+    assert_eq!(last["event"], "interrupted");
+    assert!(said.contains(resume), "{said}");
+    let (cargo, arguments) = resume.split_once(" -- ").unwrap();
+    assert!(cargo.starts_with("cargo run --release ") && cargo.ends_with("--example mlp"), "{cargo}");
+    succeeds("mlp", &arguments.split(' ').collect::<Vec<_>>());
+    let (whole, run) = (Path::new(&whole), Path::new(&run));
+    assert_eq!(history_lines(run), history_lines(whole));
+    assert_eq!(topology_lines(run), topology_lines(whole));
+    assert!(weights(run) == weights(whole), "links or weights differ");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_second_ctrl_c_ends_the_process_at_once() {
+    let folder = folder(&[]);
+    let run = path(&folder, "run");
+    // A step takes seconds.
+    let options =
+        ["--methods", "dense", "--epochs", "1", "--width", "2500", "--batch", "4000", "--out", &run];
+    let mut process = start(&options);
+    let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    wait_for(&Path::new(&run).join("criterion.json"), &mut process);
+    // The handler is there once training begins.
+    sleep(Duration::from_millis(300));
+    interrupt(&process);
+    assert!(said.any(|line| line.starts_with("stopping after this step")));
+    interrupt(&process);
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    assert_eq!(said.next(), None, "it ended in order");
+}
+
+/// Options of a run that takes a moment.
+const SHORT: [&str; 9] =
+    ["--methods", "static,set", "--epochs", "2", "--width", "50", "--sparsity", "0.9", "--out"];
+
+#[test]
+fn json_is_an_object_a_line_and_nothing_else() {
+    let folder = folder(&[]);
+    let (printed, _) = succeeds("mlp", &[&SHORT[..], &[&path(&folder, "run"), "--json"]].concat());
+    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_run = ["run", "epoch", "epoch", "epoch", "epoch", "summary"];
+    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, [of_run, of_run].concat());
+    for (method, events) in ["static", "set"].into_iter().zip(events.chunks(of_run.len())) {
+        assert!(events.iter().all(|event| event["method"] == method && event["seed"] == 1));
+        let run = path(&folder, &format!("run/{method}-1"));
+        assert_eq!(events[0]["folder"], run.as_str());
+        let splits: Vec<_> = events[1..5].iter().map(|event| (&event["epoch"], &event["split"])).collect();
+        assert_eq!(
+            serde_json::to_value(splits).unwrap(),
+            serde_json::json!([[1, "train"], [1, "valid"], [2, "train"], [2, "valid"]])
+        );
+        assert!(events[4]["means"]["Accuracy"].as_f64().unwrap() > 10.0);
+        // As it is in the folder.
+        let summary: Value =
+            serde_json::from_slice(&fs::read(format!("{run}/summary.json")).unwrap()).unwrap();
+        let summary = summary.as_object().unwrap();
+        assert!(summary.iter().all(|(name, value)| events[5][name] == *value), "{summary:?}");
+    }
+}
+
+#[test]
+fn quiet_is_the_table_alone_and_lines_have_no_escape_sequences() {
+    let folder = folder(&[]);
+    let (printed, _) = succeeds("mlp", &[&SHORT[..], &[&path(&folder, "quiet"), "--quiet"]].concat());
+    assert!(printed.lines().count() == 4 && printed.lines().all(|line| line.starts_with('|')), "{printed}");
+    let (printed, _) = succeeds("mlp", &[&SHORT[..], &[&path(&folder, "lines")]].concat());
+    assert_eq!(printed.matches("\nepoch ").count(), 4, "{printed}");
+    assert!(!printed.contains(['\u{1b}', '\r']), "{printed}");
+    let refused = fails("mlp", &["--quiet", "--json"]);
+    assert!(refused.contains("'--quiet' cannot be used with '--json'"), "{refused}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_memory_of_a_run_is_in_its_summary() {
+    let folder = folder(&[]);
+    let run = path(&folder, "run");
+    let wide = ["--methods", "dense", "--epochs", "1", "--batch", "2000"];
+    let peak = |width: &str, out: &str| {
+        let out = format!("{run}{out}");
+        succeeds("mlp", &[&wide[..], &["--width", width, "--out", &out]].concat());
+        let summary: Value =
+            serde_json::from_slice(&fs::read(format!("{out}/summary.json")).unwrap()).unwrap();
+        summary["peak_memory_bytes"].as_u64().unwrap()
+    };
+    let (narrow, wide) = (peak("20", "-narrow"), peak("1000", "-wide"));
+    // Weights, gradients and momentum of the wide one alone.
+    assert!(narrow > 5_000_000 && wide > narrow + 3 * 4 * 2_784_000, "{narrow} and {wide} bytes");
+}
+
+#[test]
+fn shells_take_the_completions_of_every_example() {
+    for name in ["mlp", "translation", "language_model", "zero_shot", "export", "report"] {
+        for shell in ["bash", "zsh", "fish"] {
+            let (script, _) = succeeds(name, &["--completions", shell]);
+            assert!(script.contains(name) && script.contains("completions"), "{name}, {shell}: {script}");
+            let folder = folder(&[("script", script)]);
+            // Shells that are not installed cannot read it.
+            if let Ok(read) = Command::new(shell).args(["-n", &path(&folder, "script")]).output() {
+                assert!(read.status.success(), "{name}, {shell}: {:?}", texts(&read));
+            }
+        }
+        let refused = fails(name, &["--completions", "bsh"]);
+        assert!(refused.contains("a similar value exists: 'bash'"), "{refused}");
+    }
+}
+
+#[test]
+fn arguments_that_are_nearly_right_are_told_what_was_meant() {
+    for (given, meant) in [
+        (["--sparsty", "0.9"], "a similar argument exists: '--sparsity'"),
+        (["--methods", "chst"], "did you mean `chts`?"),
+        (["--dataset", "mnist5k"], "did you mean `mnist-5k`?"),
+        (["--init", "bfr"], "a similar value exists: 'brf'"),
+        (["--rate-multiples", "outptu=0.5"], "did you mean `output`?"),
+        (["--rate-multiples", "hiden.*.weight=0.5"], "did you mean `hidden.0.weight`?"),
+    ] {
+        let folder = folder(&[]);
+        let refused = fails("mlp", &[&given[..], &["--out", &path(&folder, "run")]].concat());
+        assert!(refused.contains(meant), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+    }
+    assert!(
+        fails("zero_shot", &["--checkpoint", "x", "--data", "y", "--tasks", "bilmp"])
+            .contains("did you mean `blimp`?")
+    );
+    assert!(!example("mlp", &["--methods", "adam"]).status.success());
+}
