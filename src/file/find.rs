@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Endings that a compressed file may have behind its own name. What a file holds is told by its content all the same.
+#[cfg(feature = "text")]
 const COMPRESSED: [&str; 8] = ["gz", "zst", "gzip", "zstd", "xz", "bz2", "lz4", "zip"];
 
 /// The file `name` in `folder`, or if there is none, that with `.gz` or `.zst` behind its name.
@@ -14,6 +15,7 @@ pub(crate) fn plain_or_compressed(folder: &Path, name: &str) -> Option<PathBuf> 
 }
 
 /// The name of the file at `path` in lower case, without the ending of a compression.
+#[cfg(feature = "text")]
 pub(crate) fn plain_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     match name.rsplit_once('.') {
@@ -37,6 +39,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "text")]
     #[test]
     fn the_ending_of_a_compression_is_no_part_of_a_name() {
         for (name, plain) in

@@ -8,6 +8,7 @@ pub(crate) mod config_difference;
 mod find;
 mod gzip;
 mod input;
+#[cfg(feature = "text")]
 mod json;
 #[cfg(feature = "text")]
 mod panic;
@@ -15,9 +16,12 @@ mod text;
 
 pub(crate) use atomic::replace;
 pub use atomic::write_atomically;
-pub(crate) use find::{plain_name, plain_or_compressed};
+#[cfg(feature = "text")]
+pub(crate) use find::plain_name;
+pub(crate) use find::plain_or_compressed;
 pub use input::Input;
 pub(crate) use input::fault;
+#[cfg(feature = "text")]
 pub(crate) use json::JsonObject;
 #[cfg(feature = "text")]
 pub(crate) use panic::without_panic;

@@ -147,6 +147,7 @@ pub(crate) struct Sums<B: Backend> {
 }
 
 /// Cross-entropy with targets smoothed to `(1 − ε)·[target] + ε/classes`, in tensor operations.
+#[cfg(feature = "text")]
 pub(crate) fn cross_entropy_sums<B: Backend>(
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,

@@ -72,6 +72,7 @@ mod sgd;
 pub(crate) use adam::{AdamRates, AdamStep, adam_step, aged_adam_step};
 pub use causal_attention::{Heads, causal_attention};
 pub use cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_with_gradient};
+#[cfg(feature = "text")]
 pub(crate) use cross_entropy::{Sums, cross_entropy_sums};
 pub use dropout::{add_dropout, dropout};
 pub use gate::gate;

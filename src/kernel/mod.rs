@@ -43,6 +43,7 @@ pub(crate) use backend::{check_capacity, check_compressed, has_host_kernel, is_o
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 pub use index::Index;
 pub(crate) use masked_linear::masked_linear;
+#[cfg(feature = "text")]
 pub(crate) use profile::timed;
 pub use profile::{Part, time_spent};
 pub use request::GradientRequest;

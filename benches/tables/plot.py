@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Draws the test accuracy of dense and sparse MLPs against the operations of their training and against their parameters,
+from the results that table.py has left, and prints the figures.
+
+    python3 benches/tables/plot.py benches/tables/results/sizes-fashion-mnist.jsonl --out docs/sizes-fashion-mnist.svg
+
+Operations: 6 for each link and image (2 forwards, 4 for both gradients), at the mean density of every epoch; the output
+layer is dense in all networks; biases, activations, updates of the topology and the optimizer are not counted. A point is
+the mean over the seeds of a row, its bar from the lowest to the highest. Needs matplotlib."""
+
+import argparse
+import json
+import re
+import shlex
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+INPUTS, CLASSES, IMAGES = {"mnist": 784, "fashion-mnist": 784, "cifar10": 3072}, 10, {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
+COLOURS = {"dense": "#222222", "CHTs": "#0072b2", "CHTss": "#009e73", "RigL": "#d55e00", "SET": "#cc79a7", "GraNet": "#e69f00"}
+MARKERS = {"dense": "s", "CHTs": "o", "CHTss": "^", "RigL": "D", "SET": "v", "GraNet": "P"}
+
+
+def operations(result):
+    """Of a whole training, in floating-point operations."""
+    words = shlex.split(result["command"])
+    option = {name[2:]: value for name, value in zip(words[1::2], words[2::2])}
+    data, width = option["dataset"], int(option.get("width", 1568))
+    sparse = INPUTS[data] * width + 2 * width * width
+    images = IMAGES[data] - int(option.get("hold-out", 0))
+    densities = result["densities"] or [1.0] * int(result["figures"]["epochs"])
+    return sum(6 * images * (density * sparse + CLASSES * width) for density in densities)
+
+
+def points(file):
+    """Of every row: name, operations, parameters, test accuracies."""
+    rows = defaultdict(list)
+    for line in Path(file).read_text(encoding="utf-8").splitlines():
+        result = json.loads(line)
+        if "figures" in result:
+            rows[result["row"]].append(result)
+    for row, results in rows.items():
+        longest = max(result["figures"]["epochs"] for result in results)
+        runs = [result for result in results if result["figures"]["epochs"] == longest]
+        if len(runs) == len(results):
+            continue  # the search alone
+        yield (
+            row,
+            statistics.mean(map(operations, runs)),
+            runs[0]["figures"]["parameters"],
+            [run["figures"]["test_accuracy"] for run in runs],
+        )
+
+
+def draw(found, out):
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "burn-cht", "font.size": 10})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    for axis, which, label in ((axes[0], 1, "operations of the whole training"), (axes[1], 2, "parameters at the end")):
+        by_method = defaultdict(list)
+        for one in found:
+            by_method[re.split(r"[ ,]", one[0])[0]].append(one)
+        for method, ones in by_method.items():
+            ones.sort(key=lambda one: one[which])
+            means = [statistics.mean(one[3]) for one in ones]
+            bars = [[mean - min(one[3]) for mean, one in zip(means, ones)], [max(one[3]) - mean for mean, one in zip(means, ones)]]
+            axis.errorbar(
+                [one[which] for one in ones], means, bars, label=method, color=COLOURS.get(method), marker=MARKERS.get(method, "x"),
+                linestyle="-" if method == "dense" else "none", capsize=2,
+            )
+            for one, mean in zip(ones, means):
+                text = ", ".join(re.findall(r"width \d+|\d+ % of the links", one[0])).replace("width ", "").replace(" of the links", "")
+                axis.annotate(text, (one[which], mean), xytext=(4, -10), textcoords="offset points", fontsize=7, color="#555555")
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel("test accuracy, %")
+    axes[0].legend(frameon=False, loc="lower right")
+    figure.savefig(out, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results of a table of MLPs")
+    parser.add_argument("--out", type=Path, help="SVG to write")
+    given = parser.parse_args()
+    found = list(points(given.results))
+    print("| network | operations | parameters | test accuracy | seeds |\n|---|---|---|---|---|")
+    for row, cost, parameters, accuracies in found:
+        spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+        print(f"| {row} | {cost:.2e} | {parameters:,} | {statistics.mean(accuracies):.2f}{spread} | {len(accuracies)} |")
+    if given.out:
+        draw(found, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
