@@ -1,6 +1,6 @@
 //! Kernels, and the one place that knows of Burn's backends.
 //!
-//! - `backend`: which backends there are kernels for, how an operation enters their autodiff graph.
+//! - `backend`: which backends there are kernels for; `graph`: how an operation enters their autodiff graph.
 //! - `cpu`: the kernels on slices, which know nothing of Burn.
 //! - `device`: what operations ask of GPUs; `cube`: the kernels for these.
 //! - `sparse_linear` and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
@@ -28,6 +28,8 @@ mod cube;
     allow(dead_code, reason = "without a GPU's backend nothing runs on devices")
 )]
 mod device;
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+mod graph;
 mod index;
 mod masked_linear;
 #[cfg(feature = "text")]
