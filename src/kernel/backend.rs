@@ -23,6 +23,7 @@ use super::device::DeviceOperation;
 use super::graph::{self, Graph};
 use super::profile::Part;
 use crate::error::{Error, Result};
+use crate::topology::regrowth::Draw;
 #[cfg(feature = "flex")]
 use {
     burn::backend::Flex,
@@ -169,6 +170,36 @@ pub(crate) fn check_compressed<B: Backend>(device: &B::Device) -> Result<()> {
         B::name(device)
     );
     Err(Error::argument("layout", "compressed", allowed))
+}
+
+/// The positions among which a choice of the best scores `[d_input, d_output]` certainly falls, with their scores, found
+/// where they lie and in any order. `None` without a kernel, and where the list would be no shorter than the scores.
+///
+/// # Errors
+///
+/// [`Error::Device`] if the device does not answer.
+pub(crate) fn shortlist<B: Backend>(scores: Tensor<B, 2>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct List<B: Backend>(FloatTensor<B>, Draw);
+        impl<B: Backend> OnDevice for List<B> {
+            type Result = Result<Option<Vec<(usize, f32)>>>;
+            fn run<D: Device>(self, graph: Graph) -> Self::Result {
+                match graph {
+                    Graph::None => D::shortlist(graph::same(self.0), self.1),
+                    // What is differentiated is no score.
+                    Graph::Kept | Graph::Recomputed => Ok(None),
+                }
+            }
+        }
+        let fits = scores.dtype() == burn::tensor::DType::F32
+            && (1..=u32::MAX as usize).contains(&scores.dims().iter().product());
+        if fits {
+            return on_device::<B, _>(List::<B>(primitive(&scores), draw)).unwrap_or(Ok(None));
+        }
+    }
+    let _ = (scores, draw);
+    Ok(None)
 }
 
 /// Whether a backend's tensors lie in this computer's memory, whatever decorates it. Backends that this crate does not
