@@ -37,7 +37,10 @@ pub fn grow_from_scores<B: Backend, R: Rng + ?Sized>(
     }
     let grower = Grower::new(links, k, selection, rng)?;
     match shortlist(scores.clone(), grower.draw())? {
-        Some(listed) => grower.finish_from(listed),
+        Some(listed) => {
+            log::trace!("{k} of {} positions chosen among {} listed", links.capacity(), listed.len());
+            grower.finish_from(listed)
+        }
         None => grower.finish_from_tensor(scores),
     }
 }

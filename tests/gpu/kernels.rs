@@ -42,31 +42,31 @@ const CASES: [([usize; 2], f64, usize); 15] = [
     ([3, 600_000], 0.01, 1),
 ];
 
-struct Case {
-    links: Links,
-    index: Arc<Index>,
-    batch: usize,
-    name: String,
+pub(crate) struct Case {
+    pub(crate) links: Links,
+    pub(crate) index: Arc<Index>,
+    pub(crate) batch: usize,
+    pub(crate) name: String,
 }
 
-fn case(([inputs, outputs], density, batch): ([usize; 2], f64, usize)) -> Case {
+pub(crate) fn case(([inputs, outputs], density, batch): ([usize; 2], f64, usize)) -> Case {
     let links = random_links([inputs, outputs], density, 7);
     let index = Arc::new(Index::try_new(&links).unwrap());
     Case { links, index, batch, name: format!("{inputs} × {outputs} at {density}, batch {batch}") }
 }
 
-fn vector(length: usize, seed: u64) -> TensorData {
+pub(crate) fn vector(length: usize, seed: u64) -> TensorData {
     TensorData::new(drawn([1, length], 1.0, seed).into_vec::<f32>().unwrap(), [length])
 }
 
-fn leaf<B: AutodiffBackend, const D: usize>(data: TensorData, device: &B::Device) -> Tensor<B, D> {
+pub(crate) fn leaf<B: AutodiffBackend, const D: usize>(data: TensorData, device: &B::Device) -> Tensor<B, D> {
     Tensor::from_data(data, device).require_grad()
 }
 
 /// Output, and the gradients of input, values and bias.
-type Results = [TensorData; 4];
+pub(crate) type Results = [TensorData; 4];
 
-fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> Results {
+pub(crate) fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> Results {
     let [inputs, outputs] = case.index.shape();
     let x = leaf::<B, 2>(drawn([case.batch, inputs], 1.0, 1), device);
     let values = leaf::<B, 1>(vector(case.index.nnz(), 2), device);
@@ -85,7 +85,7 @@ fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> 
 }
 
 /// The same in f64, link by link.
-fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
+pub(crate) fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
     let [inputs, outputs] = case.index.shape();
     let wide = |data: TensorData| data.iter::<f64>().collect::<Vec<_>>();
     let x = wide(drawn([case.batch, inputs], 1.0, 1));
@@ -114,7 +114,7 @@ fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
     [y, dx, dw, db]
 }
 
-fn assert_close(found: &Results, expected: &[Vec<f64>; 4], name: &str) {
+pub(crate) fn assert_close(found: &Results, expected: &[Vec<f64>; 4], name: &str) {
     for ((found, expected), what) in found.iter().zip(expected).zip(["y", "dx", "dw", "db"]) {
         assert_eq!(found.shape.iter().product::<usize>(), expected.len(), "{name}: {what}");
         let scale = expected.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));

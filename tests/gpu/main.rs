@@ -62,8 +62,12 @@ macro_rules! adapter_or_skip {
     };
 }
 
+mod growth;
 mod kernels;
+mod memory;
 mod models;
+mod optimizers;
+mod random;
 
 /// Links drawn one by one, so that degrees differ.
 fn random_links(shape: [usize; 2], density: f64, seed: u64) -> Links {

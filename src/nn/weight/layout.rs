@@ -59,6 +59,28 @@ impl Crossover {
 }
 
 impl Layout {
+    /// Bytes that a weight with `nnz` links takes in training on a GPU: values, gradient and `moments` of the optimizer in
+    /// f32, and the mask, a byte a position, or the index arrays.
+    ///
+    /// # Panics
+    ///
+    /// For `Auto`, which is no layout until a backend decides it.
+    #[must_use]
+    pub fn training_bytes(self, [inputs, outputs]: [usize; 2], nnz: usize, moments: usize) -> usize {
+        let floats = 4 * (2 + moments);
+        match self {
+            Self::Auto => panic!("`Layout::Auto` is decided by a backend"),
+            Self::Masked => (floats + 1) * inputs * outputs,
+            // By input: where lines start, their order, a column and a row a link. By output: the same without columns, and
+            // the link that each entry is.
+            Self::Compressed => {
+                let id = |size: usize| if size <= 1 << 16 { 2 } else { 4 };
+                let ids = id(outputs) + 2 * id(inputs) + 4;
+                floats * nnz + ids * nnz + 8 * (inputs + outputs + 1)
+            }
+        }
+    }
+
     /// The layout taken for `links` on backend `B`.
     pub(super) fn resolve<B: Backend>(self, links: &Links) -> Stored {
         match self {
