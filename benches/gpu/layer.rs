@@ -10,8 +10,8 @@ use burn_cht::topology::init::TopologyInit;
 use burn_cht::topology::stream;
 use serde_json::json;
 
-use crate::Report;
 use crate::backend::{Device, Tracked, clean_up, half};
+use crate::run::Report;
 use crate::timing::milliseconds;
 
 const SHAPES: [[usize; 2]; 4] = [[1568, 1568], [3072, 768], [2048, 5461], [4096, 4096]];

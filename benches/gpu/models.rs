@@ -19,8 +19,8 @@ use burn_cht::topology::percolation::Chain;
 use burn_cht::topology::{Method, TopologyConfig};
 use serde_json::json;
 
-use crate::Report;
 use crate::backend::{Device, Tracked, clean_up, synchronize, usage};
+use crate::run::Report;
 use crate::timing::milliseconds;
 
 const SPARSITY: [f64; 4] = [70.0, 90.0, 95.0, 99.0];

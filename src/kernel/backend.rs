@@ -83,9 +83,9 @@ pub(crate) struct Pass<'a, S, const N: usize> {
     pub(crate) wanted: [bool; N],
 }
 
-/// Whether this backend has kernels for sparse layers: Flex, and WGPU and CUDA with floats of f32, each with fusion or
-/// without; and `Autodiff` of them with either of Burn's checkpointing strategies. They serve f32 tensors; others take
-/// tensor operations even there.
+/// Whether this backend has kernels for sparse layers: Flex, and WGPU and CUDA with floats of f32, f16 or bf16, each with
+/// fusion or without; and `Autodiff` of them with either of Burn's checkpointing strategies. On Flex they serve f32 tensors,
+/// on GPUs those of the three types; others take tensor operations even there.
 #[must_use]
 pub fn has_kernel<B: Backend>() -> bool {
     kernels::<B>().is_some()
@@ -101,8 +101,22 @@ pub(crate) fn has_host_kernel<B: Backend>() -> bool {
 pub(crate) struct Kernels {
     /// They run on the host, every [`Operation`]; else on a device, every [`DeviceOperation`].
     pub(crate) on_host: bool,
-    /// The device multiplies matrices of f32 by units of their own, which sparse products are up against.
-    pub(crate) matrix_units: bool,
+    pub(crate) dense: DenseUnits,
+}
+
+/// What multiplies the dense matrices that sparse products are up against.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "wgpu", feature = "cuda")),
+    allow(dead_code, reason = "a host has no units for matrices")
+)]
+pub(crate) enum DenseUnits {
+    /// The units that sparse products run on as well.
+    Same,
+    /// Units for matrices, of f32 as TF32.
+    Tf32,
+    /// Units for matrices, of floats of 16 bits.
+    Half,
 }
 
 /// The kernels of this backend, if it has any.
@@ -110,7 +124,7 @@ pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
     let device = TypeId::of::<B::Device>();
     #[cfg(feature = "flex")]
     if host_graph::<B>().is_some() {
-        return Some(Kernels { on_host: true, matrix_units: false });
+        return Some(Kernels { on_host: true, dense: DenseUnits::Same });
     }
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     {
@@ -120,11 +134,16 @@ pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
             fn run<D: Device>(self, _: Graph) {}
         }
         #[cfg(feature = "cuda")]
-        let matrix_units = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
+        let is_cuda = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
         #[cfg(not(feature = "cuda"))]
-        let matrix_units = false;
+        let is_cuda = false;
         if on_device::<B, _>(Known).is_some() {
-            return Some(Kernels { on_host: false, matrix_units });
+            let dense = match TypeId::of::<B::FloatElem>() == TypeId::of::<f32>() {
+                true if is_cuda => DenseUnits::Tf32,
+                true => DenseUnits::Same,
+                false => DenseUnits::Half,
+            };
+            return Some(Kernels { on_host: false, dense });
         }
     }
     let _ = device;
@@ -237,7 +256,7 @@ pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
     }
 }
 
-/// Runs `operation` where there are kernels, on the host or on a device, and all inputs are f32.
+/// Runs `operation` where there are kernels for its inputs, on the host or on a device.
 pub(crate) fn apply_anywhere<B: Backend, O: DeviceOperation<N>, const N: usize, const D: usize>(
     operation: O,
     inputs: [FloatTensor<B>; N],
@@ -346,26 +365,28 @@ trait OnDevice: Sized {
     fn run<D: Device>(self, graph: Graph) -> Self::Result;
 }
 
-/// The table of backends with kernels on devices. Their floats are f32; bools are stored in words or, with Vulkan and
-/// Metal, in bytes. Under the feature `fusion` Burn's names stand for the fused backends.
+/// The table of backends with kernels on devices: by their type of float, and on WGPU by that of bools, words or (Vulkan,
+/// Metal) bytes. Under the feature `fusion` Burn's names stand for the fused backends.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn on_device<B: Backend, T: OnDevice>(task: T) -> Option<T::Result> {
+    use burn::tensor::{bf16, f16};
+    macro_rules! table {
+        ($($known:ty),*) => {
+            $(if let Some(graph) = Graph::of::<B, $known>() {
+                return Some(task.run::<$known>(graph));
+            })*
+        };
+    }
     #[cfg(feature = "wgpu")]
     {
         use burn::backend::Wgpu;
-        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u32>>() {
-            return Some(task.run::<Wgpu<f32, i32, u32>>(graph));
-        }
-        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u8>>() {
-            return Some(task.run::<Wgpu<f32, i32, u8>>(graph));
-        }
+        table!(Wgpu<f32, i32, u32>, Wgpu<f32, i32, u8>, Wgpu<f16, i32, u32>, Wgpu<f16, i32, u8>);
+        table!(Wgpu<bf16, i32, u32>, Wgpu<bf16, i32, u8>);
     }
     #[cfg(feature = "cuda")]
     {
         use burn::backend::Cuda;
-        if let Some(graph) = Graph::of::<B, Cuda<f32, i32>>() {
-            return Some(task.run::<Cuda<f32, i32>>(graph));
-        }
+        table!(Cuda<f32, i32>, Cuda<f16, i32>, Cuda<bf16, i32>);
     }
     None
 }

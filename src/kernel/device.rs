@@ -11,7 +11,7 @@ use super::backend::Operation;
 use crate::error::{Error, Result};
 use crate::topology::regrowth::Draw;
 
-/// What a kernel does with an index and f32 tensors, none of them empty.
+/// What a kernel does with an index and tensors of one type of float, none of them empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// `x · W (+ b)`, or its positive part, of `x` `[batch, d_input]`, one value a link, and `b` if there is a third.

@@ -63,6 +63,9 @@ pub(super) fn same<T: 'static, U: 'static>(value: T) -> U {
 pub(super) trait Runner<O: Operation<N>, const N: usize>: Debug + Send + 'static {
     type Backend: Backend;
 
+    /// Whether there are kernels for tensors of this type.
+    fn takes(dtype: DType) -> bool;
+
     fn forward(
         operation: &O,
         inputs: [FloatTensor<Self::Backend>; N],
@@ -93,6 +96,10 @@ pub(super) struct OnHost<H>(PhantomData<fn() -> H>);
 #[cfg(feature = "flex")]
 impl<H: Host, O: Operation<N>, const N: usize> Runner<O, N> for OnHost<H> {
     type Backend = H;
+
+    fn takes(dtype: DType) -> bool {
+        dtype == DType::F32
+    }
 
     fn forward(operation: &O, inputs: [FloatTensor<H>; N]) -> (FloatTensor<H>, O::Saved) {
         let inputs = inputs.map(H::contiguous);
@@ -132,6 +139,10 @@ pub(super) struct Elsewhere<D>(PhantomData<fn() -> D>);
 impl<D: Device, O: DeviceOperation<N>, const N: usize> Runner<O, N> for Elsewhere<D> {
     type Backend = D;
 
+    fn takes(dtype: DType) -> bool {
+        matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+    }
+
     fn forward(operation: &O, inputs: [FloatTensor<D>; N]) -> (FloatTensor<D>, O::Saved) {
         (operation.forward_on::<D>(inputs), ())
     }
@@ -148,7 +159,8 @@ pub(super) fn enter<B: Backend, R: Runner<O, N>, O: Operation<N>, const N: usize
     operation: O,
     inputs: [FloatTensor<B>; N],
 ) -> Option<Tensor<B, D>> {
-    if inputs.iter().any(|input| input.dtype() != DType::F32) {
+    let dtype = inputs[0].dtype();
+    if !R::takes(dtype) || inputs.iter().any(|input| input.dtype() != dtype) {
         return None;
     }
     let output = match graph {

@@ -2,17 +2,17 @@
 
 use std::process::Command;
 
-use burn::backend::wgpu::WgpuRuntime;
-use burn::backend::{Autodiff, Wgpu};
+use burn::backend::Autodiff;
 use burn::optim::{AdamConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
 use burn_cht::model::llama::LlamaSize;
 use burn_cht::prelude::*;
-use burn_cubecl::cubecl::Runtime;
+use burn_cubecl::element::BoolElement;
+use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use crate::adapter;
+use crate::backend::{Card, adapter};
 
-type B = Autodiff<Wgpu>;
+type B = Autodiff<Card>;
 
 const VARIABLE: &str = "BURN_CHT_MEMORY_OF";
 const DENSITY: f64 = 0.1;
@@ -61,6 +61,26 @@ fn the_devices_allocator_counts_what_was_computed() {
     }
 }
 
+/// Bytes that the device's allocator has given out.
+trait Counted: Backend {
+    fn bytes_in_use(device: &Self::Device) -> u64;
+}
+
+impl<R: CubeRuntime, F: FloatElement, I: IntElement, B: BoolElement> Counted for CubeBackend<R, F, I, B> {
+    fn bytes_in_use(device: &Self::Device) -> u64 {
+        R::client(device).memory_usage().unwrap().bytes_in_use
+    }
+}
+
+#[cfg(feature = "fusion")]
+impl<R: CubeRuntime, F: FloatElement, I: IntElement, B: BoolElement> Counted
+    for burn_fusion::Fusion<CubeBackend<R, F, I, B>>
+{
+    fn bytes_in_use(device: &Self::Device) -> u64 {
+        CubeBackend::<R, F, I, B>::bytes_in_use(device)
+    }
+}
+
 /// The layers, each trained for a step; their gradients are still there.
 #[test]
 #[ignore = "run by another test, in a process of its own"]
@@ -68,8 +88,8 @@ fn report() {
     let (Ok(layout), Some(device)) = (std::env::var(VARIABLE), adapter()) else { return };
     let layout = if layout == "masked" { Layout::Masked } else { Layout::Compressed };
     let in_use = || {
-        <Wgpu as Backend>::sync(&device).unwrap();
-        WgpuRuntime::client(&device).memory_usage().unwrap().bytes_in_use
+        Card::<f32>::sync(&device).unwrap();
+        Card::<f32>::bytes_in_use(&device)
     };
     let before = in_use();
     let layers: Vec<SparseLinear<B>> = shapes(2)

@@ -1,6 +1,6 @@
 //! Optimizers, ages of links and clipping on values that are vectors on the device: the courses they take on Flex.
 
-use burn::backend::{Autodiff, Flex, Wgpu};
+use burn::backend::{Autodiff, Flex};
 use burn::nn::loss::CrossEntropyLoss;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::momentum::MomentumConfig;
@@ -10,9 +10,11 @@ use burn::tensor::backend::AutodiffBackend;
 use burn_cht::optim::{CarriesMoments, FusedAdamConfig, FusedSgdConfig};
 use burn_cht::prelude::*;
 
-use crate::{CLASSES, INPUTS, Net, adapter, drawn, link_values, topology};
+use crate::backend::Card;
+use crate::drawn;
+use crate::net::{CLASSES, INPUTS, Net, link_values, topology};
 
-type Gpu = Autodiff<Wgpu>;
+type Gpu = Autodiff<Card>;
 type Cpu = Autodiff<Flex>;
 
 const STEPS: usize = 7;
@@ -58,7 +60,7 @@ fn compare<G, C>(
     cpu: impl Fn() -> OptimizerAdaptor<C, Net<Cpu>, Cpu>,
     ways: &[Ways],
 ) where
-    G: CarriesMoments<Wgpu>,
+    G: CarriesMoments<Card>,
     C: CarriesMoments<Flex>,
 {
     let device = adapter_or_skip!();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::backend::{Autodiff, Flex, Wgpu};
+use burn::backend::{Autodiff, Flex};
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn_cht::kernel::{Index, sparse_linear, sparse_linear_relu};
@@ -11,10 +11,11 @@ use burn_cht::topology::Links;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
+use crate::backend::Card;
+use crate::drawn;
 use crate::kernels::{assert_close, case, expected, leaf, run, vector};
-use crate::{adapter, drawn};
 
-type Gpu = Autodiff<Wgpu>;
+type Gpu = Autodiff<Card>;
 type Cpu = Autodiff<Flex>;
 
 fn runner(cases: u32) -> TestRunner {
@@ -91,11 +92,11 @@ fn tensors_in_any_order_in_memory_give_what_they_give_on_flex() {
 
 #[test]
 fn inputs_of_rank_1_to_4_give_what_they_give_on_flex() {
-    fn compare<const D: usize>(dims: [usize; D], layers: &(SparseLinear<Wgpu>, SparseLinear<Flex>)) {
+    fn compare<const D: usize>(dims: [usize; D], layers: &(SparseLinear<Card>, SparseLinear<Flex>)) {
         let device = layers.0.weight.device();
         let numbers = drawn([1, dims.iter().product()], 1.0, 5).into_vec::<f32>().unwrap();
         let data = TensorData::new(numbers, dims);
-        let found = layers.0.forward(Tensor::<Wgpu, D>::from_data(data.clone(), &device)).into_data();
+        let found = layers.0.forward(Tensor::<Card, D>::from_data(data.clone(), &device)).into_data();
         let expected = layers.1.forward(Tensor::<Flex, D>::from_data(data, &Default::default())).into_data();
         assert_eq!(found.shape, expected.shape);
         found.assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::rel_abs(1e-4, 1e-5));
@@ -106,7 +107,7 @@ fn inputs_of_rank_1_to_4_give_what_they_give_on_flex() {
         .run(&cases, |(inputs, outputs, density, (a, b, c))| {
             let config = SparseLinearConfig::new(inputs, outputs).with_density(density);
             let config = config.with_layout(Layout::Compressed);
-            let layers = (config.init::<Wgpu>(&device), config.init::<Flex>(&Default::default()));
+            let layers = (config.init::<Card>(&device), config.init::<Flex>(&Default::default()));
             compare([inputs], &layers);
             compare([a, inputs], &layers);
             compare([a, b, inputs], &layers);

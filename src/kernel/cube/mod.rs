@@ -17,7 +17,7 @@
 //!
 //! # Limits
 //!
-//! Tensors of f32 alone. Index arithmetic is of 32 bits: see [`device::check_capacity`](super::device).
+//! Tensors of f32, f16 or bf16, all of a call alike; sums are of f32. Index arithmetic is of 32 bits: see [`device::check_capacity`](super::device).
 
 mod arrays;
 #[cfg(feature = "fusion")]
