@@ -112,6 +112,13 @@ pub enum Error {
     #[error(transparent)]
     Rank(#[from] RankError),
 
+    /// A device that does not answer: lost, out of memory, or with a failing driver.
+    #[error("the device cannot be read, it may be lost or out of memory: {reason}")]
+    Device {
+        /// What Burn says.
+        reason: String,
+    },
+
     /// The operating system refused to read or write a file.
     #[error("cannot read or write {}", path.display())]
     Io {
@@ -123,6 +130,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A device that does not answer.
+    pub(crate) fn device(reason: impl ToString) -> Self {
+        Self::Device { reason: reason.to_string() }
+    }
+
     /// A setting outside of its range.
     pub fn argument(name: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
         Self::Argument { name, place: None, value: value.to_string(), allowed: allowed.into() }

@@ -16,30 +16,21 @@ use std::fmt::Debug;
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 
-use super::device::DeviceOperation;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-use super::device::{Device, DevicePass};
+use super::device::Device;
+use super::device::DeviceOperation;
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+use super::graph::{self, Graph};
 use super::profile::Part;
 use crate::error::{Error, Result};
+use crate::topology::regrowth::Draw;
 #[cfg(feature = "flex")]
 use {
-    super::profile::timed, burn::backend::Flex, burn::backend::flex::FlexDevice,
+    burn::backend::Flex,
+    burn::backend::flex::FlexDevice,
     burn::tensor::ops::BoolTensor,
-};
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-use {
-    burn::backend::Autodiff,
-    burn::backend::autodiff::NodeId,
-    burn::backend::autodiff::checkpoint::base::Checkpointer,
-    burn::backend::autodiff::checkpoint::strategy::{
-        BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
-    },
-    burn::backend::autodiff::grads::Gradients,
-    burn::backend::autodiff::ops::{Backward, Ops, OpsKind},
-    burn::tensor::TensorPrimitive,
     burn::tensor::{DType, TensorMetadata},
-    std::any::Any,
-    std::marker::PhantomData,
+    graph::{OnHost, same},
 };
 
 /// A differentiable function of `N` tensors of f32.
@@ -92,9 +83,9 @@ pub(crate) struct Pass<'a, S, const N: usize> {
     pub(crate) wanted: [bool; N],
 }
 
-/// Whether this backend has kernels for sparse layers: Flex, and WGPU and CUDA with floats of f32, each with fusion or
-/// without; and `Autodiff` of them with either of Burn's checkpointing strategies. They serve f32 tensors; others take
-/// tensor operations even there.
+/// Whether this backend has kernels for sparse layers: Flex, and WGPU and CUDA with floats of f32, f16 or bf16, each with
+/// fusion or without; and `Autodiff` of them with either of Burn's checkpointing strategies. On Flex they serve f32 tensors,
+/// on GPUs those of the three types; others take tensor operations even there.
 #[must_use]
 pub fn has_kernel<B: Backend>() -> bool {
     kernels::<B>().is_some()
@@ -110,8 +101,22 @@ pub(crate) fn has_host_kernel<B: Backend>() -> bool {
 pub(crate) struct Kernels {
     /// They run on the host, every [`Operation`]; else on a device, every [`DeviceOperation`].
     pub(crate) on_host: bool,
-    /// The device multiplies matrices of f32 by units of their own, which sparse products are up against.
-    pub(crate) matrix_units: bool,
+    pub(crate) dense: DenseUnits,
+}
+
+/// What multiplies the dense matrices that sparse products are up against.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "wgpu", feature = "cuda")),
+    allow(dead_code, reason = "a host has no units for matrices")
+)]
+pub(crate) enum DenseUnits {
+    /// The units that sparse products run on as well.
+    Same,
+    /// Units for matrices, of f32 as TF32.
+    Tf32,
+    /// Units for matrices, of floats of 16 bits.
+    Half,
 }
 
 /// The kernels of this backend, if it has any.
@@ -119,7 +124,7 @@ pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
     let device = TypeId::of::<B::Device>();
     #[cfg(feature = "flex")]
     if host_graph::<B>().is_some() {
-        return Some(Kernels { on_host: true, matrix_units: false });
+        return Some(Kernels { on_host: true, dense: DenseUnits::Same });
     }
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     {
@@ -129,11 +134,16 @@ pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
             fn run<D: Device>(self, _: Graph) {}
         }
         #[cfg(feature = "cuda")]
-        let matrix_units = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
+        let is_cuda = device == TypeId::of::<burn::backend::cuda::CudaDevice>();
         #[cfg(not(feature = "cuda"))]
-        let matrix_units = false;
+        let is_cuda = false;
         if on_device::<B, _>(Known).is_some() {
-            return Some(Kernels { on_host: false, matrix_units });
+            let dense = match TypeId::of::<B::FloatElem>() == TypeId::of::<f32>() {
+                true if is_cuda => DenseUnits::Tf32,
+                true => DenseUnits::Same,
+                false => DenseUnits::Half,
+            };
+            return Some(Kernels { on_host: false, dense });
         }
     }
     let _ = device;
@@ -148,7 +158,7 @@ pub(crate) fn kernels<B: Backend>() -> Option<Kernels> {
 pub(crate) fn check_capacity<B: Backend>(shape: [usize; 2], nnz: usize, device: &B::Device) -> Result<()> {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     {
-        struct Check([usize; 2], usize, Box<dyn Any>);
+        struct Check([usize; 2], usize, Box<dyn std::any::Any>);
         impl OnDevice for Check {
             type Result = Result<()>;
             fn run<D: Device>(self, _: Graph) -> Result<()> {
@@ -181,6 +191,36 @@ pub(crate) fn check_compressed<B: Backend>(device: &B::Device) -> Result<()> {
     Err(Error::argument("layout", "compressed", allowed))
 }
 
+/// The positions among which a choice of the best scores `[d_input, d_output]` certainly falls, with their scores, found
+/// where they lie and in any order. `None` without a kernel, and where the list would be no shorter than the scores.
+///
+/// # Errors
+///
+/// [`Error::Device`] if the device does not answer.
+pub(crate) fn shortlist<B: Backend>(scores: Tensor<B, 2>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct List<B: Backend>(FloatTensor<B>, Draw);
+        impl<B: Backend> OnDevice for List<B> {
+            type Result = Result<Option<Vec<(usize, f32)>>>;
+            fn run<D: Device>(self, graph: Graph) -> Self::Result {
+                match graph {
+                    Graph::None => D::shortlist(graph::same(self.0), self.1),
+                    // What is differentiated is no score.
+                    Graph::Kept | Graph::Recomputed => Ok(None),
+                }
+            }
+        }
+        let fits = scores.dtype() == burn::tensor::DType::F32
+            && (1..=u32::MAX as usize).contains(&scores.dims().iter().product());
+        if fits {
+            return on_device::<B, _>(List::<B>(primitive(&scores), draw)).unwrap_or(Ok(None));
+        }
+    }
+    let _ = (scores, draw);
+    Ok(None)
+}
+
 /// Whether a backend's tensors lie in this computer's memory, whatever decorates it. Backends that this crate does not
 /// know count as devices: right, with a copy more.
 pub(crate) fn is_on_host<B: Backend>() -> bool {
@@ -207,7 +247,7 @@ pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
     #[cfg(feature = "flex")]
     {
         let graph = host_graph::<B>()?;
-        enter::<B, OnHost<Flex>, O, N, D>(graph, operation, inputs)
+        graph::enter::<B, OnHost<Flex>, O, N, D>(graph, operation, inputs)
     }
     #[cfg(not(feature = "flex"))]
     {
@@ -216,7 +256,7 @@ pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
     }
 }
 
-/// Runs `operation` where there are kernels, on the host or on a device, and all inputs are f32.
+/// Runs `operation` where there are kernels for its inputs, on the host or on a device.
 pub(crate) fn apply_anywhere<B: Backend, O: DeviceOperation<N>, const N: usize, const D: usize>(
     operation: O,
     inputs: [FloatTensor<B>; N],
@@ -227,7 +267,7 @@ pub(crate) fn apply_anywhere<B: Backend, O: DeviceOperation<N>, const N: usize, 
         impl<B: Backend, O: DeviceOperation<N>, const N: usize, const D: usize> OnDevice for Enter<B, O, N, D> {
             type Result = Option<Tensor<B, D>>;
             fn run<V: Device>(self, graph: Graph) -> Self::Result {
-                enter::<B, Elsewhere<V>, O, N, D>(graph, self.0, self.1)
+                graph::enter::<B, graph::Elsewhere<V>, O, N, D>(graph, self.0, self.1)
             }
         }
         if !has_host_kernel::<B>() {
@@ -312,35 +352,6 @@ impl Shared {
     }
 }
 
-/// How a backend records operations.
-#[derive(Clone, Copy)]
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-enum Graph {
-    /// Not at all.
-    None,
-    /// In a graph that keeps every input.
-    Kept,
-    /// In one that computes some inputs again.
-    Recomputed,
-}
-
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-impl Graph {
-    /// Of `B`, if that is `K` or `Autodiff` of it.
-    fn of<B: Backend, K: Backend>() -> Option<Self> {
-        let backend = TypeId::of::<B>();
-        if backend == TypeId::of::<K>() {
-            Some(Self::None)
-        } else if backend == TypeId::of::<Autodiff<K, NoCheckpointing>>() {
-            Some(Self::Kept)
-        } else if backend == TypeId::of::<Autodiff<K, BalancedCheckpointing>>() {
-            Some(Self::Recomputed)
-        } else {
-            None
-        }
-    }
-}
-
 /// The table of backends with kernels on the host.
 #[cfg(feature = "flex")]
 fn host_graph<B: Backend>() -> Option<Graph> {
@@ -354,33 +365,35 @@ trait OnDevice: Sized {
     fn run<D: Device>(self, graph: Graph) -> Self::Result;
 }
 
-/// The table of backends with kernels on devices. Their floats are f32; bools are stored in words or, with Vulkan and
-/// Metal, in bytes. Under the feature `fusion` Burn's names stand for the fused backends.
+/// The table of backends with kernels on devices: by their type of float, and on WGPU by that of bools, words or (Vulkan,
+/// Metal) bytes. Under the feature `fusion` Burn's names stand for the fused backends.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn on_device<B: Backend, T: OnDevice>(task: T) -> Option<T::Result> {
+    use burn::tensor::{bf16, f16};
+    macro_rules! table {
+        ($($known:ty),*) => {
+            $(if let Some(graph) = Graph::of::<B, $known>() {
+                return Some(task.run::<$known>(graph));
+            })*
+        };
+    }
     #[cfg(feature = "wgpu")]
     {
         use burn::backend::Wgpu;
-        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u32>>() {
-            return Some(task.run::<Wgpu<f32, i32, u32>>(graph));
-        }
-        if let Some(graph) = Graph::of::<B, Wgpu<f32, i32, u8>>() {
-            return Some(task.run::<Wgpu<f32, i32, u8>>(graph));
-        }
+        table!(Wgpu<f32, i32, u32>, Wgpu<f32, i32, u8>, Wgpu<f16, i32, u32>, Wgpu<f16, i32, u8>);
+        table!(Wgpu<bf16, i32, u32>, Wgpu<bf16, i32, u8>);
     }
     #[cfg(feature = "cuda")]
     {
         use burn::backend::Cuda;
-        if let Some(graph) = Graph::of::<B, Cuda<f32, i32>>() {
-            return Some(task.run::<Cuda<f32, i32>>(graph));
-        }
+        table!(Cuda<f32, i32>, Cuda<f16, i32>, Cuda<bf16, i32>);
     }
     None
 }
 
 /// A backend whose f32 tensors lie in this computer's memory.
 #[cfg(feature = "flex")]
-trait Host: Backend {
+pub(super) trait Host: Backend {
     /// The same numbers in row-major order; the same tensor if they are.
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -410,184 +423,6 @@ impl Host for Flex {
 
     fn shared(tensor: &FloatTensor<Self>) -> Shared {
         Shared(tensor.clone())
-    }
-}
-
-/// Hands `value` on as what the caller knows it to be, having compared the backends' types.
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-fn same<T: 'static, U: 'static>(value: T) -> U {
-    let mut slot = Some(value);
-    let same = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take);
-    same.expect("one backend has one tensor type")
-}
-
-/// Where an operation runs.
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-trait Runner<O: Operation<N>, const N: usize>: Debug + Send + 'static {
-    type Backend: Backend;
-
-    fn forward(
-        operation: &O,
-        inputs: [FloatTensor<Self::Backend>; N],
-    ) -> (FloatTensor<Self::Backend>, O::Saved);
-
-    fn backward(
-        operation: &O,
-        pass: Retrieved<Self::Backend, O::Saved, N>,
-    ) -> [Option<FloatTensor<Self::Backend>>; N];
-}
-
-/// What has been kept for the backward pass, and what it is about.
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-#[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "devices know shapes and save nothing"))]
-struct Retrieved<B: Backend, S, const N: usize> {
-    inputs: [Option<FloatTensor<B>>; N],
-    shapes: [Shape; N],
-    saved: S,
-    output: Option<FloatTensor<B>>,
-    output_gradient: FloatTensor<B>,
-    wanted: [bool; N],
-}
-
-/// On slices of a host's memory.
-#[cfg(feature = "flex")]
-#[derive(Debug)]
-struct OnHost<H>(PhantomData<fn() -> H>);
-
-#[cfg(feature = "flex")]
-impl<H: Host, O: Operation<N>, const N: usize> Runner<O, N> for OnHost<H> {
-    type Backend = H;
-
-    fn forward(operation: &O, inputs: [FloatTensor<H>; N]) -> (FloatTensor<H>, O::Saved) {
-        let inputs = inputs.map(H::contiguous);
-        let (output, saved) = timed(O::PART, || operation.forward(inputs.each_ref().map(H::floats)));
-        (H::tensor(output, operation.shape(inputs[0].shape())), saved)
-    }
-
-    fn backward(operation: &O, pass: Retrieved<H, O::Saved, N>) -> [Option<FloatTensor<H>>; N] {
-        let Retrieved { inputs, shapes, saved, output, output_gradient, wanted } = pass;
-        let output_gradient = H::contiguous(output_gradient);
-        let inputs = inputs.map(|input| input.map(H::contiguous));
-        let gradients = timed(O::PART, || {
-            operation.backward(Pass {
-                inputs: inputs.each_ref().map(|input| input.as_ref().map_or(&[][..], H::floats)),
-                saved: &saved,
-                output: output.as_ref().map_or(&[][..], H::floats),
-                output_gradient: H::floats(&output_gradient),
-                wanted,
-            })
-        });
-        let mut shapes = shapes.into_iter().enumerate();
-        gradients.map(|gradient| {
-            let (number, shape) = shapes.next()?;
-            let gradient = H::tensor(gradient?, shape);
-            operation.sees_gradient(number, H::shared(&gradient));
-            Some(gradient)
-        })
-    }
-}
-
-/// On tensors of a device.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-#[derive(Debug)]
-struct Elsewhere<D>(PhantomData<fn() -> D>);
-
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl<D: Device, O: DeviceOperation<N>, const N: usize> Runner<O, N> for Elsewhere<D> {
-    type Backend = D;
-
-    fn forward(operation: &O, inputs: [FloatTensor<D>; N]) -> (FloatTensor<D>, O::Saved) {
-        (operation.forward_on::<D>(inputs), ())
-    }
-
-    fn backward(operation: &O, pass: Retrieved<D, O::Saved, N>) -> [Option<FloatTensor<D>>; N] {
-        let Retrieved { inputs, output, output_gradient, wanted, .. } = pass;
-        operation.backward_on::<D>(DevicePass { inputs, output, output_gradient, wanted })
-    }
-}
-
-/// Runs an operation, and records it if the backend records operations.
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-fn enter<B: Backend, R: Runner<O, N>, O: Operation<N>, const N: usize, const D: usize>(
-    graph: Graph,
-    operation: O,
-    inputs: [FloatTensor<B>; N],
-) -> Option<Tensor<B, D>> {
-    if inputs.iter().any(|input| input.dtype() != DType::F32) {
-        return None;
-    }
-    let output = match graph {
-        Graph::None => same(R::forward(&operation, inputs.map(same)).0),
-        Graph::Kept => tracked::<B, R, NoCheckpointing, O, N>(operation, inputs)?,
-        Graph::Recomputed => tracked::<B, R, BalancedCheckpointing, O, N>(operation, inputs)?,
-    };
-    Some(Tensor::from_primitive(TensorPrimitive::Float(output)))
-}
-
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-fn tracked<B: Backend, R: Runner<O, N>, C: CheckpointStrategy, O: Operation<N>, const N: usize>(
-    operation: O,
-    inputs: [FloatTensor<B>; N],
-) -> Option<FloatTensor<B>> {
-    let inputs: [FloatTensor<Autodiff<R::Backend>>; N] = inputs.map(same);
-    let tracked = inputs.each_ref().map(<FloatTensor<Autodiff<R::Backend>>>::is_tracked);
-    if tracked
-        .iter()
-        .zip(operation.differentiates())
-        .any(|(&is_tracked, has_gradient)| is_tracked && !has_gradient)
-    {
-        return None;
-    }
-    let nodes = inputs.each_ref().map(|input| input.node.clone());
-    let shapes = inputs.each_ref().map(|input| input.primitive.shape());
-    let (output, saved) = R::forward(&operation, inputs.each_ref().map(|input| input.primitive.clone()));
-    let reads = operation.reads(tracked);
-    let kept = operation.reads_output().then(|| output.clone());
-    let recorded = Recorded::<O, R>(operation, PhantomData);
-    Some(same(match recorded.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let mut inputs = inputs.iter().zip(reads);
-            let inputs = std::array::from_fn(|_| {
-                inputs.next().and_then(|(input, is_read)| is_read.then(|| prep.checkpoint(input)))
-            });
-            prep.finish(State { inputs, shapes, saved, output: kept }, output)
-        }
-        OpsKind::UnTracked(prep) => prep.finish(output),
-    }))
-}
-
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-#[derive(Debug)]
-struct Recorded<O, R>(O, PhantomData<R>);
-
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-#[derive(Debug, Clone)]
-struct State<S, T, const N: usize> {
-    /// Those that the backward pass reads, kept or computed again as the checkpointing strategy has it.
-    inputs: [Option<NodeId>; N],
-    shapes: [Shape; N],
-    saved: S,
-    output: Option<T>,
-}
-
-#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
-impl<R: Runner<O, N>, O: Operation<N>, const N: usize> Backward<R::Backend, N> for Recorded<O, R> {
-    type State = State<O::Saved, FloatTensor<R::Backend>, N>;
-
-    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let State { inputs, shapes, saved, output } = ops.state;
-        let output_gradient = grads.consume::<R::Backend>(&ops.node);
-        let inputs = inputs.map(|input| {
-            input.map(|input| checkpointer.retrieve_node_output::<FloatTensor<R::Backend>>(input))
-        });
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        let retrieved = Retrieved { inputs, shapes, saved, output, output_gradient, wanted };
-        let gradients = R::backward(&self.0, retrieved);
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                grads.register::<R::Backend>(parent.id, gradient);
-            }
-        }
     }
 }
 

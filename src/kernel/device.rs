@@ -9,8 +9,9 @@ use burn::tensor::ops::FloatTensor;
 use super::Index;
 use super::backend::Operation;
 use crate::error::{Error, Result};
+use crate::topology::regrowth::Draw;
 
-/// What a kernel does with an index and f32 tensors, none of them empty.
+/// What a kernel does with an index and tensors of one type of float, none of them empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// `x · W (+ b)`, or its positive part, of `x` `[batch, d_input]`, one value a link, and `b` if there is a third.
@@ -49,6 +50,10 @@ impl Call {
 pub(crate) trait Device: Backend {
     /// Runs a call.
     fn run<const N: usize>(call: Call, inputs: [FloatTensor<Self>; N]) -> FloatTensor<Self>;
+
+    /// The positions among which `draw` certainly falls, with their scores and in any order. `None` where the list would be
+    /// no shorter than the scores.
+    fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>>;
 
     /// Bytes of the largest buffer of a device.
     fn largest_buffer(device: &Self::Device) -> u64;

@@ -1,8 +1,9 @@
 //! Kernels, and the one place that knows of Burn's backends.
 //!
-//! - `backend`: which backends there are kernels for, how an operation enters their autodiff graph.
+//! - `backend`: which backends there are kernels for; `graph`: how an operation enters their autodiff graph.
 //! - `cpu`: the kernels on slices, which know nothing of Burn.
 //! - `device`: what operations ask of GPUs; `cube`: the kernels for these.
+//! - `growth`: new links chosen where their scores lie.
 //! - `sparse_linear` and `masked_linear`: the layers of the two layouts as operations; [`Index`] is the
 //!   topology as the kernels read it.
 //!
@@ -28,6 +29,9 @@ mod cube;
     allow(dead_code, reason = "without a GPU's backend nothing runs on devices")
 )]
 mod device;
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
+mod graph;
+mod growth;
 mod index;
 mod masked_linear;
 #[cfg(feature = "text")]
@@ -39,8 +43,11 @@ mod zeroed;
 
 pub use allocator::keep_freed_memory;
 pub use backend::has_kernel;
-pub(crate) use backend::{check_capacity, check_compressed, has_host_kernel, is_on_host, kernels};
+pub(crate) use backend::{
+    DenseUnits, check_capacity, check_compressed, has_host_kernel, is_on_host, kernels,
+};
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
+pub use growth::grow_from_scores;
 pub use index::Index;
 pub(crate) use masked_linear::masked_linear;
 #[cfg(feature = "text")]

@@ -268,7 +268,7 @@ impl SparseLinear {
         {
             let dense = D::float_matmul(D::float_swap_dims(input.clone(), 0, 1), gradient.clone());
             match read_sync(D::float_into_data(dense)) {
-                Ok(dense) => request.leave_dense(dense),
+                Ok(dense) => request.leave_dense(dense.convert::<f32>()),
                 Err(error) => panic!("sparse_linear: the dense gradient could not be read: {error}"),
             }
         }

@@ -11,7 +11,7 @@ use super::moments::{CarriesMoments, WeightState};
 use super::optimizer::{Found, SparseOptimizer};
 use super::record::Place;
 use crate::error::Result;
-use crate::kernel::is_on_host;
+use crate::kernel::{grow_from_scores, is_on_host};
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
 use crate::topology::LayerView;
@@ -114,7 +114,7 @@ where
                 on_host: is_on_host::<B>(),
             })
             .collect();
-        let rewirings = self.manager.update::<B::InnerBackend>(&views)?;
+        let rewirings = self.manager.update_with::<B::InnerBackend>(&views, grow_from_scores)?;
 
         let mut rewired = Vec::with_capacity(found.len());
         for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {

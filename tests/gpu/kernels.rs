@@ -1,14 +1,13 @@
-//! The compressed layer's kernels on wgpu, against sums in f64 and against the kernels of the CPU.
+//! The compressed layer's kernels on a GPU, against sums in f64 and against the kernels of the CPU.
 
 use std::sync::Arc;
 
 use burn::backend::autodiff::checkpoint::strategy::BalancedCheckpointing;
-use burn::backend::wgpu::WgpuDevice;
-use burn::backend::{Autodiff, Flex, Wgpu};
+use burn::backend::{Autodiff, Flex};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{DType, f16};
+use burn::tensor::{DType, bf16, f16};
 use burn_cht::has_kernel;
 use burn_cht::kernel::{
     GradientRequest, Index, dense_linear, dense_weight, sparse_linear, sparse_linear_relu,
@@ -16,10 +15,11 @@ use burn_cht::kernel::{
 use burn_cht::prelude::*;
 use burn_cht::topology::Links;
 
-use crate::{adapter, drawn, random_links};
+use crate::backend::{Card, CardDevice};
+use crate::{drawn, random_links};
 
-type Gpu = Autodiff<Wgpu>;
-type Balanced = Autodiff<Wgpu, BalancedCheckpointing>;
+type Gpu = Autodiff<Card>;
+type Balanced = Autodiff<Card, BalancedCheckpointing>;
 type Cpu = Autodiff<Flex>;
 
 /// Inputs, outputs, density, batch: one unit to a plane and several workgroups, odd and even numbers of ids, both widths
@@ -42,31 +42,31 @@ const CASES: [([usize; 2], f64, usize); 15] = [
     ([3, 600_000], 0.01, 1),
 ];
 
-struct Case {
-    links: Links,
-    index: Arc<Index>,
-    batch: usize,
-    name: String,
+pub(crate) struct Case {
+    pub(crate) links: Links,
+    pub(crate) index: Arc<Index>,
+    pub(crate) batch: usize,
+    pub(crate) name: String,
 }
 
-fn case(([inputs, outputs], density, batch): ([usize; 2], f64, usize)) -> Case {
+pub(crate) fn case(([inputs, outputs], density, batch): ([usize; 2], f64, usize)) -> Case {
     let links = random_links([inputs, outputs], density, 7);
     let index = Arc::new(Index::try_new(&links).unwrap());
     Case { links, index, batch, name: format!("{inputs} × {outputs} at {density}, batch {batch}") }
 }
 
-fn vector(length: usize, seed: u64) -> TensorData {
+pub(crate) fn vector(length: usize, seed: u64) -> TensorData {
     TensorData::new(drawn([1, length], 1.0, seed).into_vec::<f32>().unwrap(), [length])
 }
 
-fn leaf<B: AutodiffBackend, const D: usize>(data: TensorData, device: &B::Device) -> Tensor<B, D> {
+pub(crate) fn leaf<B: AutodiffBackend, const D: usize>(data: TensorData, device: &B::Device) -> Tensor<B, D> {
     Tensor::from_data(data, device).require_grad()
 }
 
 /// Output, and the gradients of input, values and bias.
-type Results = [TensorData; 4];
+pub(crate) type Results = [TensorData; 4];
 
-fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> Results {
+pub(crate) fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> Results {
     let [inputs, outputs] = case.index.shape();
     let x = leaf::<B, 2>(drawn([case.batch, inputs], 1.0, 1), device);
     let values = leaf::<B, 1>(vector(case.index.nnz(), 2), device);
@@ -85,7 +85,7 @@ fn run<B: AutodiffBackend>(case: &Case, rectified: bool, device: &B::Device) -> 
 }
 
 /// The same in f64, link by link.
-fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
+pub(crate) fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
     let [inputs, outputs] = case.index.shape();
     let wide = |data: TensorData| data.iter::<f64>().collect::<Vec<_>>();
     let x = wide(drawn([case.batch, inputs], 1.0, 1));
@@ -114,7 +114,7 @@ fn expected(case: &Case, rectified: bool) -> [Vec<f64>; 4] {
     [y, dx, dw, db]
 }
 
-fn assert_close(found: &Results, expected: &[Vec<f64>; 4], name: &str) {
+pub(crate) fn assert_close(found: &Results, expected: &[Vec<f64>; 4], name: &str) {
     for ((found, expected), what) in found.iter().zip(expected).zip(["y", "dx", "dw", "db"]) {
         assert_eq!(found.shape.iter().product::<usize>(), expected.len(), "{name}: {what}");
         let scale = expected.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));
@@ -126,10 +126,15 @@ fn assert_close(found: &Results, expected: &[Vec<f64>; 4], name: &str) {
 }
 
 #[test]
-fn the_kernels_serve_wgpu_and_its_autodiff_under_both_checkpointing_strategies_with_floats_of_f32() {
-    assert!(has_kernel::<Wgpu>() && has_kernel::<Gpu>() && has_kernel::<Balanced>());
-    assert!(has_kernel::<Wgpu<f32, i32, u8>>() && has_kernel::<Autodiff<Wgpu<f32, i32, u8>>>());
-    assert!(!has_kernel::<Wgpu<f16, i32>>() && !has_kernel::<Autodiff<Gpu>>());
+fn the_kernels_serve_a_gpu_and_its_autodiff_under_both_checkpointing_strategies_with_floats_of_two_sizes() {
+    assert!(has_kernel::<Card>() && has_kernel::<Gpu>() && has_kernel::<Balanced>());
+    #[cfg(feature = "wgpu")]
+    {
+        type Bytes = burn::backend::Wgpu<f32, i32, u8>;
+        assert!(has_kernel::<Bytes>() && has_kernel::<Autodiff<Bytes>>());
+    }
+    assert!(has_kernel::<Card<f16>>() && has_kernel::<Autodiff<Card<bf16>>>());
+    assert!(!has_kernel::<Autodiff<Gpu>>());
 }
 
 #[test]
@@ -202,17 +207,17 @@ fn non_contiguous_inputs_values_and_gradients_are_read_right() {
 fn a_layer_takes_inputs_of_every_rank_and_no_rows_at_all() {
     let device = adapter_or_skip!();
     let config = SparseLinearConfig::new(12, 10).with_density(0.3).with_layout(Layout::Compressed);
-    let (gpu, cpu) = (config.init::<Wgpu>(&device), config.init::<Flex>(&Default::default()));
+    let (gpu, cpu) = (config.init::<Card>(&device), config.init::<Flex>(&Default::default()));
     assert_eq!(gpu.weight.layout(), Layout::Compressed);
     fn compare<const D: usize>(
         dims: [usize; D],
-        gpu: &SparseLinear<Wgpu>,
+        gpu: &SparseLinear<Card>,
         cpu: &SparseLinear<Flex>,
-        device: &WgpuDevice,
+        device: &CardDevice,
     ) {
         let data =
             TensorData::new(drawn([1, dims.iter().product()], 1.0, 5).into_vec::<f32>().unwrap(), dims);
-        let found = gpu.forward(Tensor::<Wgpu, D>::from_data(data.clone(), device)).into_data();
+        let found = gpu.forward(Tensor::<Card, D>::from_data(data.clone(), device)).into_data();
         let expected = cpu.forward(Tensor::<Flex, D>::from_data(data, &Default::default())).into_data();
         assert_eq!(found.shape, expected.shape);
         found.assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::rel_abs(1e-5, 1e-6));
@@ -301,8 +306,8 @@ fn gradients_stop_where_none_is_wanted() {
 fn relu_behind_the_layer_gives_what_relu_in_it_does() {
     let device = adapter_or_skip!();
     let Case { index, batch, .. } = case(CASES[6]);
-    let x = Tensor::<Wgpu, 2>::from_data(drawn([batch, 64], 1.0, 1), &device);
-    let values = Tensor::<Wgpu, 1>::from_data(vector(index.nnz(), 2), &device);
+    let x = Tensor::<Card, 2>::from_data(drawn([batch, 64], 1.0, 1), &device);
+    let values = Tensor::<Card, 1>::from_data(vector(index.nnz(), 2), &device);
     let apart = relu(sparse_linear(x.clone(), values.clone(), None, &index, None)).into_data();
     assert_eq!(sparse_linear_relu(x, values, None, &index, None).into_data(), apart);
 }
@@ -312,20 +317,57 @@ fn a_compressed_layer_is_refused_where_there_is_no_kernel_for_it() {
     let device = adapter_or_skip!();
     let config = SparseLinearConfig::new(20, 30).with_density(0.1);
     let compressed = config.clone().with_layout(Layout::Compressed);
-    let error = compressed.try_init::<Wgpu<f16, i32>>(&device).unwrap_err();
+    let error = compressed.try_init::<Autodiff<Gpu>>(&device).unwrap_err();
     assert!(matches!(error, Error::Argument { name: "layout", .. }), "{error}");
     let message = error.to_string();
-    assert!(message.contains("`Layout::Masked`") && message.contains("wgpu"), "{message}");
-    assert_eq!(config.init::<Wgpu<f16, i32>>(&device).weight.layout(), Layout::Masked);
+    assert!(message.contains("`Layout::Masked`") && message.contains("cubecl"), "{message}");
+    assert_eq!(config.init::<Autodiff<Gpu>>(&device).weight.layout(), Layout::Masked);
+}
+
+/// Output and gradients on a backend with floats of half as many bits, if its device has them.
+fn halved<B: Backend>(device: &B::Device, dtype: DType, tolerance: f64) {
+    if !B::supports_dtype(device, dtype) {
+        println!("skipped: {dtype:?} is not supported by this device");
+        return;
+    }
+    for number in [4, 6, 8, 10] {
+        let case = case(CASES[number]);
+        let found = run::<Autodiff<B>>(&case, true, device).map(|data| {
+            assert_eq!(data.dtype, dtype, "{}", case.name);
+            data.convert::<f32>()
+        });
+        let expected = expected(&case, true);
+        for ((found, expected), what) in found.iter().zip(&expected).zip(["y", "dx", "dw", "db"]) {
+            let scale = expected.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));
+            // A few outputs next to zero are gated otherwise; the rest are right to the type's precision.
+            let far =
+                |(found, expected): (f32, &f64)| (f64::from(found) - expected).abs() > tolerance * scale;
+            let far = found.iter::<f32>().zip(expected).filter(|&pair| far(pair)).count();
+            assert!(
+                far * 50 <= expected.len(),
+                "{}: {far} of {} of {what} are far off",
+                case.name,
+                expected.len()
+            );
+        }
+    }
 }
 
 #[test]
-fn floats_of_another_type_take_tensor_operations() {
+fn half_as_many_bits_give_the_same_to_their_precision() {
+    let device = adapter_or_skip!();
+    halved::<Card<f16>>(&device, DType::F16, 1e-2);
+    halved::<Card<bf16>>(&device, DType::BF16, 5e-2);
+}
+
+#[test]
+fn tensors_cast_to_half_precision_are_multiplied_by_the_kernels_too() {
     let device = adapter_or_skip!();
     let Case { index, .. } = case(([29, 23], 0.3, 9));
-    let x = Tensor::<Wgpu, 2>::from_data(drawn([9, 29], 1.0, 1), &device);
-    let values = Tensor::<Wgpu, 1>::from_data(vector(index.nnz(), 2), &device);
-    if !Wgpu::<f32, i32>::supports_dtype(&device, DType::F16) {
+    let x = Tensor::<Card, 2>::from_data(drawn([9, 29], 1.0, 1), &device);
+    let values = Tensor::<Card, 1>::from_data(vector(index.nnz(), 2), &device);
+    if !Card::<f32>::supports_dtype(&device, DType::F16) {
+        println!("skipped: f16 is not supported by this device");
         return;
     }
     let half = sparse_linear(x.clone().cast(DType::F16), values.clone().cast(DType::F16), None, &index, None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::backend::{Autodiff, Flex, Wgpu};
+use burn::backend::{Autodiff, Flex};
 use burn::module::AutodiffModule;
 use burn::optim::{AdamConfig, Optimizer};
 use burn::prelude::*;
@@ -17,7 +17,7 @@ use burn_cht::prelude::*;
 use burn_cht::topology::{Links, stream};
 use rand::RngExt;
 
-use crate::adapter;
+use crate::backend::Card;
 
 const VOCABULARY: usize = 40;
 const SENTENCES: usize = 8;
@@ -161,7 +161,7 @@ fn a_compressed_translation_model_learns_and_evolves_as_on_flex() {
 
 fn translations_agree(layout: Layout) {
     let device = adapter_or_skip!();
-    let gpu = translation::<Autodiff<Wgpu>>(layout, &device);
+    let gpu = translation::<Autodiff<Card>>(layout, &device);
     let cpu = translation::<Autodiff<Flex>>(Layout::Auto, &Default::default());
     compare(&gpu, &cpu);
 
@@ -198,14 +198,14 @@ fn a_compressed_language_model_learns_and_evolves_as_on_flex() {
 
 fn language_models_agree(layout: Layout) {
     let device = adapter_or_skip!();
-    let gpu = language::<Autodiff<Wgpu>>(layout, &device);
+    let gpu = language::<Autodiff<Card>>(layout, &device);
     let cpu = language::<Autodiff<Flex>>(Layout::Auto, &Default::default());
     compare(&gpu, &cpu);
 
     let (gpu, cpu) = (gpu.model.valid(), cpu.model.valid());
     let prompts = texts::<Flex>(90, &Default::default()).tokens;
     let expected = cpu.forward(prompts.clone());
-    let prompts = Tensor::<Wgpu, 2, Int>::from_data(prompts.into_data().convert::<i32>(), &device);
+    let prompts = Tensor::<Card, 2, Int>::from_data(prompts.into_data().convert::<i32>(), &device);
     assert_close(gpu.forward(prompts.clone()), expected.clone());
 
     // The same text in two parts, the first of them read from the cache.

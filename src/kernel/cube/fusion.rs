@@ -11,7 +11,9 @@ use burn_fusion::{Fusion, FusionHandle, FusionTensor};
 use burn_ir::{CustomOpIr, HandleContainer, OperationIr, OperationOutput, TensorIr};
 
 use super::launch;
+use crate::error::Result;
 use crate::kernel::device::{Call, Device, Task};
+use crate::topology::regrowth::Draw;
 
 /// The name of a task in the stream.
 fn name(task: Task) -> &'static str {
@@ -60,6 +62,11 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device
         let operation =
             Streamed::<CubeBackend<R, F, I, BT>> { call, tensors: tensors.clone(), backend: PhantomData };
         client.register(streams, OperationIr::Custom(tensors), operation).output()
+    }
+
+    fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
+        let client = scores.client.clone();
+        super::shortlist::find(client.resolve_tensor_float::<CubeBackend<R, F, I, BT>>(scores), draw)
     }
 
     fn largest_buffer(device: &Self::Device) -> u64 {

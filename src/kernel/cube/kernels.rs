@@ -1,7 +1,7 @@
 //! The kernels themselves, in CubeCL.
 //!
 //! Matrices of activations are batch-innermost here, `[width, batch]`: row `i` starts at `i * stride` and its batch lies in
-//! order. Index arrays are laid out as `arrays` describes. Sums are f32 and always in the same order.
+//! order. Index arrays are laid out as `arrays` describes. Numbers are `F`, sums f32 and always in the same order.
 
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
@@ -27,12 +27,12 @@ fn id(arrays: &Array<u32>, section: usize, entry: usize, #[comptime] short: bool
 /// `lanes` units side by side take neighbours of the batch, each `per_lane` of them, so that they read the input
 /// together and share every index and value; the units of a workgroup that differ in Y take lines of like length.
 #[cube(launch_unchecked)]
-pub(super) fn product(
-    input: &Array<f32>,
-    values: &Array<f32>,
+pub(super) fn product<F: Float>(
+    input: &Array<F>,
+    values: &Array<F>,
     arrays: &Array<u32>,
-    bias: &Array<f32>,
-    output: &mut Array<f32>,
+    bias: &Array<F>,
+    output: &mut Array<F>,
     batch: usize,
     stride: usize,
     lines: usize,
@@ -57,7 +57,7 @@ pub(super) fn product(
     #[unroll]
     for part in 0..per_lane {
         if comptime!(has_bias) {
-            sums[part] = bias[line];
+            sums[part] = f32::cast_from(bias[line]);
         } else {
             sums[part] = 0.0f32;
         }
@@ -66,13 +66,13 @@ pub(super) fn product(
     let end = arrays[line + 1] as usize;
     for entry in start..end {
         let link = if comptime!(has_links) { arrays[links + entry] as usize } else { entry };
-        let value = values[link];
+        let value = f32::cast_from(values[link]);
         let row = id(arrays, ids, entry, short) * stride;
         #[unroll]
         for part in 0..per_lane {
             // Beyond the batch its first element is read again, and nothing written.
             let item = first + part * lanes;
-            sums[part] += value * input[row + select(item < batch, item, first)];
+            sums[part] += value * f32::cast_from(input[row + select(item < batch, item, first)]);
         }
     }
     #[unroll]
@@ -81,9 +81,9 @@ pub(super) fn product(
         if item < batch {
             let sum = sums[part];
             if comptime!(relu) {
-                output[line * batch + item] = select(sum <= 0.0f32, 0.0f32, sum);
+                output[line * batch + item] = F::cast_from(select(sum <= 0.0f32, 0.0f32, sum));
             } else {
-                output[line * batch + item] = sum;
+                output[line * batch + item] = F::cast_from(sum);
             }
         }
     }
@@ -94,11 +94,11 @@ pub(super) fn product(
 /// `lanes` units side by side take `lanes` links one after another, each a part of the batch; their parts are then
 /// added up link by link, through shared memory: planes are not equally wide everywhere.
 #[cube(launch_unchecked)]
-pub(super) fn link_gradient(
-    input: &Array<f32>,
-    gradient: &Array<f32>,
+pub(super) fn link_gradient<F: Float>(
+    input: &Array<F>,
+    gradient: &Array<F>,
     arrays: &Array<u32>,
-    output: &mut Array<f32>,
+    output: &mut Array<F>,
     batch: usize,
     input_stride: usize,
     gradient_stride: usize,
@@ -124,7 +124,7 @@ pub(super) fn link_gradient(
             let column = id(arrays, columns, link, short_columns) * gradient_stride;
             let mut item = lane;
             while item < batch {
-                sum += input[row + item] * gradient[column + item];
+                sum += f32::cast_from(input[row + item]) * f32::cast_from(gradient[column + item]);
                 item += lanes;
             }
         }
@@ -137,16 +137,16 @@ pub(super) fn link_gradient(
         for part in 0..lanes {
             sum += parts[own + lane * width + part];
         }
-        output[link] = sum;
+        output[link] = F::cast_from(sum);
     }
 }
 
 /// `output[row, column] = values[link]` for every link, in a row-major matrix.
 #[cube(launch_unchecked)]
-pub(super) fn spread(
-    values: &Array<f32>,
+pub(super) fn spread<F: Float>(
+    values: &Array<F>,
     arrays: &Array<u32>,
-    output: &mut Array<f32>,
+    output: &mut Array<F>,
     nnz: usize,
     width: usize,
     columns: usize,
@@ -165,10 +165,10 @@ pub(super) fn spread(
 
 /// `output[link] = dense[row, column]` for every link, of a matrix with any strides.
 #[cube(launch_unchecked)]
-pub(super) fn gather(
-    dense: &Array<f32>,
+pub(super) fn gather<F: Float>(
+    dense: &Array<F>,
     arrays: &Array<u32>,
-    output: &mut Array<f32>,
+    output: &mut Array<F>,
     nnz: usize,
     row_stride: usize,
     column_stride: usize,
@@ -188,9 +188,9 @@ pub(super) fn gather(
 
 /// `output[column, row] = input[row, column]`, of a matrix with any strides to a row-major one.
 #[cube(launch_unchecked)]
-pub(super) fn transpose(
-    input: &Array<f32>,
-    output: &mut Array<f32>,
+pub(super) fn transpose<F: Float>(
+    input: &Array<F>,
+    output: &mut Array<F>,
     rows: usize,
     columns: usize,
     row_stride: usize,
@@ -203,7 +203,7 @@ pub(super) fn transpose(
     let top = (CUBE_POS / tiles) * side;
     let left = (CUBE_POS % tiles) * side;
     let x = UNIT_POS_X as usize;
-    let mut tile = SharedMemory::<f32>::new(side * width);
+    let mut tile = SharedMemory::<F>::new(side * width);
     #[unroll]
     for part in 0..side / step {
         let y = UNIT_POS_Y as usize + part * step;

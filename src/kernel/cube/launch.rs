@@ -1,11 +1,13 @@
 //! A [`Task`] on tensors: transpositions, grids, launches.
 
+use std::marker::PhantomData;
+
 use burn::prelude::*;
-use burn::tensor::{DType, TensorMetadata};
+use burn::tensor::{DType, TensorMetadata, bf16, f16};
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::client::ComputeClient;
-use burn_cubecl::cubecl::prelude::{ArrayArg, CubeCount, CubeDim};
+use burn_cubecl::cubecl::prelude::{ArrayArg, CubeCount, CubeDim, CubeElement, Float};
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::tensor::CubeTensor;
 
@@ -22,22 +24,24 @@ const GRADIENT_UNITS: usize = 64;
 /// The widest row of units that share an index and a value.
 const LANES: usize = 32;
 
-/// f32 numbers in a buffer.
-struct Floats {
+/// Numbers in a buffer.
+struct Floats<F> {
     handle: Handle,
     length: usize,
+    numbers: PhantomData<F>,
 }
 
-impl Floats {
+impl<F> Floats<F> {
     fn of<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Self {
         Self {
             handle: tensor.handle.clone(),
-            length: tensor.handle.size_in_used() as usize / size_of::<f32>(),
+            length: tensor.handle.size_in_used() as usize / size_of::<F>(),
+            numbers: PhantomData,
         }
     }
 
     fn new<R: CubeRuntime>(client: &ComputeClient<R>, length: usize) -> Self {
-        Self { handle: client.empty(length * size_of::<f32>()), length }
+        Self { handle: client.empty(length * size_of::<F>()), length, numbers: PhantomData }
     }
 
     fn arg<R: CubeRuntime>(&self) -> ArrayArg<R> {
@@ -53,9 +57,20 @@ impl Lines {
     }
 }
 
-/// Runs a call on f32 tensors none of which is empty, of an index with links.
+/// Runs a call on tensors of one type of float none of which is empty, of an index with links.
 pub(super) fn run<R: CubeRuntime>(call: &Call, inputs: &[CubeTensor<R>]) -> CubeTensor<R> {
-    let on = On { client: &inputs[0].client, device: &inputs[0].device, call };
+    match inputs[0].dtype() {
+        DType::F16 => run_as::<R, f16>(call, inputs),
+        DType::BF16 => run_as::<R, bf16>(call, inputs),
+        dtype => {
+            assert_eq!(dtype, DType::F32, "no other tensors come here");
+            run_as::<R, f32>(call, inputs)
+        }
+    }
+}
+
+fn run_as<R: CubeRuntime, F: Float + CubeElement>(call: &Call, inputs: &[CubeTensor<R>]) -> CubeTensor<R> {
+    let on = On::<R, F> { client: &inputs[0].client, device: &inputs[0].device, call, numbers: PhantomData };
     let arrays = Arrays::<R>::of(&call.index, on.device);
     let output = match &call.task {
         Task::Forward { relu } => {
@@ -67,18 +82,19 @@ pub(super) fn run<R: CubeRuntime>(call: &Call, inputs: &[CubeTensor<R>]) -> Cube
         Task::Spread => on.spread(&arrays.by_input, &inputs[0]),
         Task::Gather => on.gather(&arrays.by_input, &inputs[0]),
     };
-    let shape = call.shape(inputs[0].shape());
-    CubeTensor::new_contiguous(on.client.clone(), on.device.clone(), shape, output.handle, DType::F32)
+    let (shape, dtype) = (call.shape(inputs[0].shape()), inputs[0].dtype());
+    CubeTensor::new_contiguous(on.client.clone(), on.device.clone(), shape, output.handle, dtype)
 }
 
-/// Where a call runs.
-struct On<'a, R: CubeRuntime> {
+/// Where a call runs, on what numbers.
+struct On<'a, R: CubeRuntime, F> {
     client: &'a ComputeClient<R>,
     device: &'a R::CubeDevice,
     call: &'a Call,
+    numbers: PhantomData<F>,
 }
 
-impl<R: CubeRuntime> On<'_, R> {
+impl<R: CubeRuntime, F: Float + CubeElement> On<'_, R, F> {
     fn nnz(&self) -> usize {
         self.call.index.nnz()
     }
@@ -89,13 +105,13 @@ impl<R: CubeRuntime> On<'_, R> {
     }
 
     /// A row-major `[columns, rows]` of a `[rows, columns]` matrix.
-    fn transposed(&self, matrix: &Floats, [rows, columns]: [usize; 2], strides: [usize; 2]) -> Floats {
+    fn transposed(&self, matrix: &Floats<F>, [rows, columns]: [usize; 2], strides: [usize; 2]) -> Floats<F> {
         let output = Floats::new(self.client, rows * columns);
         let units = CubeDim::new_2d(TILE as u32, TILE_ROWS as u32);
         let grid = self.grid(rows.div_ceil(TILE) * columns.div_ceil(TILE), units);
         // SAFETY: units outside of the matrix neither read nor write.
         unsafe {
-            kernels::transpose::launch_unchecked::<R>(
+            kernels::transpose::launch_unchecked::<F, R>(
                 self.client,
                 grid,
                 units,
@@ -111,7 +127,7 @@ impl<R: CubeRuntime> On<'_, R> {
     }
 
     /// A `[batch, width]` matrix with the batch innermost, and the stride of its rows: the matrix itself if it lies so.
-    fn batch_innermost(&self, matrix: &CubeTensor<R>) -> (Floats, usize) {
+    fn batch_innermost(&self, matrix: &CubeTensor<R>) -> (Floats<F>, usize) {
         let ([batch, width], strides) = (sides(matrix), strides(matrix));
         let floats = Floats::of(matrix);
         if batch == 1 || strides[0] == 1 {
@@ -121,7 +137,7 @@ impl<R: CubeRuntime> On<'_, R> {
     }
 
     /// One number a link, in order.
-    fn in_order(&self, values: &CubeTensor<R>) -> Floats {
+    fn in_order(&self, values: &CubeTensor<R>) -> Floats<F> {
         Floats::of(&burn_cubecl::kernel::into_contiguous(values.clone()))
     }
 
@@ -133,7 +149,7 @@ impl<R: CubeRuntime> On<'_, R> {
         values: &CubeTensor<R>,
         bias: Option<&CubeTensor<R>>,
         relu: bool,
-    ) -> Floats {
+    ) -> Floats<F> {
         let [batch, _] = sides(input);
         let (input, stride) = self.batch_innermost(input);
         let values = self.in_order(values);
@@ -146,7 +162,7 @@ impl<R: CubeRuntime> On<'_, R> {
         // SAFETY: units outside of the lines or the batch write nothing and read what is inside; the sections are those
         // of the arrays.
         unsafe {
-            kernels::product::launch_unchecked::<R>(
+            kernels::product::launch_unchecked::<F, R>(
                 self.client,
                 self.grid(count, units),
                 units,
@@ -175,7 +191,7 @@ impl<R: CubeRuntime> On<'_, R> {
         self.transposed(&output, [lines.lines, batch], [batch, 1])
     }
 
-    fn link_gradient(&self, lines: &Lines, input: &CubeTensor<R>, gradient: &CubeTensor<R>) -> Floats {
+    fn link_gradient(&self, lines: &Lines, input: &CubeTensor<R>, gradient: &CubeTensor<R>) -> Floats<F> {
         let [batch, _] = sides(input);
         let (input, input_stride) = self.batch_innermost(input);
         let (gradient, gradient_stride) = self.batch_innermost(gradient);
@@ -185,7 +201,7 @@ impl<R: CubeRuntime> On<'_, R> {
         let units = CubeDim::new_2d(lanes as u32, groups as u32);
         // SAFETY: units beyond the links neither read nor write; the sections are those of the arrays.
         unsafe {
-            kernels::link_gradient::launch_unchecked::<R>(
+            kernels::link_gradient::launch_unchecked::<F, R>(
                 self.client,
                 self.grid(self.nnz().div_ceil(GRADIENT_UNITS), units),
                 units,
@@ -208,15 +224,16 @@ impl<R: CubeRuntime> On<'_, R> {
         output
     }
 
-    fn spread(&self, lines: &Lines, values: &CubeTensor<R>) -> Floats {
+    fn spread(&self, lines: &Lines, values: &CubeTensor<R>) -> Floats<F> {
         let [inputs, outputs] = self.call.index.shape();
         let device = self.device.clone();
-        let zeros = burn_cubecl::ops::numeric::zeros::<R>(device, Shape::new([inputs * outputs]), DType::F32);
+        let zeros =
+            burn_cubecl::ops::numeric::zeros::<R>(device, Shape::new([inputs * outputs]), values.dtype());
         let (output, values) = (Floats::of(&zeros), self.in_order(values));
         let units = CubeDim::new(self.client, self.nnz());
         // SAFETY: units beyond the links neither read nor write; links lie in the matrix.
         unsafe {
-            kernels::spread::launch_unchecked::<R>(
+            kernels::spread::launch_unchecked::<F, R>(
                 self.client,
                 calculate_cube_count_elemwise(self.client, self.nnz(), units),
                 units,
@@ -234,17 +251,17 @@ impl<R: CubeRuntime> On<'_, R> {
         output
     }
 
-    fn gather(&self, lines: &Lines, dense: &CubeTensor<R>) -> Floats {
+    fn gather(&self, lines: &Lines, dense: &CubeTensor<R>) -> Floats<F> {
         let output = Floats::new(self.client, self.nnz());
         let [row_stride, column_stride] = strides(dense);
         let units = CubeDim::new(self.client, self.nnz());
         // SAFETY: units beyond the links neither read nor write; links lie in the matrix.
         unsafe {
-            kernels::gather::launch_unchecked::<R>(
+            kernels::gather::launch_unchecked::<F, R>(
                 self.client,
                 calculate_cube_count_elemwise(self.client, self.nnz(), units),
                 units,
-                Floats::of(dense).arg(),
+                Floats::<F>::of(dense).arg(),
                 lines.arg(),
                 output.arg(),
                 self.nnz(),

@@ -17,7 +17,7 @@
 //!
 //! # Limits
 //!
-//! Tensors of f32 alone. Index arithmetic is of 32 bits: see [`device::check_capacity`](super::device).
+//! Tensors of f32, f16 or bf16, all of a call alike; sums are of f32. Index arithmetic is of 32 bits: see [`device::check_capacity`](super::device).
 
 mod arrays;
 #[cfg(feature = "fusion")]
@@ -30,7 +30,16 @@ mod fusion;
     reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
 )]
 mod kernels;
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    missing_docs,
+    reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
+)]
+mod keys;
 mod launch;
+mod shortlist;
 
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::element::BoolElement;
@@ -39,10 +48,16 @@ use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement};
 pub(super) use arrays::Uploads;
 
 use super::device::{Call, Device};
+use crate::error::Result;
+use crate::topology::regrowth::Draw;
 
 impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device for CubeBackend<R, F, I, BT> {
     fn run<const N: usize>(call: Call, inputs: [FloatTensor<Self>; N]) -> FloatTensor<Self> {
         launch::run(&call, &inputs)
+    }
+
+    fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
+        shortlist::find(scores, draw)
     }
 
     fn largest_buffer(device: &Self::Device) -> u64 {

@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::{Compressed, Masked, SparseWeight, Storage, gather, read_f32, spread};
-use crate::kernel::{GradientRequest, has_host_kernel, has_kernel, zeroed};
+use crate::kernel::{GradientRequest, has_host_kernel, kernels, zeroed};
 
 /// What a topology update will read of a step's gradient.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,8 @@ impl<B: AutodiffBackend> SparseWeight<B> {
         match &self.storage {
             Storage::Masked(_) => true,
             Storage::Compressed(compressed) => {
-                has_kernel::<B>() && compressed.values.val().dtype() == DType::F32
+                let is_f32 = || compressed.values.val().dtype() == DType::F32;
+                kernels::<B>().is_some_and(|kernels| !kernels.on_host || is_f32())
             }
         }
     }

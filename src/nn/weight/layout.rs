@@ -3,7 +3,7 @@
 use burn::prelude::Backend;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::kernels;
+use crate::kernel::{DenseUnits, kernels};
 use crate::topology::Links;
 
 /// How a sparse weight is stored. The results are the same; time and memory differ.
@@ -16,7 +16,7 @@ pub enum Layout {
     /// A dense weight and a mask: matrix products at full size, on every backend.
     Masked,
     /// One value per link: time, gradients, optimizer state and checkpoints shrink with the density. There have to be
-    /// kernels ([`has_kernel`](crate::has_kernel)): on Flex, and with floats of f32 on WGPU and CUDA.
+    /// kernels ([`has_kernel`](crate::has_kernel)): on Flex, WGPU and CUDA.
     Compressed,
 }
 
@@ -44,21 +44,47 @@ const SAME_UNITS: Crossover =
     Crossover { density: 0.15, source: "half of what peak rates say, not measured" };
 
 /// Against units of their own for matrices they would meet at 0.06 (TF32 of an H100); half of that likewise.
-const MATRIX_UNITS: Crossover =
-    Crossover { density: 0.03, source: "half of what peak rates say, not measured" };
+const TF32: Crossover = Crossover { density: 0.03, source: "half of what peak rates say, not measured" };
+
+/// And of floats of 16 bits, which they multiply twice as fast, at 0.03.
+const HALF: Crossover = Crossover { density: 0.015, source: "half of what peak rates say, not measured" };
 
 impl Crossover {
     /// That of a backend, if it has kernels.
     fn of<B: Backend>() -> Option<Self> {
-        kernels::<B>().map(|kernels| match (kernels.on_host, kernels.matrix_units) {
+        kernels::<B>().map(|kernels| match (kernels.on_host, kernels.dense) {
             (true, _) => HOST,
-            (false, true) => MATRIX_UNITS,
-            (false, false) => SAME_UNITS,
+            (false, DenseUnits::Same) => SAME_UNITS,
+            (false, DenseUnits::Tf32) => TF32,
+            (false, DenseUnits::Half) => HALF,
         })
     }
 }
 
 impl Layout {
+    /// Bytes that a weight with `nnz` links takes in training on a GPU: values, gradient and `moments` of the optimizer in
+    /// f32, and the mask, a byte a position, or the index arrays.
+    ///
+    /// # Panics
+    ///
+    /// For `Auto`, which is no layout until a backend decides it.
+    #[must_use]
+    pub fn training_bytes(self, shape: [usize; 2], nnz: usize, moments: usize) -> usize {
+        let [inputs, outputs] = shape;
+        let floats = 4 * (2 + moments);
+        match self {
+            Self::Auto => panic!("`Layout::Auto` is decided by a backend"),
+            Self::Masked => (floats + 1) * inputs * outputs,
+            // By input: where lines start, their order, a column and a row a link. By output: the same without columns, and
+            // the link that each entry is.
+            Self::Compressed => {
+                let id = |size: usize| if size <= 1 << 16 { 2 } else { 4 };
+                let ids = id(outputs) + 2 * id(inputs) + 4;
+                floats * nnz + ids * nnz + 8 * (inputs + outputs + 1)
+            }
+        }
+    }
+
     /// The layout taken for `links` on backend `B`.
     pub(super) fn resolve<B: Backend>(self, links: &Links) -> Stored {
         match self {

@@ -1,5 +1,6 @@
 //! Choosing new links as their scores arrive.
 
+use burn::prelude::*;
 use rand::Rng;
 
 use super::check_room;
@@ -21,6 +22,15 @@ pub struct Grower<'a> {
     best: KeyedTopK,
 }
 
+/// A choice among positions as a device makes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draw {
+    /// Positions to be chosen.
+    pub(crate) k: usize,
+    /// The word behind the noise of a soft selection, none of a hard one.
+    pub(crate) noise: Option<u64>,
+}
+
 impl<'a> Grower<'a> {
     /// Prepares the choice of `k` positions that `links` leaves empty.
     ///
@@ -40,6 +50,29 @@ impl<'a> Grower<'a> {
             Selection::Soft => Some(Race::new(rng)),
         };
         Ok(Self { links, seen: vec![false; links.num_rows()], race, best })
+    }
+
+    /// Takes the scores of all rows, row-major, and chooses.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add_row`](Self::add_row).
+    pub(super) fn finish_with(mut self, scores: &[f32]) -> Result<Links> {
+        let [rows, width] = self.links.shape();
+        for row in 0..rows {
+            self.add_row(row, &scores[row * width..(row + 1) * width])?;
+        }
+        self.finish()
+    }
+
+    /// As [`finish_with`](Self::finish_with), of scores that are read back for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add_row`](Self::add_row), and [`Error::Device`] if the device does not answer.
+    pub(crate) fn finish_from_tensor<B: Backend>(self, scores: Tensor<B, 2>) -> Result<Links> {
+        let scores = scores.try_into_data().map_err(|error| Error::device(format!("{error:?}")))?;
+        self.finish_with(&scores.convert::<f32>().into_vec::<f32>().expect("data converted to f32 is f32"))
     }
 
     /// Takes the scores of row `row`, one per column; those of existing links are ignored.
@@ -67,22 +100,40 @@ impl<'a> Grower<'a> {
         let mut first = 0;
         for link in self.links.row(row).iter().map(|&column| column as usize).chain([width]) {
             for (column, &score) in (first..link).zip(&scores[first..link]) {
-                let score = f64::from(score);
-                if !(score >= 0.0 && score.is_finite()) {
-                    let whose = format!("position ({row}, {column})");
-                    return Err(Error::argument("score", score, "finite and not negative").of(whose));
-                }
-                self.consider(row * width + column, score);
+                self.consider([row, column], score)?;
             }
             first = link + 1;
         }
         Ok(())
     }
 
+    /// The choice to be made, for whoever lists positions that it can fall on.
+    pub(crate) fn draw(&self) -> Draw {
+        Draw { k: self.best.k(), noise: self.race.as_ref().map(Race::word) }
+    }
+
+    /// The new links, all of them among empty positions that are `listed` with their scores, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a score that is negative or not finite.
+    pub(crate) fn finish_from(mut self, listed: Vec<(usize, f32)>) -> Result<Links> {
+        let width = self.links.num_columns();
+        for (position, score) in listed {
+            self.consider([position / width, position % width], score)?;
+        }
+        Ok(self.chosen())
+    }
+
     /// A score of 0 gets the key 0 in both selections, below that of any positive one: such positions only fill up
     /// what is left, and as they are all tied, uniformly at random.
     #[inline]
-    fn consider(&mut self, position: usize, score: f64) {
+    fn consider(&mut self, [row, column]: [usize; 2], score: f32) -> Result<()> {
+        let (position, score) = (row * self.links.num_columns() + column, f64::from(score));
+        if !(score >= 0.0 && score.is_finite()) {
+            let whose = format!("position ({row}, {column})");
+            return Err(Error::argument("score", score, "finite and not negative").of(whose));
+        }
         let key = match &self.race {
             Some(race) if score > 0.0 => race.key(position, score, self.best.floor()),
             _ => Some(score),
@@ -90,6 +141,7 @@ impl<'a> Grower<'a> {
         if let Some(key) = key {
             self.best.offer(position, key);
         }
+        Ok(())
     }
 
     /// The new links, exactly k, none of them an existing one.
@@ -106,6 +158,10 @@ impl<'a> Grower<'a> {
                 expected: vec![self.links.num_rows()],
             });
         }
-        Ok(Links::from_sorted_positions(self.links.shape(), self.best.into_positions().into_iter()))
+        Ok(self.chosen())
+    }
+
+    fn chosen(self) -> Links {
+        Links::from_sorted_positions(self.links.shape(), self.best.into_positions().into_iter())
     }
 }

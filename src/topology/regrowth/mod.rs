@@ -6,9 +6,12 @@
 mod grower;
 
 pub use super::sampling::Selection;
+pub(crate) use grower::Draw;
 #[doc(hidden)]
 pub use grower::Grower;
 
+use burn::prelude::*;
+use chacha20::ChaCha12Rng;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -122,12 +125,26 @@ pub fn grow_from_scores<R: Rng + ?Sized>(
     rng: &mut R,
 ) -> Result<Links> {
     check_dense("scores", links, scores)?;
-    let mut grower = Grower::new(links, k, selection, rng)?;
-    for row in 0..links.num_rows() {
-        let width = links.num_columns();
-        grower.add_row(row, &scores[row * width..(row + 1) * width])?;
-    }
-    grower.finish()
+    Grower::new(links, k, selection, rng)?.finish_with(scores)
+}
+
+/// Chooses `k` new links by scores `[d_input, d_output]` on a device.
+pub(crate) type GrowFromTensor<B> =
+    fn(&Links, Tensor<B, 2>, usize, Selection, &mut ChaCha12Rng) -> Result<Links>;
+
+/// [`grow_from_scores`] of scores that are read back for it.
+///
+/// # Errors
+///
+/// Those of [`grow_from_scores`], and [`Error::Device`].
+pub(crate) fn grow_from_tensor<B: Backend, R: Rng + ?Sized>(
+    links: &Links,
+    scores: Tensor<B, 2>,
+    k: usize,
+    selection: Selection,
+    rng: &mut R,
+) -> Result<Links> {
+    Grower::new(links, k, selection, rng)?.finish_from_tensor(scores)
 }
 
 /// `k` new links at the empty positions with the largest |gradient| (RigL), ties broken at random; `gradients` is

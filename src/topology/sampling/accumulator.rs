@@ -57,6 +57,11 @@ impl KeyedTopK {
         Self { k, ties: Noise::draw(rng), buffer: Vec::new(), floor: None }
     }
 
+    /// How many are kept.
+    pub(in crate::topology) fn k(&self) -> usize {
+        self.k
+    }
+
     /// A key below this one has no chance any more; −∞ as long as that is unknown.
     #[inline]
     #[must_use]

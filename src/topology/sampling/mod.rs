@@ -96,6 +96,11 @@ impl Race {
         Self { noise: Noise::draw(rng) }
     }
 
+    /// The word behind the noise, from which a device makes the same.
+    pub(super) fn word(&self) -> u64 {
+        self.noise.word()
+    }
+
     /// The key of `position` with a positive `weight`, or none if it is certainly below `floor`.
     #[inline]
     pub(super) fn key(&self, position: usize, weight: f64, floor: f64) -> Option<f64> {

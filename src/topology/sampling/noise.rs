@@ -20,6 +20,11 @@ impl Noise {
         Self { offset: rng.next_u64() }
     }
 
+    /// The word that was drawn: with the position it is all that the noise depends on.
+    pub(super) fn word(&self) -> u64 {
+        self.offset
+    }
+
     /// 64 random bits for `position`, different for every position.
     #[inline]
     pub(super) fn bits(&self, position: usize) -> u64 {

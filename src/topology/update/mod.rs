@@ -15,6 +15,7 @@ use super::Links;
 use super::apportion::{apportion, whole_shares};
 use super::manager::TopologyManager;
 use super::percolation::percolate;
+use super::regrowth::{GrowFromTensor, grow_from_tensor};
 use crate::error::{Error, Result};
 use layer::LayerData;
 
@@ -48,6 +49,15 @@ impl TopologyManager {
     /// gradient that the method needs and was not given and for scores out of range; [`Error::NotFinite`] for a weight
     /// or gradient that is NaN or infinite. The manager and the links are then as before.
     pub fn update<B: Backend>(&mut self, views: &[LayerView<B::Device>]) -> Result<Vec<Rewiring>> {
+        self.update_with::<B>(views, grow_from_tensor)
+    }
+
+    /// [`update`](Self::update), with another way to choose among scores on a device, which must choose the same links.
+    pub(crate) fn update_with<B: Backend>(
+        &mut self,
+        views: &[LayerView<B::Device>],
+        grow: GrowFromTensor<B>,
+    ) -> Result<Vec<Rewiring>> {
         if views.len() != self.layers.len() {
             return Err(Error::Shape {
                 what: "layers at an update".into(),
@@ -64,7 +74,7 @@ impl TopologyManager {
         }
         self.redistribute_links(&mut passages)?;
         for (index, view) in views.iter().enumerate() {
-            self.regrow_links::<B>(index, view, &mut passages[index])?;
+            self.regrow_links::<B>(index, view, &mut passages[index], grow)?;
         }
         self.updates += 1;
         self.conclude(views, passages)

@@ -11,7 +11,9 @@ use super::{Passage, TopologyManager};
 use crate::error::Result;
 use crate::topology::apportion::apportion;
 use crate::topology::predictor::{LinkPredictor, Route};
-use crate::topology::regrowth::{Regrowth, grow_at_random, grow_by_gradient, grow_from_scores};
+use crate::topology::regrowth::{
+    GrowFromTensor, Regrowth, grow_at_random, grow_by_gradient, grow_from_scores,
+};
 use crate::topology::sampling::Selection;
 use crate::topology::scores::PositionScores;
 use crate::topology::{Links, stream};
@@ -22,6 +24,7 @@ impl TopologyManager {
         index: usize,
         view: &LayerView<B::Device>,
         passage: &mut Passage<'_>,
+        grow: GrowFromTensor<B>,
     ) -> Result<()> {
         let start = Instant::now();
         let (layer, method) = (&self.layers[index], self.config.composition());
@@ -43,7 +46,7 @@ impl TopologyManager {
             }
             let parts = layer.parts;
             passage.grown = if parts.is_whole() {
-                self.grow::<B>(index, regrowth, &data, missing, view, rng)?
+                self.grow(index, regrowth, &data, missing, (view, grow), rng)?
             } else {
                 let cut = data.parts(parts, regrowth.wants());
                 let missing = if method.redistribution.is_some() {
@@ -60,7 +63,7 @@ impl TopologyManager {
                 let grown: Result<Vec<Links>> = cut
                     .iter()
                     .zip(missing)
-                    .map(|(part, missing)| self.grow::<B>(index, regrowth, part, missing, view, rng))
+                    .map(|(part, missing)| self.grow(index, regrowth, part, missing, (view, grow), rng))
                     .collect();
                 parts.join(&grown?)
             };
@@ -76,7 +79,7 @@ impl TopologyManager {
         regrowth: &Regrowth,
         layer: &LayerData<'_>,
         missing: usize,
-        view: &LayerView<B::Device>,
+        (view, grow): (&LayerView<B::Device>, GrowFromTensor<B>),
         rng: &mut ChaCha12Rng,
     ) -> Result<Links> {
         let kept = &*layer.links;
@@ -86,7 +89,7 @@ impl TopologyManager {
                 grow_by_gradient(kept, self.snapshot(index, layer).dense_gradient()?, missing, rng)
             }
             Regrowth::CannistraciHebb { predictor, selection } => {
-                grow_by_topology::<B>(*predictor, *selection, kept, missing, view, rng)
+                grow_by_topology(*predictor, *selection, kept, missing, (view, grow), rng)
             }
             Regrowth::Custom { score, selection } => match score.scores(&self.snapshot(index, layer))? {
                 PositionScores::Uniform => grow_at_random(kept, missing, rng),
@@ -102,16 +105,13 @@ fn grow_by_topology<B: Backend>(
     selection: Selection,
     kept: &Links,
     missing: usize,
-    view: &LayerView<B::Device>,
+    (view, grow): (&LayerView<B::Device>, GrowFromTensor<B>),
     rng: &mut ChaCha12Rng,
 ) -> Result<Links> {
-    let on_device = !predictor.is_path_based() && Route::cheapest(kept, view.on_host) == Route::Matrix;
-    let scores = if on_device {
-        let mask = TensorData::new(kept.to_mask(), kept.shape());
-        let scores = predictor.scores(Tensor::<B, 2, Bool>::from_data(mask, &view.device));
-        scores.into_data().convert::<f32>().into_vec().expect("data converted to f32 is f32")
-    } else {
-        predictor.score_links(kept)
-    };
-    grow_from_scores(kept, &scores, missing, selection, rng)
+    if predictor.is_path_based() || Route::cheapest(kept, view.on_host) == Route::Sparse {
+        return grow_from_scores(kept, &predictor.score_links(kept), missing, selection, rng);
+    }
+    let mask = TensorData::new(kept.to_mask(), kept.shape());
+    let scores = predictor.scores(Tensor::<B, 2, Bool>::from_data(mask, &view.device));
+    grow(kept, scores, missing, selection, rng)
 }
