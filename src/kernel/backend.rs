@@ -428,6 +428,8 @@ impl Host for Flex {
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
+    use burn::backend::Autodiff;
+
     use super::*;
 
     #[test]

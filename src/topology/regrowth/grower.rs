@@ -23,6 +23,10 @@ pub struct Grower<'a> {
 }
 
 /// A choice among positions as a device makes it.
+#[cfg_attr(
+    not(any(feature = "wgpu", feature = "cuda")),
+    allow(dead_code, reason = "read by the kernels of devices alone")
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Draw {
     /// Positions to be chosen.
