@@ -18,12 +18,11 @@ fn difference(error: Error) -> (String, usize) {
     }
 }
 
-/// `model` with the first link of its second layer somewhere else.
-fn with_another_link(model: Mlp<B>) -> Mlp<B> {
+/// `model` with the links of its second layer where others mirror them. A single link might be what the update removes.
+fn with_other_links(model: Mlp<B>) -> Mlp<B> {
     let (_, weight) = hook::collect(&model).swap_remove(1);
     let mut mask = weight.links().to_mask();
-    let (link, gap) = (mask.iter().position(|&on| on).unwrap(), mask.iter().position(|&on| !on).unwrap());
-    mask.swap(link, gap);
+    mask.reverse();
     let links = Links::try_from_mask(weight.shape(), &mask).unwrap();
     hook::replace(model, vec![weight.rewire(Arc::new(links), &[]).unwrap()]).unwrap()
 }
@@ -40,7 +39,7 @@ fn other_links_are_an_error_with_rank_layer_and_update() {
     let errors = on_threads(threads(3, PATIENCE), |rank| {
         let number = rank.rank();
         let trained = setup.train(Some(&DataParallel::new(rank)), |step, model| match (number, step) {
-            (2, 2) => with_another_link(model),
+            (2, 2) => with_other_links(model),
             _ => model,
         });
         difference(trained.unwrap_err())
@@ -73,7 +72,7 @@ fn ranks_are_mended_from_the_first_where_that_is_asked_for() {
         let parallel = DataParallel::new(rank).with_mending().with_weights_compared_every(3);
         let trained = setup.train(Some(&parallel), |step, model| match (number, step) {
             (1, 2) => with_another_weight(model),
-            (1, 8) => with_another_link(model),
+            (1, 8) => with_other_links(model),
             _ => model,
         });
         trained.unwrap()
