@@ -2,8 +2,11 @@
 
 /// `; did you mean ...?` with the nearest of `names`, if one is so near that it was probably meant.
 pub(crate) fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let nearest =
-        names.into_iter().map(|other| (distance(name, other), other)).min_by_key(|(distance, _)| *distance);
+    // Of several as near, one of the same length: letters are changed or swapped more often than left out.
+    let nearest = names
+        .into_iter()
+        .map(|other| (distance(name, other), other))
+        .min_by_key(|(distance, other)| (*distance, other.len().abs_diff(name.len())));
     match nearest {
         Some((distance, other)) if distance <= name.chars().count().max(3) / 3 => {
             format!("; did you mean `{other}`?")

@@ -1,6 +1,8 @@
 //! The results of a run: `summary.json`, and a row of the table.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -10,7 +12,7 @@ use burn_cht::nn::hook;
 use burn_cht::optim::RateGroups;
 use burn_cht::prelude::*;
 use burn_cht::run::{Criterion, EpochHistory};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{backend, memory, table};
 
@@ -136,6 +138,20 @@ impl Finished<'_> {
 }
 
 impl Summary {
+    /// Keeps the peak that the run in `folder` had when it ended, if it has not been trained since.
+    pub fn keep_peak(&mut self, folder: &Path) {
+        #[derive(Deserialize)]
+        struct Ended {
+            epochs: usize,
+            peak_memory_bytes: Option<u64>,
+        }
+        let ended = fs::read(folder.join("summary.json")).ok();
+        let ended: Option<Ended> = ended.and_then(|json| serde_json::from_slice(&json).ok());
+        if let Some(ended) = ended.filter(|ended| ended.epochs == self.epochs) {
+            self.peak_memory_bytes = ended.peak_memory_bytes;
+        }
+    }
+
     /// Adds figures, to the summary and to the table.
     pub fn add(&mut self, figures: Vec<Figure>) {
         for Figure { name, value, digits } in figures {

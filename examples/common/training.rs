@@ -284,6 +284,7 @@ where
             rates: &self.rates,
         };
         let mut summary = finished.summary(&model)?;
+        summary.keep_peak(folder.path());
         if let Some(board) = &board {
             board.model(summary.epochs * self.steps_per_epoch, &model);
         }

@@ -75,11 +75,6 @@ pub(crate) fn samples(groups: &[Group], first: usize) -> Result<String> {
 /// What of `zero-shot.json` is shown.
 #[derive(Deserialize)]
 struct ZeroShot {
-    report: Tasks,
-}
-
-#[derive(Deserialize)]
-struct Tasks {
     tasks: Vec<Task>,
 }
 
@@ -116,8 +111,8 @@ pub(crate) fn zero_shot(groups: &[Group], first: usize) -> Result<String> {
             let Some(json) = run.text("zero-shot.json")? else { continue };
             let damaged =
                 |error: serde_json::Error| Error::data(run.folder.join("zero-shot.json"), error.to_string());
-            let ZeroShot { report } = serde_json::from_str(&json).map_err(damaged)?;
-            for task in report.tasks {
+            let ZeroShot { tasks } = serde_json::from_str(&json).map_err(damaged)?;
+            for task in tasks {
                 rows += &format!(
                     "<tr data-group=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td>{}{}{}{}</tr>\n",
                     first + index,

@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_those_there_are() {
-        let expected =
-            "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, emnist, emnist-letters, cifar10";
+        let expected = "`dataset` is mnits; allowed: mnist-5k, mnist, fashion-mnist, emnist, emnist-letters, cifar10; \
+                        did you mean `mnist`?";
         assert_eq!("mnits".parse::<ImageSource>().unwrap_err().to_string(), expected);
         assert!(serde_json::from_str::<ImageSource>("\"mnits\"").unwrap_err().to_string().contains(expected));
     }

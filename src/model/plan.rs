@@ -164,8 +164,8 @@ mod tests {
         let own: usize = stored.iter().map(|(_, weight)| weight.links().nnz()).sum();
         assert_eq!(footprint.links(0.1), own);
         assert_eq!(footprint.positions(), matrices);
-        let masked = MlpConfig::new(50, vec![40, 30], 7).init::<Flex>(&Default::default());
-        assert_eq!(footprint.dense + matrices, masked.num_params());
+        let full = MlpConfig::new(50, vec![40, 30], 7).with_density(1.0).init::<Flex>(&Default::default());
+        assert_eq!(footprint.dense + matrices, full.num_params());
     }
 
     #[cfg(feature = "text")]
@@ -191,7 +191,8 @@ mod tests {
                         .with_max_length(9)
                         .with_norm_first(norm_first)
                         .with_positions(positions)
-                        .with_tying(tying);
+                        .with_tying(tying)
+                        .with_density(1.0);
                     let footprint = config.footprint(8);
                     let model = config.init::<Flex>(&Default::default());
                     let counted = footprint.dense + footprint.positions();

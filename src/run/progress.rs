@@ -438,6 +438,7 @@ mod tests {
     fn a_live_line_is_overwritten_and_not_written_at_every_step() {
         let paper = Paper::default();
         let mut lines = lines_on(&paper, true);
+        lines.width = || 120;
         (0..9).for_each(|done| train(&mut lines, 1, done));
         valid(&mut lines, 1, 10);
         let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();

@@ -208,7 +208,7 @@ fn an_unknown_method_is_refused_with_the_list_of_known_ones() {
     let message = "chtz".parse::<Method>().unwrap_err().to_string();
     assert_eq!(
         message,
-        "`method` is chtz; allowed: static, set, rigl, mest, gmp, granet, cht, chts, chtss, dense"
+        "`method` is chtz; allowed: static, set, rigl, mest, gmp, granet, cht, chts, chtss, dense; did you mean `chts`?"
     );
 }
 

@@ -128,6 +128,6 @@ mod tests {
             assert_eq!(serde_json::to_value(size).unwrap(), size.name());
         }
         let Err(Error::Argument { allowed, .. }) = "2m".parse::<LlamaSize>() else { panic!("no such size") };
-        assert_eq!(allowed, "one of 1m, 3m, 10m, 60m, 130m, 1b");
+        assert_eq!(allowed, "1m, 3m, 10m, 60m, 130m, 1b; did you mean `1m`?");
     }
 }

@@ -12,12 +12,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Where cargo puts the example `name`.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples").join(name)
+}
+
+/// Whether there is a program of `report` or `zero_shot`: `cargo test` builds their own tests in its place. What needs
+/// one is skipped where there is none.
+fn is_built(name: &str) -> bool {
+    let built = program(name).is_file();
+    if !built {
+        eprintln!("skipped what needs the example {name}: cargo build --release --examples");
+    }
+    built
+}
+
 /// The example `name`, which `cargo test` has built beside this test.
 ///
 /// `cargo test --test run` builds no examples: it finds those of the last `cargo build --release --examples`.
 fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let built = program(name);
     assert!(built.is_file(), "{} is not built: cargo build --release --examples", built.display());
     built
 }

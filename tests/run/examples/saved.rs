@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{folder, path, succeeds};
+use super::{folder, is_built, path, succeeds};
 
 /// Runs the example `name` for a moment, into `out`.
 fn train(name: &str, options: &str, out: &str) {
@@ -28,11 +28,14 @@ fn a_translation_run_translates_is_exported_and_reported() {
     for format in ["onnx", "safetensors", "sparse"] {
         succeeds("export", &["--run", &run, "--format", format, "--out", &at(format)]);
     }
-    succeeds("report", &["--out", &at("report"), &run]);
-    let page = fs::read_to_string(at("report/index.html")).unwrap();
-    assert!(page.contains("translation") && page.contains("A dog"), "the page shows no translation");
-    #[cfg(target_os = "linux")]
-    assert!(page.contains("peak memory, MiB"));
+    if is_built("report") {
+        succeeds("report", &["--out", &at("report"), &run]);
+        let page = fs::read_to_string(at("report/index.html")).unwrap();
+        let source = fs::read_to_string(format!("{run}/test-source.txt")).unwrap();
+        assert!(page.contains(source.lines().next().unwrap()), "the page shows no translation");
+        #[cfg(target_os = "linux")]
+        assert!(page.contains("peak memory, MiB"));
+    }
 }
 
 #[test]
@@ -54,6 +57,9 @@ fn a_language_model_generates_is_scored_is_exported_and_what_is_exported_generat
     let exported = at("hugging-face");
     let (again, _) = succeeds("language_model", &[&greedy[..], &["--checkpoint", &exported]].concat());
     assert_eq!(again, text);
+    if !is_built("zero_shot") {
+        return;
+    }
     for (checkpoint, out) in [(&run, "own.json"), (&exported, "exported.json")] {
         let (data, tasks, out) = (folder.path().display().to_string(), at("end.toml"), at(out));
         succeeds(
@@ -68,6 +74,8 @@ fn a_language_model_generates_is_scored_is_exported_and_what_is_exported_generat
     assert_eq!(score("own.json")["items"], 2);
     assert_eq!(score("own.json")["accuracy"], score("exported.json")["accuracy"]);
     fs::copy(at("own.json"), format!("{run}/zero-shot.json")).unwrap();
-    succeeds("report", &["--out", &at("report"), &run]);
-    assert!(fs::read_to_string(at("report/index.html")).unwrap().contains("end"));
+    if is_built("report") {
+        succeeds("report", &["--out", &at("report"), &run]);
+        assert!(fs::read_to_string(at("report/index.html")).unwrap().contains("<td>end</td>"));
+    }
 }
