@@ -2,7 +2,7 @@
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexDevice;
-use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::backend::DeviceOps;
 use burn_cht::optim::{RateGroups, RateMultiple};
 use burn_cht::prelude::*;
@@ -95,6 +95,36 @@ fn rates_by_density_resume_bit_for_bit() {
     let rates = RateGroups::new().with_sparse(SUPAR).with_pattern("head", RateMultiple::Constant(0.1));
     for layout in LAYOUTS {
         bit_for_bit(&Setup { layout, rates: rates.clone(), ..Setup::new(Method::Chtss, 14, 0.25) }, adam);
+    }
+}
+
+#[test]
+fn accumulated_gradients_step_at_the_multiples_of_their_sum() {
+    let rates = RateGroups::new().with_sparse(SUPAR).with_pattern("head", RateMultiple::Constant(0.1));
+    for layout in LAYOUTS {
+        for method in [Method::Chtss, Method::Rigl] {
+            let setup =
+                Setup { layout, rates: rates.clone(), link_ages: true, ..Setup::new(method, 16, 0.2) };
+            let gradients = |net: &Net<B>, step, scale: f32| {
+                let loss = loss(net, batch(setup.widths, step)).mul_scalar(scale);
+                GradientsParams::from_grads(loss.backward(), net)
+            };
+            let (mut net, mut optim) = (setup.net(), setup.optim(adam()));
+            let (mut other, mut other_optim) = (net.clone(), setup.optim(adam()));
+            for step in 1..=12 {
+                // The same batch twice at half the weight, against once at the full one: halves are exact.
+                let mut accumulator = GradientsAccumulator::new();
+                for _ in 0..2 {
+                    accumulator.accumulate(&net, gradients(&net, step, 0.5));
+                }
+                net = optim.step(0.05, net, accumulator.grads());
+                let whole = gradients(&other, step, 1.0);
+                other = other_optim.step(0.05, other, whole);
+                assert_eq!(net.masks(), other.masks(), "{method} {layout:?} step {step}");
+                assert_eq!(bits(&net.values()), bits(&other.values()), "{method} {layout:?} step {step}");
+            }
+            assert_eq!(optim.manager().updates(), 3);
+        }
     }
 }
 
