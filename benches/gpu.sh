@@ -76,9 +76,9 @@ run() {
     mkdir -p "$OUT" || exit 1
     OUT=$(cd "$OUT" && pwd)
     compgen -G 'bench-*' >/dev/null || { echo "no programs here: pack a folder first, see the head of this script"; exit 1; }
-    local programs backend quick=()
+    local backend program quick=()
     # What was packed may lie where nothing is to be written.
-    programs=$(mktemp -d) || exit 1
+    programs=$(mktemp -d) || exit 1 # not local: it is removed when the script ends
     trap 'rm -rf "$programs"' EXIT
     for packed in test-* bench-* example-*; do
         [ -e "$packed" ] || continue
@@ -103,6 +103,7 @@ run() {
     done
     # The translation model on the sentences that it carries, in the time that is left.
     for program in "$programs"/example-*; do
+        [ -e "$program" ] || continue
         part translation 120 "$program" --steps 2000 --evaluate-every 500 --layout compressed --out "$OUT/translation"
     done
     cat "$OUT/parts.txt"

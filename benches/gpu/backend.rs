@@ -63,15 +63,14 @@ pub fn half() -> Option<DType> {
     [DType::BF16, DType::F16].into_iter().find(|&dtype| Inner::supports_dtype(&Device::default(), dtype))
 }
 
-/// Backend and adapter.
+/// Backend and adapter; to be called before the device is used, since WGPU tells its adapter only as it is set up.
 pub fn describe() -> String {
     let device = Device::default();
-    let name = Inner::name(&device);
     #[cfg(not(feature = "cuda"))]
     {
         use burn::backend::wgpu::graphics::AutoGraphicsApi;
         let setup = burn::backend::wgpu::init_setup::<AutoGraphicsApi>(&device, Default::default());
-        format!("{name} on {}", setup.adapter.get_info().name)
+        format!("{} on {}", Inner::name(&device), setup.adapter.get_info().name)
     }
     #[cfg(feature = "cuda")]
     {
@@ -79,6 +78,10 @@ pub fn describe() -> String {
             .args(["--query-gpu=name,driver_version", "--format=csv,noheader"])
             .output();
         let card = query.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        format!("{name} on {}", card.unwrap_or_else(|_| "a card that nvidia-smi does not name".into()))
+        format!(
+            "{} on {}",
+            Inner::name(&device),
+            card.unwrap_or_else(|_| "a card that nvidia-smi does not name".into())
+        )
     }
 }
