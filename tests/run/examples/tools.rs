@@ -190,7 +190,7 @@ fn arguments_that_are_nearly_right_are_told_what_was_meant() {
         (["--sparsty", "0.9"], "a similar argument exists: '--sparsity'"),
         (["--methods", "chst"], "did you mean `chts`?"),
         (["--dataset", "mnist5k"], "did you mean `mnist-5k`?"),
-        (["--init", "bfr"], "a similar value exists: 'brf'"),
+        (["--density-schedule", "sigmoyd"], "a similar value exists: 'sigmoid'"),
         (["--rate-multiples", "outptu=0.5"], "did you mean `output`?"),
         (["--rate-multiples", "hiden.*.weight=0.5"], "did you mean `hidden.0.weight`?"),
     ] {
