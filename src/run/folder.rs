@@ -67,7 +67,7 @@ pub struct RunFolder {
     path: PathBuf,
     resumed_epoch: Option<usize>,
     /// Locked until it is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunFolder {
@@ -82,7 +82,7 @@ impl RunFolder {
         let path = dir.as_ref().to_path_buf();
         let config = config_difference::to_json(config)?;
         fs::create_dir_all(&path).map_err(Error::io(&path))?;
-        let lock = lock(&path)?;
+        let lock = Lock::of(&path)?;
         for name in [CONFIG, SUMMARY, TOPOLOGY, HISTORY, CHECKPOINTS] {
             let own = path.join(name);
             if own.try_exists().map_err(Error::io(&own))? {
@@ -117,7 +117,7 @@ impl RunFolder {
         let own = serde_json::from_str(&config_difference::to_json(config)?)
             .map_err(|error| Error::argument("configuration", error, "whatever JSON can hold"))?;
         config_difference::check_same(&saved, &own, may_differ).map_err(|error| of_file(error, &file))?;
-        let lock = lock(&path)?;
+        let lock = Lock::of(&path)?;
         let checkpoints = Checkpoints::new(path.join(CHECKPOINTS));
         let resumed_epoch = checkpoints.latest_complete()?;
         if let Some(epoch) = resumed_epoch {
@@ -243,18 +243,50 @@ fn of_file(error: Error, file: &Path) -> Error {
     }
 }
 
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
-    let file = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Error::data(
-            dir,
-            "another process is training in this folder: wait for its end, or choose another",
-        )),
-        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
-            Err(Error::io(&path)(error))
+/// The lock of a folder.
+///
+/// It is given back by name when dropped: a process that another thread is just starting holds a copy of the file until it
+/// becomes another program, and with it a lock that is only closed here.
+struct Lock(File);
+
+impl Lock {
+    fn of(dir: &Path) -> Result<Self> {
+        let path = dir.join(LOCK);
+        let file = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::data(
+                dir,
+                "another process is training in this folder: wait for its end, or choose another",
+            )),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+                Err(Error::io(&path)(error))
+            }
+            // A file system without locks is no reason to refuse.
+            _ => Ok(Self(file)),
         }
-        // A file system without locks is no reason to refuse.
-        _ => Ok(file),
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails, closing the file is what is left to do, and comes next.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_given_back_is_free_though_a_copy_of_its_file_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::of(dir.path()).unwrap();
+        assert!(matches!(Lock::of(dir.path()), Err(Error::Data { .. })));
+        // As a process that is being started has it.
+        let copy = lock.0.try_clone().unwrap();
+        drop(lock);
+        Lock::of(dir.path()).unwrap();
+        drop(copy);
     }
 }
