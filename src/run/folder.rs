@@ -247,6 +247,7 @@ fn of_file(error: Error, file: &Path) -> Error {
 ///
 /// It is given back by name when dropped: a process that another thread is just starting holds a copy of the file until it
 /// becomes another program, and with it a lock that is only closed here.
+#[derive(Debug)]
 struct Lock(File);
 
 impl Lock {
