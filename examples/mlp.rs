@@ -31,7 +31,7 @@ use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
 use common::output::note;
 use common::plan::Plan;
-use common::summary::{Figure, Score, Summary};
+use common::summary::{Cost, Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
@@ -286,6 +286,7 @@ impl OneRun<'_> {
             steps_per_epoch: steps,
             scores: &SCORES,
             patience: settings.patience,
+            cost: Cost { footprint: model.footprint(), items: self.task.train.items().len() },
             device,
         };
         training.run(&config, self)

@@ -40,7 +40,7 @@ use clap::{ArgAction, Parser};
 use common::comparison::{Comparison, Job};
 use common::output::note;
 use common::plan::Plan;
-use common::summary::{Figure, Summary};
+use common::summary::{Cost, Figure, Summary};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
 use serde::Serialize;
@@ -214,6 +214,22 @@ struct OneRun<'a> {
 }
 
 impl OneRun<'_> {
+    /// By the mean length of the sentences that are trained on.
+    fn cost(&self, model: &TransformerConfig) -> Result<Cost> {
+        let pairs = self.train.num_pairs();
+        let tokens: usize = (0..pairs).map(|at| self.train.target(at).len()).sum();
+        let loader = TranslationLoader::<backend::Chosen>::new(
+            self.train.clone(),
+            self.settings.batch_tokens,
+            &Default::default(),
+        )?;
+        let batches = self.settings.steps.batches_per_epoch();
+        Ok(Cost {
+            footprint: model.footprint(tokens.div_ceil(pairs.max(1))),
+            items: batches * tokens / loader.batches_per_pass().max(1),
+        })
+    }
+
     fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
         let (settings, device) = (self.settings, self.job.device::<B>());
         let vocabularies = [self.vocabularies.source().size(), self.vocabularies.target().size()];
@@ -258,6 +274,7 @@ impl OneRun<'_> {
             steps_per_epoch: settings.steps.evaluate_every,
             scores: settings.best_by.scores(),
             patience: settings.steps.patience,
+            cost: self.cost(&model)?,
             device,
         };
         training.run(&config, self)
