@@ -52,6 +52,7 @@ struct Arguments {
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
+#[command(next_help_heading = "Data and model")]
 struct Settings {
     /// Data set: mnist-5k (embedded), mnist, fashion-mnist, emnist, emnist-letters, cifar10
     #[arg(long, default_value_t = ImageSource::Mnist5k)]

@@ -58,23 +58,29 @@ struct Arguments {
     #[command(flatten)]
     comparison: Comparison,
     /// Translate the lines of a file, or of the standard input (-), with the best checkpoint of the run in --out
-    #[arg(long, value_name = "FILE", requires = "out")]
+    #[arg(long, help_heading = "Translating", value_name = "FILE", requires = "out")]
     translate: Option<PathBuf>,
     /// Compare the best checkpoint of the run in --out with that of this run on the test sentences: BLEU and chrF2 with
     /// bootstrap intervals, and the probability of such a difference by chance
-    #[arg(long, value_name = "RUN", requires = "out", conflicts_with = "translate")]
+    #[arg(
+        long,
+        help_heading = "Translating",
+        value_name = "RUN",
+        requires = "out",
+        conflicts_with = "translate"
+    )]
     compare: Option<PathBuf>,
     /// Further test sets in --data, by the beginning of their files' names (test_2017_flickr), separated by commas
-    #[arg(long, value_delimiter = ',', action = ArgAction::Set, value_name = "NAMES")]
+    #[arg(long, help_heading = "Translating", value_delimiter = ',', action = ArgAction::Set, value_name = "NAMES")]
     test_sets: Vec<String>,
     /// Tokens of a translation at most
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, help_heading = "Translating", default_value_t = 100)]
     longest: usize,
     /// Beam width
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, help_heading = "Translating", default_value_t = 2)]
     beam: usize,
     /// Exponent alpha of the length penalty, 0 for none
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, help_heading = "Translating", default_value_t = 0.6)]
     length_penalty: f64,
     #[command(flatten)]
     settings: Settings,
