@@ -272,7 +272,7 @@ impl OneRun<'_> {
                 let init = |config: &MlpConfig| {
                     config.clone().with_topology(TopologyInit::ErdosRenyi).try_init::<B>(&device)
                 };
-                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
+                links::take(network, "mlp", run, init, &settings.topology.weights()?, self.job.seed, &device)?
             }
             None => network,
         };

@@ -178,7 +178,15 @@ impl OneRun<'_> {
         let model = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &LlamaConfig| config.try_init::<B>(device);
-                links::take(model, run, init, &settings.topology.weights()?, self.job.seed, device)?
+                links::take(
+                    model,
+                    "language_model",
+                    run,
+                    init,
+                    &settings.topology.weights()?,
+                    self.job.seed,
+                    device,
+                )?
             }
             None => model,
         };

@@ -262,7 +262,15 @@ impl OneRun<'_> {
         let network = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &TransformerConfig| config.try_init::<B>(&device);
-                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
+                links::take(
+                    network,
+                    "translation",
+                    run,
+                    init,
+                    &settings.topology.weights()?,
+                    self.job.seed,
+                    &device,
+                )?
             }
             None => network,
         };

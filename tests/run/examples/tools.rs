@@ -183,6 +183,23 @@ fn the_operations_of_a_training_are_in_its_summary() {
 }
 
 #[test]
+fn a_run_of_another_example_is_refused_by_its_name() {
+    let folder = folder(&[("lines", "A dog runs.".into())]);
+    let (run, out) = (path(&folder, "run"), path(&folder, "out"));
+    succeeds("mlp", &["--methods", "static", "--epochs", "1", "--width", "20", "--out", &run]);
+    let lines = path(&folder, "lines");
+    for (example, options) in [
+        ("language_model", &["--generate", "In the", "--out", &run][..]),
+        ("translation", &["--translate", &lines, "--out", &run]),
+        ("translation", &["--methods", "static", "--links-from", &run, "--out", &out]),
+    ] {
+        let refused = fails(example, options);
+        let expected = format!("{run}: the run is of mlp; allowed: {example}");
+        assert!(refused.contains(&expected), "{refused}");
+    }
+}
+
+#[test]
 fn shells_take_the_completions_of_every_example() {
     let built = |name: &&str| !["zero_shot", "report"].contains(name) || is_built(name);
     for name in
