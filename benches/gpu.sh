@@ -5,7 +5,7 @@
 #     OUT=RESULTS bash FOLDER/gpu.sh      there: ten minutes at the most; results come to RESULTS as they are measured
 #
 # FOLDER is at most 60 MB. BACKENDS="cuda" or "wgpu" takes one of them alone; QUICK=1 takes small sizes, to try it on a
-# software driver; MINUTES is the time there is.
+# software driver; MINUTES is the time there is. LEVEL=1 packs what is built at that level of optimisation, sooner.
 set -uo pipefail
 
 BACKENDS=${BACKENDS:-cuda wgpu}
@@ -16,6 +16,8 @@ built() {
     local kind=$1 name=$2 how=(test --no-run)
     shift 2
     [ "$kind" = example ] && how=(build)
+    [ -n "${LEVEL:-}" ] &&
+        how+=(--config "profile.release.opt-level=$LEVEL" --config "profile.release.package.\"*\".opt-level=$LEVEL")
     cargo "${how[@]}" --release --locked --message-format=json "--$kind" "$name" "$@" |
         python3 -c '
 import json, sys
@@ -76,7 +78,7 @@ run() {
     mkdir -p "$OUT" || exit 1
     OUT=$(cd "$OUT" && pwd)
     compgen -G 'bench-*' >/dev/null || { echo "no programs here: pack a folder first, see the head of this script"; exit 1; }
-    local backend program quick=()
+    local backend program quick=() steps=2000
     # What was packed may lie where nothing is to be written.
     programs=$(mktemp -d) || exit 1 # not local: it is removed when the script ends
     trap 'rm -rf "$programs"' EXIT
@@ -89,10 +91,10 @@ run() {
     done
     chmod +x "$programs"/*
     nvidia-smi >"$OUT/nvidia-smi.txt" 2>&1
-    [ -n "${QUICK:-}" ] && quick=(--quick)
+    [ -n "${QUICK:-}" ] && quick=(--quick) && steps=20
     for backend in $BACKENDS; do
         [ -e "$programs/bench-$backend" ] || continue
-        part "test-$backend" 90 "$programs/test-$backend" --nocapture --test-threads 4
+        part "test-$backend" 150 "$programs/test-$backend" --nocapture --test-threads 4
     done
     # One part after another, each backend its share: what is cut off is the least needed.
     for backend in $BACKENDS; do
@@ -104,7 +106,7 @@ run() {
     # The translation model on the sentences that it carries, in the time that is left.
     for program in "$programs"/example-*; do
         [ -e "$program" ] || continue
-        part translation 120 "$program" --steps 2000 --evaluate-every 500 --layout compressed --out "$OUT/translation"
+        part translation 120 "$program" --steps "$steps" --evaluate-every $((steps / 4)) --layout compressed --out "$OUT/translation"
     done
     cat "$OUT/parts.txt"
 }

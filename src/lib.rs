@@ -69,6 +69,7 @@ pub mod model;
 mod nearest;
 pub mod nn;
 pub mod optim;
+mod panic;
 pub mod ranks;
 pub mod run;
 pub mod topology;

@@ -68,10 +68,13 @@ enum Model {
 }
 
 impl Model {
-    fn name(self) -> String {
+    fn name(self, quick: bool) -> String {
         match self {
+            Self::Mlp if quick => "MLP, small".into(),
             Self::Mlp => "MLP 784-1568³-10, batch 128".into(),
+            Self::Translation if quick => "translation, small".into(),
             Self::Translation => "translation, 64 pairs of 16".into(),
+            Self::Llama(size) if quick => format!("LLaMA, small for {size}"),
             Self::Llama(size) => format!("LLaMA-{size}, 8 × 256 tokens"),
         }
     }
@@ -164,12 +167,12 @@ pub fn steps(quick: bool, report: &mut Report) {
             let [masked, compressed, auto] = LAYOUTS.map(|(_, layout)| time(1.0 - sparsity / 100.0, layout));
             println!(
                 "| {} | {sparsity} % | {dense:.2} | {masked:.2} | {compressed:.2} | {auto:.2} | {:.2} | {:.2} |",
-                model.name(),
+                model.name(quick),
                 dense / auto,
                 masked / auto
             );
             report.row(json!({
-                "model": model.name(), "sparsity": sparsity, "dense_ms": dense, "masked_ms": masked,
+                "model": model.name(quick), "sparsity": sparsity, "dense_ms": dense, "masked_ms": masked,
                 "compressed_ms": compressed, "auto_ms": auto,
             }));
         }
@@ -196,9 +199,9 @@ pub fn memory(quick: bool, report: &mut Report) {
                     |after: u64, before: u64| after.saturating_sub(before) as f64 / f64::from(1 << 20);
                 let in_use = mebibytes(after.in_use, before.in_use);
                 let reserved = mebibytes(after.reserved, before.reserved);
-                println!("| {} | {sparsity} % | {name} | {in_use:.1} | {reserved:.1} |", model.name());
+                println!("| {} | {sparsity} % | {name} | {in_use:.1} | {reserved:.1} |", model.name(quick));
                 report.row(json!({
-                    "model": model.name(), "sparsity": sparsity, "layout": name, "in_use_mib": in_use,
+                    "model": model.name(quick), "sparsity": sparsity, "layout": name, "in_use_mib": in_use,
                     "reserved_mib": reserved,
                 }));
             }
@@ -209,49 +212,90 @@ pub fn memory(quick: bool, report: &mut Report) {
 /// Steps from one update to the next in the published settings.
 const INTERVAL: f64 = 100.0;
 
+/// Milliseconds of a training step and of an update.
+#[derive(Clone, Copy)]
+struct Cost {
+    step: f64,
+    update: f64,
+}
+
+impl Cost {
+    fn report(self, name: &str, sparsity: f64, estimated: bool, report: &mut Report) {
+        let Self { step, update } = self;
+        let share = update / (INTERVAL * step);
+        println!("| {name} | {sparsity} % | {step:.2} | {update:.2} | {:.1} % |", 100.0 * share);
+        report.row(json!({
+            "model": name, "sparsity": sparsity, "step_ms": step, "update_ms": update, "share": share,
+            "estimated": estimated,
+        }));
+    }
+}
+
 pub fn updates(quick: bool, report: &mut Report) {
-    const EVERY: usize = 4;
-    const UPDATES: usize = 4;
     println!(
-        "\nAn update of CHTs with CH2-L3n, milliseconds, and its share of the time of {INTERVAL} steps.\n"
+        "\nAn update of CHTs with CH2-L3n under `Layout::Auto`, milliseconds, and its share of the time of {INTERVAL} \
+         steps.\n"
     );
-    println!("| model | sparsity | layout | step | update | share |\n|---|---|---|---|---|---|");
+    println!("| model | sparsity | step | update | share |\n|---|---|---|---|---|");
+    let mut measured = Vec::new();
     for model in [Model::Llama(LlamaSize::M60), Model::Llama(LlamaSize::M130), Model::Mlp] {
         for sparsity in [95.0, 70.0] {
             if report.is_late() {
                 return;
             }
-            let steps = EVERY * (UPDATES + 1);
-            let topology =
-                TopologyConfig::new(Method::Chts, steps).with_update_interval(EVERY).with_end_step(steps);
-            clean_up();
-            let mut training = model.training(1.0 - sparsity / 100.0, Layout::Auto, topology, quick);
-            let (mut without, mut with) = (Vec::new(), Vec::new());
-            for step in 1..=steps {
-                let start = Instant::now();
-                training.step();
-                synchronize();
-                let time = start.elapsed().as_secs_f64() * 1e3;
-                // Up to the first update much happens for the first time.
-                if step > EVERY {
-                    if step % EVERY == 0 { &mut with } else { &mut without }.push(time);
-                }
+            let cost = cost(model, sparsity, quick);
+            cost.report(&model.name(quick), sparsity, false, report);
+            if let Model::Llama(size) = model {
+                measured.push((size, sparsity, cost));
             }
-            let median = |times: &mut Vec<f64>| {
-                times.sort_by(f64::total_cmp);
-                times[times.len() / 2]
-            };
-            let (step, both) = (median(&mut without), median(&mut with));
-            let update = both - step;
-            let share = update / (INTERVAL * step);
-            println!(
-                "| {} | {sparsity} % | auto | {step:.2} | {update:.2} | {:.1} % |",
-                model.name(),
-                100.0 * share
-            );
-            report.row(json!({
-                "model": model.name(), "sparsity": sparsity, "step_ms": step, "update_ms": update, "share": share,
-            }));
         }
     }
+    if quick {
+        return;
+    }
+    for sparsity in [95.0, 70.0] {
+        let of = |size| measured.iter().find(|row| (row.0, row.1) == (size, sparsity)).map(|row| row.2);
+        if let (Some(small), Some(large)) = (of(LlamaSize::M60), of(LlamaSize::M130)) {
+            let cost = Cost {
+                step: extrapolated(small.step, large.step),
+                update: extrapolated(small.update, large.update),
+            };
+            cost.report("LLaMA-1B, estimated by the power law of the other two", sparsity, true, report);
+        }
+    }
+}
+
+/// For the 1B shapes, by the power of the number of positions that leads from the 60M shapes to the 130M ones.
+fn extrapolated(small: f64, large: f64) -> f64 {
+    let positions = |size: LlamaSize| size.config(32_000).footprint(256).positions() as f64;
+    let [of_small, of_large, of_all] = [LlamaSize::M60, LlamaSize::M130, LlamaSize::B1].map(positions);
+    let power = (large / small).ln() / (of_large / of_small).ln();
+    large * (of_all / of_large).powf(power)
+}
+
+/// The medians of some steps and of some updates.
+fn cost(model: Model, sparsity: f64, quick: bool) -> Cost {
+    const EVERY: usize = 4;
+    const UPDATES: usize = 4;
+    let steps = EVERY * (UPDATES + 1);
+    let topology = TopologyConfig::new(Method::Chts, steps).with_update_interval(EVERY).with_end_step(steps);
+    clean_up();
+    let mut training = model.training(1.0 - sparsity / 100.0, Layout::Auto, topology, quick);
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for step in 1..=steps {
+        let start = Instant::now();
+        training.step();
+        synchronize();
+        let time = start.elapsed().as_secs_f64() * 1e3;
+        // Up to the first update much happens for the first time.
+        if step > EVERY {
+            if step % EVERY == 0 { &mut with } else { &mut without }.push(time);
+        }
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let (step, both) = (median(&mut without), median(&mut with));
+    Cost { step, update: both - step }
 }

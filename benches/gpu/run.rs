@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
@@ -81,6 +82,18 @@ impl Report {
     }
 }
 
+/// Seconds by which a row may be late.
+const GRACE: u64 = 15;
+
+/// Ends the process once its time is over, in the midst of whatever a slow device is at; rows are in the file.
+fn end_after(seconds: u64) {
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(seconds));
+        println!("\n{seconds} s are over: what is under way and the rest are left out");
+        process::exit(0);
+    });
+}
+
 pub fn run() {
     let args = Args::parse();
     let device = backend::describe();
@@ -89,6 +102,7 @@ pub fn run() {
         |path: &PathBuf| File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = args.json.as_ref().map(create);
     let mut report = Report { device, file, part: Part::Layer, end: Instant::now() };
+    end_after(args.limit + GRACE);
     for &part in &args.part {
         report.part = part;
         report.end = Instant::now() + Duration::from_millis(args.limit * 10 * part.share());

@@ -122,6 +122,10 @@ pub struct TopologyOptions {
     /// How sparse weights are stored
     #[arg(long, value_enum, default_value_t = LayoutKind::Auto)]
     pub layout: LayoutKind,
+    /// Density up to which the layout `auto` compresses [default: by the backend and the width of a layer]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_up_to: Option<f64>,
 }
 
 macro_rules! kinds {
@@ -223,7 +227,18 @@ impl TopologyOptions {
     /// What the sparse layers of a model start with.
     pub fn settings(&self, topology: &TopologyConfig) -> Result<SparseSettings> {
         let settings = topology.try_settings()?;
-        Ok(settings.with_weights(self.weights()?).with_layout(self.layout.into()))
+        Ok(settings.with_weights(self.weights()?).with_layout(self.layout()?))
+    }
+
+    /// How sparse weights are stored.
+    pub fn layout(&self) -> Result<Layout> {
+        match (self.layout, self.compressed_up_to) {
+            (LayoutKind::Auto, None) => Ok(Layout::Auto),
+            (LayoutKind::Auto, Some(density)) => Ok(Layout::CompressedUpTo(density)),
+            (LayoutKind::Masked, None) => Ok(Layout::Masked),
+            (LayoutKind::Compressed, None) => Ok(Layout::Compressed),
+            (_, Some(density)) => Err(Error::argument("compressed_up_to", density, "the layout `auto`")),
+        }
     }
 
     /// The rate of sparse weights, if it goes by their density.
@@ -376,16 +391,6 @@ impl TopologyOptions {
                 WeightInit::Supar { std, base_density, width_multiple }
             }
         })
-    }
-}
-
-impl From<LayoutKind> for Layout {
-    fn from(kind: LayoutKind) -> Self {
-        match kind {
-            LayoutKind::Auto => Self::Auto,
-            LayoutKind::Masked => Self::Masked,
-            LayoutKind::Compressed => Self::Compressed,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One run: from a model and its data to a summary, through the learner.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use burn::train::{
     InferenceStep, Interrupter, Learner, LearningComponentsMarker, SupervisedTraining, TrainStep,
 };
 use burn_cht::metrics::{FiniteLossMetric, TensorBoard, TopologyMetric, TopologyQuantity};
+use burn_cht::nn::hook;
 use burn_cht::optim::{CarriesMoments, LearningRateSchedule, RateGroups};
 use burn_cht::prelude::*;
 use burn_cht::run::{Patience, RunFolder, SealedRecorder, SeededEpochs, write_atomically};
@@ -52,7 +54,7 @@ pub struct Training<'a, B: AutodiffBackend, M> {
     pub device: B::Device,
 }
 
-/// What `config.json` holds: a resumed run must have the same, but for the backend.
+/// What an example says of a run in `config.json`: a resumed run must have the same, but for the backend.
 #[derive(Debug, Serialize)]
 pub struct RunConfig<'a, S, C> {
     pub example: &'static str,
@@ -66,6 +68,15 @@ pub struct RunConfig<'a, S, C> {
     pub model: &'a C,
     pub topology: &'a TopologyConfig,
     pub backend: &'static str,
+}
+
+/// What `config.json` holds.
+#[derive(Serialize)]
+struct WithLayouts<'a, C> {
+    #[serde(flatten)]
+    config: &'a C,
+    /// By path, how the weight of each sparse layer is stored at the beginning, and why.
+    layouts: BTreeMap<String, String>,
 }
 
 /// What metrics may need of the run.
@@ -176,13 +187,16 @@ where
             return Ok(None);
         }
         let Job { method, seed, folder: dir, resume, tensorboard, rank } = self.job.clone();
+        let layouts = hook::collect(&self.model).into_iter();
+        let layouts = layouts.map(|(path, weight)| (path, weight.explain_layout())).collect();
+        let config = &WithLayouts { config, layouts };
         let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
         if !resume {
             optimizer.bind(&self.model)?;
             optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         }
         let (folder, loaders) = if resume {
-            let folder = RunFolder::resume(&dir, config, &["backend"])?;
+            let folder = RunFolder::resume(&dir, config, &["backend", "layouts"])?;
             let loaders = task.loaders(folder.first_epoch(), &self.device)?;
             (folder, loaders)
         } else {

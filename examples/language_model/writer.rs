@@ -82,7 +82,7 @@ impl<B: Backend> Writer<B> {
             (Some(checkpoint), _) => {
                 let learned = || Error::argument("tokenizer", "bpe", "bytes or a file, with --generate");
                 let tokenizer = settings.own_tokenizer()?.ok_or_else(learned)?;
-                let layout = settings.topology.layout.into();
+                let layout = settings.topology.layout()?;
                 let model = read_checkpoint(checkpoint, &tokenizer, layout, &B::Device::default())?;
                 Ok(Self { model, tokenizer })
             }

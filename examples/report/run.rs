@@ -86,8 +86,8 @@ impl Run {
         if layers == Some(0) {
             return Err(Error::data(&file, "a run without hidden layers"));
         }
-        // Nor does a backend or a checksum make another group of it.
-        for name in ["backend", "crc32"] {
+        // Nor does a backend make another group of it, or what follows from that and the rest.
+        for name in ["backend", "layouts", "crc32"] {
             settings.remove(name);
         }
         without_seeds(&mut settings);

@@ -10,8 +10,6 @@ mod gzip;
 mod input;
 #[cfg(feature = "text")]
 mod json;
-#[cfg(feature = "text")]
-mod panic;
 mod text;
 
 pub(crate) use atomic::replace;
@@ -23,8 +21,6 @@ pub use input::Input;
 pub(crate) use input::fault;
 #[cfg(feature = "text")]
 pub(crate) use json::JsonObject;
-#[cfg(feature = "text")]
-pub(crate) use panic::without_panic;
 #[cfg(feature = "text")]
 pub(crate) use text::Chunks;
 pub use text::Lines;

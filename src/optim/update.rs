@@ -102,18 +102,18 @@ where
             let record = moments.get(&weight.id()).filter(|_| wants.first_moments)?.clone();
             weight::first_moments(&WeightState { record, device: weight.device() }, weight.links())
         };
-        let views: Vec<LayerView<_>> = found
-            .iter()
-            .map(|(path, weight)| LayerView {
+        let view = |(path, weight): &(String, SparseWeight<B>)| {
+            Ok(LayerView {
                 links: weight.links().clone(),
-                weights: weight.link_values(),
+                weights: weight.try_link_values()?,
                 link_gradients: link_gradients.remove(path),
                 first_moments: first_moments(weight),
-                dense_gradients: gradients.get(path).cloned().map(weight::read_f32),
+                dense_gradients: gradients.get(path).cloned().map(weight::try_read_f32).transpose()?,
                 device: weight.device(),
                 on_host: is_on_host::<B>(),
             })
-            .collect();
+        };
+        let views = found.iter().map(view).collect::<Result<Vec<LayerView<_>>>>()?;
         let rewirings = self.manager.update_with::<B::InnerBackend>(&views, grow_from_scores)?;
 
         let mut rewired = Vec::with_capacity(found.len());

@@ -20,6 +20,7 @@ mod backend;
 // CUDA multiplies matrices of f32 in TF32: what is compared there is what this crate's kernels compute.
 #[cfg(not(feature = "cuda"))]
 mod evolution;
+mod failing;
 mod growth;
 mod kernels;
 mod memory;

@@ -14,6 +14,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::keys::{self, COARSE, FINE};
 use crate::error::{Error, Result};
+use crate::panic::without_panic;
 use crate::topology::regrowth::Draw;
 
 /// Twice the relative error of a key in f32, and ten times that again.
@@ -89,8 +90,8 @@ impl<R: CubeRuntime> Keys<R> {
     }
 
     fn read(&self, words: Handle) -> Result<Vec<u32>> {
-        let bytes =
-            self.scores.client.read_one(words).map_err(|error| Error::device(format!("{error:?}")))?;
+        let read = || self.scores.client.read_one(words).map_err(|error| format!("{error:?}"));
+        let bytes = without_panic(read).map_err(Error::device)?;
         Ok(u32::from_bytes(&bytes).to_vec())
     }
 

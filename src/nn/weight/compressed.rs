@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
 
-use super::{moved, read_f32};
+use super::{moved, try_read_f32};
 use crate::error::Result;
 use crate::kernel::{
     GradientRequest, Index, check_capacity, dense_weight, sparse_linear, sparse_linear_relu,
@@ -44,8 +44,8 @@ impl<B: Backend> Compressed<B> {
         dense_weight(self.values.val(), &self.index)
     }
 
-    pub(super) fn link_values(&self) -> Vec<f32> {
-        read_f32(self.values.val())
+    pub(super) fn link_values(&self) -> Result<Vec<f32>> {
+        try_read_f32(self.values.val())
     }
 
     /// The same parameter on other links; see `SparseWeight::rewire`.

@@ -6,7 +6,8 @@ use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::{gather, read_f32, spread, transfer};
+use super::{gather, read_f32, spread, transfer, try_read_f32};
+use crate::error::Result;
 use crate::kernel::{GradientRequest, masked_linear};
 use crate::topology::Links;
 
@@ -47,8 +48,8 @@ impl<B: Backend> Masked<B> {
         self.weight.val()
     }
 
-    pub(super) fn link_values(&self, links: &Links) -> Vec<f32> {
-        gather(links, &read_f32(self.weight.val()))
+    pub(super) fn link_values(&self, links: &Links) -> Result<Vec<f32>> {
+        Ok(gather(links, &try_read_f32(self.weight.val())?))
     }
 
     /// The same parameter on other links; see `SparseWeight::rewire`.

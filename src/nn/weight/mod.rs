@@ -1,6 +1,7 @@
 //! The weight of a sparse layer: a connectivity and one value per link. This folder alone knows how it is stored.
 
 mod compressed;
+mod crossover;
 mod gradient;
 mod layout;
 mod masked;
@@ -16,6 +17,7 @@ use burn::tensor::activation::relu;
 
 use crate::error::{Error, Result};
 use crate::kernel::{GradientRequest, check_compressed, is_on_host};
+use crate::panic::without_panic;
 use crate::topology::Links;
 
 use compressed::Compressed;
@@ -89,7 +91,7 @@ impl<B: Backend> SparseWeight<B> {
     /// # Errors
     ///
     /// [`Error::Shape`] if there are not exactly as many values as links; [`Error::Argument`] for a compressed layout on a
-    /// backend without kernels for it; [`Error::Capacity`] for more links than the compressed layout can index there.
+    /// backend without kernels for it and for a bound that is no density; [`Error::Capacity`] for more links than the compressed layout can index there.
     pub fn try_new(links: Arc<Links>, values: Vec<f32>, layout: Layout, device: &B::Device) -> Result<Self> {
         if values.len() != links.nnz() {
             return Err(Error::Shape {
@@ -98,6 +100,7 @@ impl<B: Backend> SparseWeight<B> {
                 expected: vec![links.nnz()],
             });
         }
+        layout.validate()?;
         if layout == Layout::Compressed {
             check_compressed::<B>(device)?;
         }
@@ -219,12 +222,25 @@ impl<B: Backend> SparseWeight<B> {
     }
 
     /// One value per link, in link order, read back from the device.
-    #[must_use]
-    pub fn link_values(&self) -> Vec<f32> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device does not answer.
+    pub fn try_link_values(&self) -> Result<Vec<f32>> {
         match &self.storage {
             Storage::Masked(masked) => masked.link_values(&self.links),
             Storage::Compressed(compressed) => compressed.link_values(),
         }
+    }
+
+    /// As [`try_link_values`](Self::try_link_values).
+    ///
+    /// # Panics
+    ///
+    /// As reading a tensor of Burn's does, if the device does not answer.
+    #[must_use]
+    pub fn link_values(&self) -> Vec<f32> {
+        self.try_link_values().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same parameter on other links. Links that both have keep their value; a new link gets the value `initial`
@@ -339,6 +355,12 @@ pub(crate) fn spread(links: &Links, values: &[f32]) -> Vec<f32> {
 }
 
 /// The content of a tensor as `f32`, row-major.
+pub(crate) fn try_read_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
+    let data = without_panic(|| tensor.try_into_data()).map_err(Error::device)?;
+    Ok(data.convert::<f32>().into_vec().expect("data converted to f32 is f32"))
+}
+
+/// As [`try_read_f32`], with Burn's panic if the device does not answer.
 pub(crate) fn read_f32<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("data converted to f32 is f32")
 }

@@ -17,7 +17,7 @@ use parquet::schema::types::Type;
 
 use super::text::{Piece, Pieces};
 use crate::error::{Error, Result};
-use crate::file::without_panic;
+use crate::panic::without_panic;
 
 /// What stands in the column `field` of every record.
 pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {

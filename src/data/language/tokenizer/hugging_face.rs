@@ -11,7 +11,7 @@ use tokenizers::{
 
 use super::special_tokens::SpecialTokens;
 use crate::error::{Error, Result};
-use crate::file::without_panic;
+use crate::panic::without_panic;
 
 /// The tokens that begin and end a text in the tokenizers made here.
 const BOS: &str = "<s>";

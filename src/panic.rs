@@ -1,10 +1,10 @@
-//! Panics of libraries that read what a file holds.
+//! Panics of other crates where they read what a file or a device holds.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What `read` of another crate gives; its panic on content that it did not expect is an error like any other, though
-/// the panic hook has told of it by then.
+/// What `read` of another crate gives; its panic, on content that it did not expect or a device that it has lost, is an
+/// error like any other, though the panic hook has told of it by then.
 pub(crate) fn without_panic<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|error| error.to_string()),
