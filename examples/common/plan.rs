@@ -119,7 +119,7 @@ impl Plan<'_> {
             return Ok(());
         };
         let shape = shape.map(|side| side.min(SIDE));
-        let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, activations: 0 };
+        let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, ..footprint.clone() };
         let measured = items.min(ITEMS);
         let Ok((step, update)) = self.measure::<B>(layout, density, shape, measured) else {
             println!("  {}: not on this backend", name(layout));

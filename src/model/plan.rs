@@ -14,8 +14,14 @@ pub struct Footprint {
     pub dense: usize,
     /// Multiplications of the forward pass outside of sparse layers, an item.
     pub products: usize,
-    /// Numbers that the forward pass keeps for the backward pass, an item.
+    /// Numbers that the forward pass keeps for the backward pass, an item, where there are kernels on the host.
     pub activations: usize,
+    /// Numbers beside them while the backward pass is at the widest part of the model, an item.
+    pub gradients: usize,
+    /// Logits and their gradient while the loss is computed, an item, and at most at a time.
+    pub logits: [usize; 2],
+    /// Parameters whose gradient the loss leaves before the backward pass begins.
+    pub head: usize,
 }
 
 /// Bytes on one device.
@@ -27,7 +33,7 @@ pub struct Memory {
     pub gradients: usize,
     /// Moments of the optimizer.
     pub moments: usize,
-    /// Activations kept for the backward pass, and gradients of the largest.
+    /// What is kept when the backward pass begins, with the logits or the gradients that there are for a time.
     pub activations: usize,
     /// Where the links are: index arrays of a compressed layer, masks of a masked one, and which positions were ever a link.
     pub indices: usize,
@@ -38,16 +44,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All parts together.
+    /// The peak of a step: activations are freed as gradients come, so that either those are all there, when the backward
+    /// pass begins, or these and the temporaries, when the optimizer steps.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.weights
-            + self.gradients
-            + self.moments
-            + self.activations
-            + self.indices
-            + self.exchange
-            + self.temporaries
+        let throughout = self.weights + self.moments + self.indices + self.exchange;
+        throughout + self.activations.max(self.gradients + self.temporaries)
     }
 }
 
@@ -104,11 +106,13 @@ impl Footprint {
             if compressed { links(shape, density) } else { shape[0] * shape[1] }
         };
         let largest = self.sparse.iter().map(stored_of).max().unwrap_or(0);
+        let [logits, most] = self.logits;
+        let in_passing = (items * self.gradients).max((items * logits).min(most));
         Memory {
             weights: parameters,
             gradients: parameters,
             moments: moments * parameters,
-            activations: FLOAT * items * self.activations,
+            activations: FLOAT * (items * self.activations + in_passing + self.head),
             indices: self.sparse.iter().map(indices).sum(),
             exchange: if ranks > 1 { 2 * self.step_bytes(layout, density, false) } else { 0 },
             temporaries: 2 * FLOAT * largest,
@@ -204,10 +208,18 @@ mod tests {
 
     #[test]
     fn parts_of_the_memory_are_those_of_the_layout() {
-        let footprint = Footprint { sparse: vec![[100, 50]], dense: 10, products: 0, activations: 3 };
+        let footprint = Footprint {
+            sparse: vec![[100, 50]],
+            dense: 10,
+            products: 0,
+            activations: 3,
+            gradients: 2,
+            logits: [4, 20],
+            head: 5,
+        };
         let compressed = footprint.memory(Layout::Compressed, 0.1, 2, 8, 1);
         assert_eq!((compressed.weights, compressed.moments), (4 * 510, 8 * 510));
-        assert_eq!(compressed.activations, 4 * 8 * 3);
+        assert_eq!(compressed.activations, 4 * (8 * 3 + 20 + 5));
         assert_eq!(
             (compressed.indices, compressed.exchange),
             (12 * 500 + 8 * 101 + 4 * 100 + 12 * 50 + 625, 0)
