@@ -132,7 +132,6 @@ impl LlamaConfig {
             // Of the stream, and of the last feed-forward layer's three matrices.
             gradients: 2 * width + 3 * hidden,
             logits: [2 * self.vocabulary, 2 * MOST_LOGITS.max(self.vocabulary)],
-            head: self.vocabulary * width,
         }
     }
 

@@ -101,7 +101,6 @@ impl MlpConfig {
             // On either side of the widest layer.
             gradients: 2 * widths.iter().max().unwrap_or(&0),
             logits: [2 * self.classes, usize::MAX],
-            head: 0,
         }
     }
 

@@ -178,7 +178,6 @@ impl TransformerConfig {
             // Of the stream, and of features on either side of the last feed-forward block's dropout.
             gradients: 2 * width + 2 * inner,
             logits: [2 * self.target_vocabulary, usize::MAX],
-            head: self.target_vocabulary * width,
         }
     }
 
