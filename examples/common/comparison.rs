@@ -149,10 +149,13 @@ struct Resume<'a> {
     resume: &'a str,
 }
 
-/// Ends the process if Ctrl-C has stopped the training of `job`, telling what resumes it.
+/// Ends the process if Ctrl-C has stopped the training of `job`; the first rank tells what resumes it.
 fn end_if_interrupted(job: &Job, out: &Path) {
     if !interrupt::interrupted() {
         return;
+    }
+    if output::is_silent() {
+        std::process::exit(interrupt::EXIT_CODE)
     }
     let resume = command(&["--out", &out.display().to_string(), "--resume"]);
     let Job { method, seed, .. } = *job;

@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::train::Interrupter;
 
+use super::output;
+
 /// Exit code of a process that Ctrl-C has ended.
 pub const EXIT_CODE: i32 = 130;
 
@@ -48,7 +50,9 @@ fn handle() {
     let mut state = state();
     match &state.training {
         Some(training) if !state.interrupted => {
-            eprintln!("\nstopping after this step; Ctrl-C once more ends at once");
+            if !output::is_silent() {
+                eprintln!("\nstopping after this step; Ctrl-C once more ends at once");
+            }
             training.stop(Some("interrupted"));
             state.interrupted = true;
         }

@@ -49,8 +49,13 @@ pub fn silence() {
     SILENT.store(true, Ordering::Relaxed);
 }
 
+/// Whether it is another process that prints.
+pub fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
+
 fn mode() -> Mode {
-    match SILENT.load(Ordering::Relaxed) {
+    match is_silent() {
         true => Mode::Quiet,
         false => MODE.get().copied().unwrap_or_default(),
     }

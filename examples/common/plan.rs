@@ -75,7 +75,7 @@ impl Plan<'_> {
         for density in densities {
             println!("\nat density {density:.4}: {} links", grouped(footprint.links(density)));
             println!(
-                "  {:<11} {:>10} {:>10} {:>10} {:>12} {:>10} {:>10} {:>12} {:>10}",
+                "  {:<11} {:>10} {:>10} {:>10} {:>12} {:>10} {:>10} {:>12} {:>11} {:>10}",
                 "MiB",
                 "weights",
                 "gradients",
@@ -84,6 +84,7 @@ impl Plan<'_> {
                 "indices",
                 "exchange",
                 "temporaries",
+                "checkpoint",
                 "total"
             );
             for layout in [Layout::Compressed, Layout::Masked] {
@@ -119,22 +120,30 @@ impl Plan<'_> {
             return Ok(());
         };
         let shape = shape.map(|side| side.min(SIDE));
-        let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, activations: 0 };
+        let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, ..footprint.clone() };
         let measured = items.min(ITEMS);
-        let Ok((step, update)) = self.measure::<B>(layout, density, shape, measured) else {
+        let Ok((step, update)) = self.measure::<B>(self.method, layout, density, shape, measured) else {
             println!("  {}: not on this backend", name(layout));
             return Ok(());
         };
-        let operations = footprint.operations(layout, density, items * self.accumulate);
+        // What is no sparse layer multiplies dense matrices.
+        let (dense, _) = self.measure::<B>(Method::Dense, Layout::Masked, 1.0, shape, measured)?;
+        let dense_rate = layer.operations(Layout::Masked, 1.0, measured) / dense;
         let rate = layer.operations(layout, density, measured) / step;
-        let step = operations / rate;
+        let (all, products) =
+            (items * self.accumulate, Footprint { sparse: Vec::new(), ..footprint.clone() });
+        let operations = footprint.operations(layout, density, all);
+        let others = products.operations(layout, density, all);
+        let step = (operations - others) / rate + others / dense_rate;
         let network =
             footprint.step_bytes(layout, density, false) as f64 * 2.0 * (ranks - 1) as f64 / ranks as f64;
         println!(
-            "  {}: {:.3e} operations a step and rank at {:.2} GFLOP/s here: {} a step",
+            "  {}: {:.3e} operations a step and rank, in sparse layers at {:.2} GFLOP/s here, {:.2} % of all at {:.2}: {} a step",
             name(layout),
             operations,
             rate / 1e9,
+            100.0 * others / operations,
+            dense_rate / 1e9,
             duration(step)
         );
         if ranks > 1 {
@@ -154,6 +163,7 @@ impl Plan<'_> {
     /// Seconds of a step of one layer, and of an update of its links if there is one.
     fn measure<B: AutodiffBackend>(
         &self,
+        method: Method,
         layout: Layout,
         density: f64,
         [inputs, outputs]: [usize; 2],
@@ -164,7 +174,7 @@ impl Plan<'_> {
         let mut layer = layer.try_init::<B>(&device)?;
         // As many removed and regrown as in the run, at every fourth step.
         let every = 4;
-        let constant = Composition::from(self.method).with_density(DensityDecay::Constant);
+        let constant = Composition::from(method).with_density(DensityDecay::Constant);
         let topology = TopologyConfig::new(constant, every * (REPEATS + 1))
             .with_update_interval(every)
             .with_sparsity(1.0 - density);
@@ -202,9 +212,10 @@ fn name(layout: Layout) -> &'static str {
 
 fn in_mebibytes(memory: &Memory) -> String {
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let Memory { weights, gradients, moments, activations, indices, exchange, temporaries } = *memory;
+    let Memory { weights, gradients, moments, activations, indices, exchange, temporaries, checkpoint } =
+        *memory;
     format!(
-        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1}",
+        "{:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>10.1} {:>10.1} {:>12.1} {:>11.1} {:>10.1}",
         mebibytes(weights),
         mebibytes(gradients),
         mebibytes(moments),
@@ -212,6 +223,7 @@ fn in_mebibytes(memory: &Memory) -> String {
         mebibytes(indices),
         mebibytes(exchange),
         mebibytes(temporaries),
+        mebibytes(checkpoint),
         mebibytes(memory.total())
     )
 }

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn::lr_scheduler::LrScheduler;
 use burn::module::AutodiffModule;
-use burn::optim::Optimizer;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::record::Recorder;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::metric::{Metric, Numeric};
 use burn::train::{
@@ -210,20 +208,17 @@ where
             (folder, loaders)
         };
         if let Some(rank) = &rank {
-            // The learner loads the checkpoint too, but only when the others have begun.
-            if let Some(epoch) = folder.resumed_epoch() {
-                let checkpoints = folder.checkpoints();
-                let file = |name| checkpoints.dir().join(format!("{name}-{epoch}"));
-                let refused = |error| Error::data(checkpoints.dir(), format!("checkpoint {epoch}: {error}"));
-                let recorder = SealedRecorder::new();
-                let loaded = Recorder::<B>::load(&recorder, file("model"), &self.device);
-                self.model = self.model.load_record(loaded.map_err(refused)?);
-                let loaded = Recorder::<B>::load(&recorder, file("optim"), &self.device);
-                optimizer = optimizer.load_record(loaded.map_err(refused)?);
-            }
             let epoch = folder.first_epoch() as u64;
             rank.parallel.ranks().broadcast(epoch.to_le_bytes().to_vec())?;
-            self.model = optimizer.shared(self.model)?;
+            match folder.resumed_epoch() {
+                None => self.model = optimizer.shared(self.model)?,
+                // The learner loads it, but only when the others have begun.
+                Some(epoch) => {
+                    let dir = folder.checkpoints().dir().to_path_buf();
+                    let part = |name| SealedRecorder::payload(dir.join(format!("{name}-{epoch}.sealed")));
+                    optimizer.share_records(part("model")?, part("optim")?)?;
+                }
+            }
         }
         task.furnish(folder.path())?;
         let monitor = optimizer.monitor();
@@ -330,6 +325,9 @@ where
         let epoch = rank.parallel.ranks().broadcast(Vec::new())?;
         let epoch = u64::from_le_bytes(epoch.try_into().unwrap_or_default()) as usize;
         let mut model = optimizer.shared(self.model)?;
+        let interrupter = Interrupter::new();
+        // Rank 0's handler is that of all threads of its process.
+        let _stopping = (!rank.is_thread).then(|| Stopping::of(&interrupter));
         let mut rate = self.rate;
         (0..(epoch - 1) * self.steps_per_epoch).for_each(|_| {
             rate.step();
@@ -345,6 +343,10 @@ where
                 let lr = rate.step();
                 let output = model.step(batch);
                 model = optimizer.try_step(lr, model, output.grads)?;
+                if interrupter.should_stop() {
+                    // The others learn it at their next sum.
+                    return Err(Error::data(&self.job.folder, "training was stopped: interrupted"));
+                }
             }
         }
         Ok(())

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::nn::{SparseWeight, hook};
+use crate::nn::parameters::ReadParameter;
+use crate::nn::{self, SparseWeight, hook};
 
 /// One float parameter of a module.
 pub(super) struct Parameter<B: Backend> {
@@ -33,39 +34,30 @@ pub(super) fn parameters<B: Backend, M: Module<B>>(module: &M) -> Result<Vec<Par
         // Weights are exchanged by identity: which of the two a tensor is for could not be told.
         return Err(Error::argument("module", "one with a sparse weight in two places", "each weight once"));
     }
-    let mut reader = Reader { path: Vec::new(), sparse, found: Vec::new() };
-    module.visit(&mut reader);
+    let found = nn::parameters::parameters(module, Contents { sparse }).into_iter();
+    let found: Vec<_> = found.map(|(path, content)| Parameter { path, content }).collect();
     let mut paths = HashSet::new();
-    match reader.found.iter().find(|parameter| !paths.insert(parameter.path.as_str())) {
+    match found.iter().find(|parameter| !paths.insert(parameter.path.as_str())) {
         Some(twice) => Err(Error::argument("module", &twice.path, "one parameter a path")),
-        None => Ok(reader.found),
+        None => Ok(found),
     }
 }
 
-struct Reader<B: Backend> {
-    path: Vec<String>,
+struct Contents<B: Backend> {
     sparse: HashMap<ParamId, SparseWeight<B>>,
-    found: Vec<Parameter<B>>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader<B> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.into());
-    }
+impl<B: Backend> ReadParameter<B> for Contents<B> {
+    type Found = Content<B>;
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let content = match self.sparse.get(&param.id) {
+    fn read<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) -> Content<B> {
+        match self.sparse.get(&param.id) {
             Some(weight) => Content::Sparse(weight.clone()),
             None => {
                 let values = param.transform_for_save().into_value();
                 Content::Plain { shape: values.dims().to_vec(), values: values.flatten(0, D - 1) }
             }
-        };
-        self.found.push(Parameter { path: self.path.join("."), content });
+        }
     }
 }
 

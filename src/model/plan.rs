@@ -14,8 +14,12 @@ pub struct Footprint {
     pub dense: usize,
     /// Multiplications of the forward pass outside of sparse layers, an item.
     pub products: usize,
-    /// Numbers that the forward pass keeps for the backward pass, an item.
+    /// Numbers that the forward pass keeps for the backward pass, an item, where there are kernels on the host.
     pub activations: usize,
+    /// Numbers beside them while the backward pass is at the widest part of the model, an item.
+    pub gradients: usize,
+    /// Logits and their gradient while the loss is computed, an item, and at most at a time.
+    pub logits: [usize; 2],
 }
 
 /// Bytes on one device.
@@ -27,7 +31,7 @@ pub struct Memory {
     pub gradients: usize,
     /// Moments of the optimizer.
     pub moments: usize,
-    /// Activations kept for the backward pass, and gradients of the largest.
+    /// What is kept when the backward pass begins, with the logits or the gradients that there are for a time.
     pub activations: usize,
     /// Where the links are: index arrays of a compressed layer, masks of a masked one, and which positions were ever a link.
     pub indices: usize,
@@ -35,10 +39,14 @@ pub struct Memory {
     pub exchange: usize,
     /// What a step makes of the largest layer in passing: its gradient before and after it is zeroed or scaled.
     pub temporaries: usize,
+    /// What rank 0 copies for a checkpoint that is written beside the training: links, their values and the moments. On the
+    /// host, wherever the model is.
+    pub checkpoint: usize,
 }
 
 impl Memory {
-    /// All parts together.
+    /// All parts together: what a process on the CPU takes beside what it takes with a tiny model. Temporaries and a
+    /// checkpoint's copies are there at different times.
     #[must_use]
     pub fn total(&self) -> usize {
         self.weights
@@ -47,7 +55,7 @@ impl Memory {
             + self.activations
             + self.indices
             + self.exchange
-            + self.temporaries
+            + self.temporaries.max(self.checkpoint)
     }
 }
 
@@ -104,14 +112,17 @@ impl Footprint {
             if compressed { links(shape, density) } else { shape[0] * shape[1] }
         };
         let largest = self.sparse.iter().map(stored_of).max().unwrap_or(0);
+        let [logits, most] = self.logits;
+        let in_passing = (items * self.gradients).max((items * logits).min(most));
         Memory {
             weights: parameters,
             gradients: parameters,
             moments: moments * parameters,
-            activations: FLOAT * items * self.activations,
+            activations: FLOAT * (items * self.activations + in_passing),
             indices: self.sparse.iter().map(indices).sum(),
             exchange: if ranks > 1 { 2 * self.step_bytes(layout, density, false) } else { 0 },
             temporaries: 2 * FLOAT * largest,
+            checkpoint: FLOAT * (2 * self.links(density) + self.dense) + moments * parameters,
         }
     }
 
@@ -204,18 +215,90 @@ mod tests {
 
     #[test]
     fn parts_of_the_memory_are_those_of_the_layout() {
-        let footprint = Footprint { sparse: vec![[100, 50]], dense: 10, products: 0, activations: 3 };
+        let footprint = Footprint {
+            sparse: vec![[100, 50]],
+            dense: 10,
+            products: 0,
+            activations: 3,
+            gradients: 2,
+            logits: [4, 20],
+        };
         let compressed = footprint.memory(Layout::Compressed, 0.1, 2, 8, 1);
         assert_eq!((compressed.weights, compressed.moments), (4 * 510, 8 * 510));
-        assert_eq!(compressed.activations, 4 * 8 * 3);
+        assert_eq!(compressed.activations, 4 * (8 * 3 + 20));
         assert_eq!(
             (compressed.indices, compressed.exchange),
             (12 * 500 + 8 * 101 + 4 * 100 + 12 * 50 + 625, 0)
         );
-        assert_eq!(compressed.temporaries, 8 * 500);
+        assert_eq!((compressed.temporaries, compressed.checkpoint), (8 * 500, 4 * 1010 + 8 * 510));
         let masked = footprint.memory(Layout::Masked, 0.1, 1, 8, 4);
         assert_eq!((masked.weights, masked.gradients, masked.moments), (4 * 5010, 4 * 5010, 4 * 5010));
         assert_eq!(masked.exchange, 2 * 4 * 511);
         assert_eq!(footprint.operations(Layout::Masked, 0.1, 8), 6.0 * 8.0 * 5000.0);
+    }
+
+    const MIB: f64 = (1 << 20) as f64;
+
+    /// `peak` is `peak_memory_bytes` of a run's summary in MiB, `tiny` that of the same program with a tiny model
+    /// (docs/scaling.md, Plans, has the commands).
+    fn assert_close(memory: Memory, tiny: f64, peak: f64, what: &str) {
+        let planned = tiny + memory.total() as f64 / MIB;
+        assert!((planned / peak - 1.0).abs() < 0.16, "{what}: planned {planned:.1} MiB, measured {peak}");
+    }
+
+    #[test]
+    fn the_memory_of_an_mlp_is_near_measured_peaks() {
+        use Layout::{Compressed, Masked};
+        for (width, batch, density, layout, peak) in [
+            (1000, 32, 0.01, Compressed, 23.4),
+            (1000, 512, 0.01, Compressed, 33.8),
+            (1000, 512, 0.1, Compressed, 44.9),
+            (1000, 512, 0.01, Masked, 91.0),
+            (1000, 2500, 0.01, Compressed, 76.3),
+            (2000, 512, 0.01, Compressed, 48.2),
+            (2000, 512, 0.1, Compressed, 84.1),
+            (2000, 512, 0.01, Masked, 189.8),
+        ] {
+            let footprint = MlpConfig::new(784, vec![width; 3], 10).footprint();
+            let memory = footprint.memory(layout, density, 1, batch, 1);
+            assert_close(memory, 19.2, peak, &format!("width {width}, batch {batch}, {density} {layout:?}"));
+        }
+    }
+
+    #[cfg(feature = "text")]
+    #[test]
+    fn the_memory_of_language_and_translation_models_is_near_measured_peaks() {
+        use crate::model::llama::LlamaSize;
+        use crate::model::transformer::TransformerConfig;
+
+        for (size, vocabulary, length, batch, density, peak) in [
+            (LlamaSize::M1, 512, 128, 4, 0.2, 93.7),
+            (LlamaSize::M1, 512, 128, 64, 0.2, 384.4),
+            (LlamaSize::M1, 512, 32, 64, 0.05, 143.5),
+            (LlamaSize::M1, 512, 256, 32, 0.05, 381.0),
+            (LlamaSize::M1, 2048, 128, 16, 0.2, 187.6),
+            (LlamaSize::M3, 512, 128, 16, 0.2, 249.8),
+        ] {
+            let footprint = size.config(vocabulary).footprint(length);
+            let memory = footprint.memory(Layout::Compressed, density, 2, batch * length, 1);
+            assert_close(memory, 63.8, peak, &format!("{size}, {batch} of {length} tokens"));
+        }
+        for ([width, inner, layers], vocabulary, tokens, dropout, peak) in [
+            ([128, 256, 2], 700, 512, 0.1, 58.2),
+            ([128, 256, 2], 700, 8192, 0.1, 351.1),
+            ([128, 256, 2], 700, 8192, 0.0, 312.1),
+            ([128, 256, 2], 1400, 8192, 0.1, 354.9),
+            ([256, 512, 3], 700, 4096, 0.1, 474.5),
+        ] {
+            let config = TransformerConfig::new(vocabulary, vocabulary)
+                .with_d_model(width)
+                .with_d_ff(inner)
+                .with_n_heads(4)
+                .with_encoder_layers(layers)
+                .with_decoder_layers(layers)
+                .with_dropout(dropout);
+            let memory = config.footprint(12).memory(Layout::Compressed, 0.1, 2, tokens, 1);
+            assert_close(memory, 27.4, peak, &format!("width {width}, {tokens} tokens, dropout {dropout}"));
+        }
     }
 }

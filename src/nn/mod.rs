@@ -10,6 +10,7 @@ pub(crate) mod dropout;
 mod feed_forward;
 pub mod hook;
 mod linear;
+pub(crate) mod parameters;
 mod settings;
 mod sparsify;
 pub(crate) mod weight;

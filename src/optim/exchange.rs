@@ -13,6 +13,7 @@ use super::moments::CarriesMoments;
 use super::optimizer::{Found, SparseOptimizer};
 use super::step_error::StepError;
 use crate::error::{Error, Result};
+use crate::nn::parameters::{ReadParameter, parameters};
 use crate::nn::weight::read_f32;
 use crate::nn::{SparseWeight, hook};
 use crate::ranks::{DataParallel, RankError};
@@ -119,6 +120,20 @@ where
         Ok(model)
     }
 
+    /// Rank 0's side of [`shared`](Self::shared) where it goes on from a checkpoint that it loads by itself before the
+    /// first step: the others take these records of model and optimizer, as Burn's `NamedMpkBytesRecorder` of full
+    /// precision loads them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rank`].
+    pub fn share_records(&self, model: Vec<u8>, optimizer: Vec<u8>) -> Result<()> {
+        let Some(Exchange { parallel, .. }) = &self.exchange else { return Ok(()) };
+        parallel.ranks().broadcast(model)?;
+        parallel.ranks().broadcast(optimizer)?;
+        Ok(())
+    }
+
     /// Puts the mean gradient of all ranks in the place of this rank's.
     pub(super) fn exchange(&mut self, model: &M, found: &Found<B>, grads: &mut GradAdaptor) -> Result<()> {
         let Some(exchange) = &self.exchange else { return Ok(()) };
@@ -184,9 +199,8 @@ where
         let links = found.iter().map(|(path, weight)| (path.clone(), "links", weight.links().checksum()));
         let mut own: Vec<_> = links.collect();
         if weights {
-            let mut parameters = Checksums { path: Vec::new(), found: Vec::new() };
-            model.visit(&mut parameters);
-            own.extend(parameters.found.into_iter().map(|(path, checksum)| (path, "weights", checksum)));
+            let weights = parameters(model, Checksum);
+            own.extend(weights.into_iter().map(|(path, checksum)| (path, "weights", checksum)));
         }
         let numbers = own.iter().map(|(_, _, checksum)| u64::from(*checksum)).collect();
         let all = parallel.ranks().gather(numbers)?;
@@ -267,24 +281,15 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Unpacking<'_, B> {
     }
 }
 
-/// The CRC-32 of every float parameter, by its path.
-struct Checksums {
-    path: Vec<String>,
-    found: Vec<(String, u32)>,
-}
+/// The CRC-32 of a parameter.
+struct Checksum;
 
-impl<B: Backend> ModuleVisitor<B> for Checksums {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
+impl<B: Backend> ReadParameter<B> for Checksum {
+    type Found = u32;
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+    fn read<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) -> u32 {
         let mut crc = flate2::Crc::new();
         crc.update(param.val().into_data().as_bytes());
-        self.found.push((self.path.join("."), crc.sum()));
+        crc.sum()
     }
 }

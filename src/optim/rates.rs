@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use burn::module::{ModuleVisitor, Param, ParamId};
+use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::nn::hook;
+use crate::nn::parameters::{ReadParameter, parameters};
 use crate::topology::percolation::matches;
 
 /// What the learning rate of a parameter is multiplied with.
@@ -143,12 +144,10 @@ impl RateGroups {
         }
         let densities: HashMap<ParamId, f64> =
             hook::collect(module).iter().map(|(_, weight)| (weight.id(), weight.links().density())).collect();
-        let mut parameters = Parameters { path: Vec::new(), found: Vec::new() };
-        module.visit(&mut parameters);
-        let parameters = parameters.found;
+        let parameters = parameters(module, Rank);
         let mut used = vec![false; self.patterns.len()];
         let mut rates: Vec<ParameterRate> = Vec::new();
-        for Parameter { path, id, rank } in &parameters {
+        for (path, (id, rank)) in &parameters {
             let own = densities.get(id).copied();
             let mut multiple = self.sparse.filter(|_| own.is_some());
             for ((pattern, other), used) in self.patterns.iter().zip(&mut used) {
@@ -166,7 +165,7 @@ impl RateGroups {
         match used.iter().position(|used| !used) {
             None => Ok(rates),
             Some(unused) => {
-                let paths: Vec<&str> = parameters.iter().map(|parameter| parameter.path.as_str()).collect();
+                let paths: Vec<&str> = parameters.iter().map(|(path, _)| path.as_str()).collect();
                 let pattern = &self.patterns[unused].0;
                 let modules = paths.iter().filter_map(|path| Some(path.rsplit_once('.')?.0));
                 let meant = did_you_mean(pattern, paths.iter().copied().chain(modules));
@@ -177,29 +176,14 @@ impl RateGroups {
     }
 }
 
-struct Parameter {
-    path: String,
-    id: ParamId,
-    rank: usize,
-}
+/// A parameter's identity and its number of dimensions.
+struct Rank;
 
-/// Every float parameter of a module.
-struct Parameters {
-    path: Vec<String>,
-    found: Vec<Parameter>,
-}
+impl<B: Backend> ReadParameter<B> for Rank {
+    type Found = (ParamId, usize);
 
-impl<B: Backend> ModuleVisitor<B> for Parameters {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found.push(Parameter { path: self.path.join("."), id: param.id, rank: D });
+    fn read<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) -> (ParamId, usize) {
+        (param.id, D)
     }
 }
 

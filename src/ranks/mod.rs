@@ -12,7 +12,7 @@ mod error;
 mod mpi;
 mod threads;
 
-use std::fmt::Debug;
+use std::fmt;
 
 pub use data_parallel::DataParallel;
 pub use error::RankError;
@@ -25,7 +25,7 @@ pub use threads::threads;
 /// Every method but [`fail`](Self::fail) is collective: all ranks call it, in the same order, and none returns before
 /// all have come. One that does not come is a [`RankError::TimedOut`] on all others, which names it; after an error of
 /// any kind no further call succeeds.
-pub trait Ranks: Debug + Send + Sync {
+pub trait Ranks: Send + Sync {
     /// This rank, from 0 on.
     fn rank(&self) -> usize;
 
@@ -55,4 +55,10 @@ pub trait Ranks: Debug + Send + Sync {
 
     /// Has all other ranks end their present or next call with [`RankError::Failed`], which gives this reason.
     fn fail(&self, reason: &str);
+}
+
+impl fmt::Debug for dyn Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.size())
+    }
 }

@@ -1,6 +1,5 @@
 //! Ranks that are processes, on one machine or many, through MPI.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,12 +85,6 @@ impl Mpi {
             self.ended.store(true, Ordering::Relaxed);
         }
         answer
-    }
-}
-
-impl fmt::Debug for Mpi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} of {}", self.rank, self.size)
     }
 }
 

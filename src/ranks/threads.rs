@@ -1,6 +1,5 @@
 //! Ranks that are threads of one process.
 
-use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -159,12 +158,6 @@ struct Thread {
     rank: usize,
     size: usize,
     meeting: Arc<Meeting>,
-}
-
-impl fmt::Debug for Thread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "thread {} of {}", self.rank, self.size)
-    }
 }
 
 impl Ranks for Thread {

@@ -72,6 +72,19 @@ impl SealedRecorder {
     pub fn verify(path: impl AsRef<Path>) -> Result<()> {
         open(path.as_ref()).map(drop)
     }
+
+    /// The payload of the file at `path` (with its extension), checked against its seal: a record as Burn's
+    /// [`NamedMpkBytesRecorder`](burn::record::NamedMpkBytesRecorder) of full precision loads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn payload(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        let mut payload = Vec::new();
+        let path = path.as_ref();
+        open(path)?.read_to_end(&mut payload).map_err(Error::io(path))?;
+        Ok(payload)
+    }
 }
 
 impl<B: Backend> FileRecorder<B> for SealedRecorder {

@@ -5,7 +5,7 @@ use burn_cht::prelude::*;
 use crate::net::{Optimizer, Outcome, Setup};
 
 /// Masks are equal at every step; losses differ by the order in which gradients are added up.
-fn assert_alike(own: &Outcome, expected: &Outcome, what: &str) {
+pub fn assert_alike(own: &Outcome, expected: &Outcome, what: &str) {
     assert_eq!(own.losses.len(), expected.losses.len());
     assert_ne!(expected.masks.first(), expected.masks.last(), "links evolve: {what}");
     for (step, (own, expected)) in own.masks.iter().zip(&expected.masks).enumerate() {

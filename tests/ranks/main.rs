@@ -8,3 +8,5 @@ mod failing;
 mod loaders;
 mod net;
 mod traffic;
+#[cfg(feature = "text")]
+mod translation;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use burn::backend::{Autodiff, Flex};
 use burn::data::dataloader::DataLoader;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::optim::GradientsParams;
 use burn_cht::data::{ImageSource, ImageTask};
 use burn_cht::model::mlp::{Mlp, MlpConfig};
@@ -156,7 +156,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(ranks: Vec<Trained>) -> Self {
+    pub fn of(ranks: Vec<Trained>) -> Self {
         for rank in &ranks[1..] {
             assert!(rank.masks == ranks[0].masks, "masks of all ranks are the same");
             assert!(rank.values == ranks[0].values, "weights of all ranks are the same to the bit");
@@ -183,7 +183,7 @@ pub fn on_threads<T: Send>(ranks: Vec<Arc<dyn Ranks>>, work: impl Fn(Arc<dyn Ran
     })
 }
 
-pub fn masks(model: &Mlp<B>) -> Vec<Vec<bool>> {
+pub fn masks<M: Module<B>>(model: &M) -> Vec<Vec<bool>> {
     hook::collect(model).iter().map(|(_, weight)| weight.links().to_mask()).collect()
 }
 

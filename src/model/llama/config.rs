@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 
+use super::loss::MOST_LOGITS;
 use crate::error::{Error, Result};
 use crate::model::Footprint;
 use crate::nn::{SparseSettings, forward_settings};
@@ -119,15 +120,18 @@ impl LlamaConfig {
             [hidden, width],
         ];
         let sparse = block.repeat(self.layers);
-        // Of a block: its input and both norms', queries, keys and values before and after rotation, attention, the sum of
-        // residuals, gate, up and their product.
-        let kept = 6 * width + 2 * width + 2 * keys + 3 * hidden + self.heads * length / 2;
+        // Of a block: its input, the sum of residuals and both norms of these, rotated queries and keys, values, the attended
+        // and a number a head; gate, up and their product.
+        let kept = 6 * width + 2 * keys + 3 * hidden + self.heads;
         Footprint {
             dense: self.num_parameters() - self.layers * self.num_projected(),
             sparse,
             products: self.layers * width * length + self.vocabulary * width,
-            // And the last norm's, logits and their gradient.
-            activations: self.layers * kept + 2 * width + 2 * self.vocabulary,
+            // And the input of the last norm, its output and the gradient of that.
+            activations: self.layers * kept + 3 * width,
+            // Of the stream, and of the last feed-forward layer's three matrices.
+            gradients: 2 * width + 3 * hidden,
+            logits: [2 * self.vocabulary, 2 * MOST_LOGITS.max(self.vocabulary)],
         }
     }
 

@@ -15,7 +15,7 @@ use crate::metrics::TokenOutput;
 
 /// Logits of one chunk: 16 MiB. Those of a whole batch would be the largest tensor of the step, and moving them through
 /// the caches would cost more than computing them.
-const LOGITS: usize = 1 << 22;
+pub(super) const MOST_LOGITS: usize = 1 << 22;
 
 /// A batch taken apart: one row a position that is read.
 struct Predictions<B: Backend> {
@@ -63,7 +63,7 @@ fn head_loss<B: Backend>(
 ) -> HeadLoss<B> {
     let [count, d_model] = hidden.dims();
     let [_, vocabulary] = weight.dims();
-    let rows = (LOGITS / vocabulary).clamp(1, count);
+    let rows = (MOST_LOGITS / vocabulary).clamp(1, count);
     let mut loss = Tensor::zeros([1], &hidden.device());
     let mut hidden_gradients = Vec::new();
     let mut weight_gradient: Option<Tensor<B, 2>> = None;

@@ -96,10 +96,11 @@ impl MlpConfig {
             sparse: widths.windows(2).map(|pair| [pair[0], pair[1]]).collect(),
             dense: self.hidden.iter().sum::<usize>() + (last + 1) * self.classes,
             products: last * self.classes,
-            // Inputs and what every layer makes of them, logits and probabilities, and gradients on either side of the widest layer.
-            activations: widths.iter().sum::<usize>()
-                + 2 * self.classes
-                + 2 * widths.iter().max().unwrap_or(&0),
+            // Inputs and what every layer makes of them.
+            activations: widths.iter().sum::<usize>() + self.classes,
+            // On either side of the widest layer.
+            gradients: 2 * widths.iter().max().unwrap_or(&0),
+            logits: [2 * self.classes, usize::MAX],
         }
     }
 

@@ -161,18 +161,23 @@ impl TransformerConfig {
             Positions::Learned => 2 * self.max_length,
             Positions::Sinusoidal => 0,
         };
-        // Of an attention: its input and norm's, queries, keys, values, the weights of all positions, their mean, its output.
-        let attention = 7 * width + 2 * self.n_heads * length;
-        let feed_forward = 4 * width + 2 * inner;
+        // Of an attention: its input and that of its norm, queries, keys and values, the attended, and the weights of all
+        // positions in all heads. Of a feed-forward block: its input and that of its norm, and features before and after dropout.
+        let attention = 6 * width + self.n_heads * length;
+        let features = if self.dropout > 0.0 { 2 * inner } else { inner };
+        let feed_forward = 2 * width + features;
         Footprint {
             dense: biases + norms * norm + (tables + positions) * width + self.target_vocabulary,
             sparse,
             products: 2 * length * width * (self.encoder_layers + 2 * self.decoder_layers)
                 + self.target_vocabulary * width,
+            // And input and output of the last norm on either side, and the gradient of the decoder's.
             activations: self.encoder_layers * (attention + feed_forward)
                 + self.decoder_layers * (2 * attention + feed_forward)
-                + 4 * width
-                + 2 * self.target_vocabulary,
+                + 5 * width,
+            // Of the stream, and of features on either side of the last feed-forward block's dropout.
+            gradients: 2 * width + 2 * inner,
+            logits: [2 * self.target_vocabulary, usize::MAX],
         }
     }
 
