@@ -122,28 +122,20 @@ impl Plan<'_> {
         let shape = shape.map(|side| side.min(SIDE));
         let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, ..footprint.clone() };
         let measured = items.min(ITEMS);
-        let Ok((step, update)) = self.measure::<B>(self.method, layout, density, shape, measured) else {
+        let Ok((step, update)) = self.measure::<B>(layout, density, shape, measured) else {
             println!("  {}: not on this backend", name(layout));
             return Ok(());
         };
-        // What is no sparse layer multiplies dense matrices.
-        let (dense, _) = self.measure::<B>(Method::Dense, Layout::Masked, 1.0, shape, measured)?;
-        let dense_rate = layer.operations(Layout::Masked, 1.0, measured) / dense;
+        let operations = footprint.operations(layout, density, items * self.accumulate);
         let rate = layer.operations(layout, density, measured) / step;
-        let (all, products) =
-            (items * self.accumulate, Footprint { sparse: Vec::new(), ..footprint.clone() });
-        let operations = footprint.operations(layout, density, all);
-        let others = products.operations(layout, density, all);
-        let step = (operations - others) / rate + others / dense_rate;
+        let step = operations / rate;
         let network =
             footprint.step_bytes(layout, density, false) as f64 * 2.0 * (ranks - 1) as f64 / ranks as f64;
         println!(
-            "  {}: {:.3e} operations a step and rank, in sparse layers at {:.2} GFLOP/s here, {:.2} % of all at {:.2}: {} a step",
+            "  {}: {:.3e} operations a step and rank at {:.2} GFLOP/s here: {} a step",
             name(layout),
             operations,
             rate / 1e9,
-            100.0 * others / operations,
-            dense_rate / 1e9,
             duration(step)
         );
         if ranks > 1 {
@@ -163,7 +155,6 @@ impl Plan<'_> {
     /// Seconds of a step of one layer, and of an update of its links if there is one.
     fn measure<B: AutodiffBackend>(
         &self,
-        method: Method,
         layout: Layout,
         density: f64,
         [inputs, outputs]: [usize; 2],
@@ -174,7 +165,7 @@ impl Plan<'_> {
         let mut layer = layer.try_init::<B>(&device)?;
         // As many removed and regrown as in the run, at every fourth step.
         let every = 4;
-        let constant = Composition::from(method).with_density(DensityDecay::Constant);
+        let constant = Composition::from(self.method).with_density(DensityDecay::Constant);
         let topology = TopologyConfig::new(constant, every * (REPEATS + 1))
             .with_update_interval(every)
             .with_sparsity(1.0 - density);
