@@ -109,7 +109,7 @@ fn run() -> Result<()> {
 impl Arguments {
     fn export_mlp(&self, saved: &SavedRun) -> Result<()> {
         self.refuse_hugging_face("an MLP")?;
-        let config: MlpConfig = model_config(saved)?;
+        let config: MlpConfig = model_config(saved, "mlp")?;
         // Links come from the checkpoint; first ones may ask for the training images.
         let model =
             config.clone().with_topology(TopologyInit::default()).try_init::<Backend>(&Default::default())?;
@@ -124,7 +124,7 @@ impl Arguments {
 
     fn export_translation(&self, saved: &SavedRun) -> Result<()> {
         self.refuse_hugging_face("a translation model")?;
-        let config: TransformerConfig = model_config(saved)?;
+        let config: TransformerConfig = model_config(saved, "translation")?;
         let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };
@@ -135,7 +135,7 @@ impl Arguments {
     }
 
     fn export_language_model(&self, saved: &SavedRun) -> Result<()> {
-        let config: LlamaConfig = model_config(saved)?;
+        let config: LlamaConfig = model_config(saved, "language_model")?;
         let model = self.load(saved, config.try_init::<Backend>(&Default::default())?)?;
         let before = size(&model);
         let model = if self.all_units { model } else { model.without_inactive_units()? };

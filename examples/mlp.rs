@@ -31,7 +31,7 @@ use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
 use common::output::note;
 use common::plan::Plan;
-use common::summary::{Figure, Score, Summary};
+use common::summary::{Cost, Figure, Score, Summary};
 use common::topology::{Run, TopologyOptions};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
@@ -52,6 +52,7 @@ struct Arguments {
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
+#[command(next_help_heading = "Data and model")]
 struct Settings {
     /// Data set: mnist-5k (embedded), mnist, fashion-mnist, emnist, emnist-letters, cifar10
     #[arg(long, default_value_t = ImageSource::Mnist5k)]
@@ -271,7 +272,7 @@ impl OneRun<'_> {
                 let init = |config: &MlpConfig| {
                     config.clone().with_topology(TopologyInit::ErdosRenyi).try_init::<B>(&device)
                 };
-                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
+                links::take(network, "mlp", run, init, &settings.topology.weights()?, self.job.seed, &device)?
             }
             None => network,
         };
@@ -286,6 +287,7 @@ impl OneRun<'_> {
             steps_per_epoch: steps,
             scores: &SCORES,
             patience: settings.patience,
+            cost: Cost { footprint: model.footprint(), items: self.task.train.items().len() },
             device,
         };
         training.run(&config, self)

@@ -23,7 +23,9 @@ MARKERS = {"dense": "s", "CHTs": "o", "CHTss": "^", "RigL": "D", "SET": "v", "Gr
 
 
 def operations(result):
-    """Of a whole training, in floating-point operations."""
+    """Of a whole training, in floating-point operations: the run's own count, where it was made after runs had one."""
+    if "training_operations" in result["figures"]:
+        return result["figures"]["training_operations"]
     words = shlex.split(result["command"])
     option = {name[2:]: value for name, value in zip(words[1::2], words[2::2])}
     data, width = option["dataset"], int(option.get("width", 1568))

@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 
 use super::saved::model_config;
 
-/// `model` with the links that the run in `folder` ended with, and first weights drawn for them. `init` makes a model of
+/// `model` with the links that the run of `example` in `folder` ended with, and first weights drawn for them. `init` makes a model of
 /// a configuration.
 pub fn take<B: Backend, M: Module<B>, C: DeserializeOwned>(
     model: M,
+    example: &str,
     folder: &Path,
     init: impl FnOnce(&C) -> Result<M>,
     weights: &WeightInit,
@@ -23,6 +24,6 @@ pub fn take<B: Backend, M: Module<B>, C: DeserializeOwned>(
     device: &B::Device,
 ) -> Result<M> {
     let run = SavedRun::open(folder)?;
-    let (other, _) = run.load(init(&model_config(&run)?)?, CheckpointChoice::Last, device)?;
+    let (other, _) = run.load(init(&model_config(&run, example)?)?, CheckpointChoice::Last, device)?;
     hook::with_links_of(model, &other, weights, seed)
 }

@@ -22,6 +22,7 @@ enum Mode {
 
 /// How much is printed.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub struct OutputOptions {
     /// Print the table of results alone
     #[arg(long, conflicts_with = "json")]

@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::train::metric::store::Split;
 use burn_cht::Result;
+use burn_cht::model::Footprint;
 use burn_cht::nn::hook;
 use burn_cht::optim::RateGroups;
 use burn_cht::prelude::*;
@@ -61,6 +62,12 @@ pub struct Summary {
     pub seconds: f64,
     pub seconds_per_epoch: f64,
     pub parameters: usize,
+    /// Floating-point operations of the whole training in the layers: those of [`Footprint::operations`] at the mean density of
+    /// every epoch.
+    ///
+    /// [`Footprint::operations`]: burn_cht::model::Footprint::operations
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_operations: Option<f64>,
     /// The largest resident set of the process since the run began; absent where the system does not tell it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
@@ -74,6 +81,26 @@ pub struct Summary {
     columns: Vec<(String, usize)>,
 }
 
+/// What the operations of a training are counted from.
+#[derive(Debug, Clone)]
+pub struct Cost {
+    pub footprint: Footprint,
+    /// Images or tokens of an epoch.
+    pub items: usize,
+}
+
+impl Cost {
+    /// Of so many epochs; `None` where the density of one of them is not known.
+    fn of_training(&self, history: &EpochHistory, epochs: usize) -> Option<f64> {
+        let densities = history.series("Density", &Split::Train);
+        let of = |epoch| {
+            let (_, percent) = densities.iter().find(|(of, percent)| *of == epoch && percent.is_finite())?;
+            Some(self.footprint.operations(Layout::Compressed, percent / 100.0, self.items))
+        };
+        (1..=epochs).map(of).sum()
+    }
+}
+
 /// What a summary is made from.
 pub struct Finished<'a> {
     pub method: Method,
@@ -85,6 +112,7 @@ pub struct Finished<'a> {
     pub history: &'a EpochHistory,
     pub monitor: &'a TopologyMonitor,
     pub rates: &'a RateGroups,
+    pub cost: &'a Cost,
 }
 
 impl Finished<'_> {
@@ -126,6 +154,7 @@ impl Finished<'_> {
             seconds,
             seconds_per_epoch: seconds / epochs.max(1) as f64,
             parameters: model.num_params(),
+            training_operations: self.cost.of_training(history, epochs),
             peak_memory_bytes: memory::peak(),
             layouts: hook::collect(model).iter().map(|(_, weight)| weight.explain_layout()).collect(),
             rate_multiples: rates.into_iter().map(|rate| (rate.path, rate.multiple)).collect(),

@@ -29,7 +29,7 @@ use super::interrupt::Stopping;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
 use super::output::{self, Event};
 use super::parallel::{Announced, Order, Rank, Waiting};
-use super::summary::{Figure, Finished, Score, Summary};
+use super::summary::{Cost, Figure, Finished, Score, Summary};
 
 /// The types of a learner with the optimizer `O`.
 pub type Components<B, M, O> = LearningComponentsMarker<B, LearningRateSchedule, M, SparseOptimizer<O, M, B>>;
@@ -50,6 +50,7 @@ pub struct Training<'a, B: AutodiffBackend, M> {
     pub scores: &'a [Score],
     /// Stop after so many epochs without a new best.
     pub patience: Option<usize>,
+    pub cost: Cost,
     pub device: B::Device,
 }
 
@@ -296,6 +297,7 @@ where
             history: &history,
             monitor: &monitor,
             rates: &self.rates,
+            cost: &self.cost,
         };
         let mut summary = finished.summary(&model)?;
         summary.keep_peak(folder.path());

@@ -39,7 +39,7 @@ use burn_cht::{Error, Result};
 use clap::Parser;
 use common::comparison::{Comparison, Job};
 use common::output::{self, note};
-use common::summary::{Figure, Score, Summary};
+use common::summary::{Cost, Figure, Score, Summary};
 use common::topology::Run;
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
@@ -178,7 +178,15 @@ impl OneRun<'_> {
         let model = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &LlamaConfig| config.try_init::<B>(device);
-                links::take(model, run, init, &settings.topology.weights()?, self.job.seed, device)?
+                links::take(
+                    model,
+                    "language_model",
+                    run,
+                    init,
+                    &settings.topology.weights()?,
+                    self.job.seed,
+                    device,
+                )?
             }
             None => model,
         };
@@ -229,6 +237,10 @@ impl OneRun<'_> {
             steps_per_epoch: settings.steps.evaluate_every,
             scores: &SCORES,
             patience: settings.steps.patience,
+            cost: Cost {
+                footprint: model_config.footprint(settings.length),
+                items: settings.steps.batches_per_epoch() * settings.batch * settings.length,
+            },
             device,
         };
         training.run(&config, self)

@@ -23,6 +23,7 @@ use crate::writer::hex;
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
+#[command(next_help_heading = "Data and model")]
 pub struct Settings {
     /// Text: king-james (embedded), wikitext-2, tinyshakespeare, or files of your own (files)
     #[arg(long, default_value_t = LanguageSource::KingJames)]

@@ -13,6 +13,7 @@ use burn_cht::{Error, Result};
 use serde::Deserialize;
 
 use crate::common::comparison::Comparison;
+use crate::common::saved;
 use crate::settings::{Settings, read_checkpoint};
 
 /// Maximum number of bytes of a prompt on the standard input.
@@ -93,7 +94,7 @@ impl<B: Backend> Writer<B> {
     /// The best model of a run.
     pub fn of_run(run: &Path) -> Result<Self> {
         let saved = SavedRun::open(run)?;
-        let config: SavedConfig = saved.config()?;
+        let config: SavedConfig = saved::config(&saved, "language_model")?;
         let tokenizer = Tokenizer::load(run)?;
         let checksum = hex(tokenizer.checksum());
         if checksum != config.tokenizer_checksum {

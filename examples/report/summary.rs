@@ -16,7 +16,7 @@ struct Figure {
 }
 
 /// Fields of a summary that are columns of their own, or no measurements.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "seed",
     "best_epoch",
     "epochs",
@@ -26,6 +26,7 @@ const OWN: [&str; 10] = [
     "seconds",
     "seconds_per_epoch",
     "parameters",
+    "training_operations",
     "peak_memory_bytes",
 ];
 
@@ -62,6 +63,7 @@ fn figures(run: &Run) -> Vec<Figure> {
     let seconds: f64 = run.history.iter().map(|means| means.seconds).sum();
     add("seconds", Some(seconds).filter(|_| !run.history.is_empty()), 1);
     add("parameters", ended("parameters"), 0);
+    add("training, TFLOP", ended("training_operations").map(|operations| operations / 1e12), 3);
     add("peak memory, MiB", ended("peak_memory_bytes").map(|bytes| bytes / 1_048_576.0), 0);
     figures
 }

@@ -40,7 +40,7 @@ use clap::{ArgAction, Parser};
 use common::comparison::{Comparison, Job};
 use common::output::note;
 use common::plan::Plan;
-use common::summary::{Figure, Summary};
+use common::summary::{Cost, Figure, Summary};
 use common::training::{Components, Loaders, RunConfig, Task, Training, Watch};
 use common::{arguments, backend, links, parallel};
 use serde::Serialize;
@@ -58,23 +58,29 @@ struct Arguments {
     #[command(flatten)]
     comparison: Comparison,
     /// Translate the lines of a file, or of the standard input (-), with the best checkpoint of the run in --out
-    #[arg(long, value_name = "FILE", requires = "out")]
+    #[arg(long, help_heading = "Translating", value_name = "FILE", requires = "out")]
     translate: Option<PathBuf>,
     /// Compare the best checkpoint of the run in --out with that of this run on the test sentences: BLEU and chrF2 with
     /// bootstrap intervals, and the probability of such a difference by chance
-    #[arg(long, value_name = "RUN", requires = "out", conflicts_with = "translate")]
+    #[arg(
+        long,
+        help_heading = "Translating",
+        value_name = "RUN",
+        requires = "out",
+        conflicts_with = "translate"
+    )]
     compare: Option<PathBuf>,
     /// Further test sets in --data, by the beginning of their files' names (test_2017_flickr), separated by commas
-    #[arg(long, value_delimiter = ',', action = ArgAction::Set, value_name = "NAMES")]
+    #[arg(long, help_heading = "Translating", value_delimiter = ',', action = ArgAction::Set, value_name = "NAMES")]
     test_sets: Vec<String>,
     /// Tokens of a translation at most
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, help_heading = "Translating", default_value_t = 100)]
     longest: usize,
     /// Beam width
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, help_heading = "Translating", default_value_t = 2)]
     beam: usize,
     /// Exponent alpha of the length penalty, 0 for none
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, help_heading = "Translating", default_value_t = 0.6)]
     length_penalty: f64,
     #[command(flatten)]
     settings: Settings,
@@ -214,6 +220,22 @@ struct OneRun<'a> {
 }
 
 impl OneRun<'_> {
+    /// By the mean length of the sentences that are trained on.
+    fn cost(&self, model: &TransformerConfig) -> Result<Cost> {
+        let pairs = self.train.num_pairs();
+        let tokens: usize = (0..pairs).map(|at| self.train.target(at).len()).sum();
+        let loader = TranslationLoader::<backend::Chosen>::new(
+            self.train.clone(),
+            self.settings.batch_tokens,
+            &Default::default(),
+        )?;
+        let batches = self.settings.steps.batches_per_epoch();
+        Ok(Cost {
+            footprint: model.footprint(tokens.div_ceil(pairs.max(1))),
+            items: batches * tokens / loader.batches_per_pass().max(1),
+        })
+    }
+
     fn train<B: AutodiffBackend>(&self) -> Result<Option<Summary>> {
         let (settings, device) = (self.settings, self.job.device::<B>());
         let vocabularies = [self.vocabularies.source().size(), self.vocabularies.target().size()];
@@ -240,7 +262,15 @@ impl OneRun<'_> {
         let network = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &TransformerConfig| config.try_init::<B>(&device);
-                links::take(network, run, init, &settings.topology.weights()?, self.job.seed, &device)?
+                links::take(
+                    network,
+                    "translation",
+                    run,
+                    init,
+                    &settings.topology.weights()?,
+                    self.job.seed,
+                    &device,
+                )?
             }
             None => network,
         };
@@ -258,6 +288,7 @@ impl OneRun<'_> {
             steps_per_epoch: settings.steps.evaluate_every,
             scores: settings.best_by.scores(),
             patience: settings.steps.patience,
+            cost: self.cost(&model)?,
             device,
         };
         training.run(&config, self)

@@ -17,6 +17,7 @@ use crate::tokens::StepOptions;
 
 /// Everything that makes two runs of one method and seed the same.
 #[derive(Debug, Clone, clap::Args, Serialize)]
+#[command(next_help_heading = "Data and model")]
 pub struct Settings {
     /// Folder of the parallel text, as datasets/README.md says [default: the embedded sentences]
     #[arg(long, value_name = "DIR")]

@@ -13,6 +13,8 @@ use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig}
 use burn_cht::run::{CheckpointChoice, SavedRun};
 use serde::Deserialize;
 
+use crate::common::saved;
+
 /// The vocabularies of a run, beside its configuration.
 pub const VOCABULARY: &str = "vocabulary.json";
 
@@ -58,7 +60,7 @@ impl<B: Backend> Translator<B> {
     /// That of the run in a folder.
     pub fn open(run: &Path, decode: DecodeConfig) -> Result<Self> {
         let saved = SavedRun::open(run)?;
-        let config: SavedConfig = saved.config()?;
+        let config: SavedConfig = saved::config(&saved, "translation")?;
         let vocabularies = Vocabularies::load(run.join(VOCABULARY))?;
         vocabularies.verify(&config.vocabulary_checksum)?;
         let device = B::Device::default();

@@ -233,6 +233,15 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// The names of the folders in `path` that hold a run, in order.
+pub(super) fn runs_in(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let runs = entries.filter(|entry| entry.path().join(CONFIG).is_file());
+    let mut names: Vec<String> = runs.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// A difference that also says in which file it was found.
 fn of_file(error: Error, file: &Path) -> Error {
     match error {

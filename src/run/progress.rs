@@ -96,7 +96,7 @@ impl ProgressLines {
     fn named(&self, state: MetricState) -> Option<(String, String)> {
         let MetricState::Numeric(entry, _) = state else { return None };
         let name = self.names.get(&entry.metric_id)?;
-        Some((in_line(name), of_epoch(&entry.serialized_entry.formatted).to_string()))
+        Some((in_line(name), plain(of_epoch(&entry.serialized_entry.formatted))))
     }
 
     fn print(&mut self, text: &str) {
@@ -275,6 +275,22 @@ fn of_epoch(formatted: &str) -> &str {
     parts.map_or(formatted, |(epoch, _)| epoch)
 }
 
+/// `7.34e-2 %` as `0.0734 %`: Burn's metrics write what is small, and 0 too, with an exponent. What would take more than
+/// three zeros behind the point stays.
+fn plain(value: &str) -> String {
+    let (number, unit) = value.split_at(value.find(' ').unwrap_or(value.len()));
+    let Some((digits, exponent)) = number.split_once('e') else { return value.to_string() };
+    match (number.parse::<f64>(), exponent.parse::<i32>()) {
+        (Ok(0.0), _) => format!("{digits}{unit}"),
+        (Ok(parsed), Ok(exponent @ -3..=0)) => {
+            let places = digits.split_once('.').map_or(0, |(_, places)| places.len())
+                + exponent.unsigned_abs() as usize;
+            format!("{parsed:.places$}{unit}")
+        }
+        _ => value.to_string(),
+    }
+}
+
 /// The name of a metric in the middle of a line: abbreviations stay, words begin small.
 fn in_line(name: &str) -> String {
     let is_abbreviation = name.chars().nth(1).is_some_and(char::is_uppercase);
@@ -390,6 +406,21 @@ mod tests {
     fn valid(lines: &mut ProgressLines, epoch: usize, done: usize) {
         lines.update_valid(state("Accuracy", &format!("epoch 9{epoch}.1{done} % - batch 10 %")));
         lines.render_valid(at(epoch, done), vec![]);
+    }
+
+    #[test]
+    fn numbers_are_without_an_exponent_where_that_is_as_short() {
+        for (formatted, expected) in [
+            ("0.00e0 %", "0.00 %"),
+            ("7.34e-2", "0.0734"),
+            ("9.5e-3 %", "0.0095 %"),
+            ("1.00e-4", "1.00e-4"),
+            ("85.30 %", "85.30 %"),
+            ("NaN", "NaN"),
+            ("an entry", "an entry"),
+        ] {
+            assert_eq!(plain(formatted), expected);
+        }
     }
 
     #[test]

@@ -56,7 +56,12 @@ impl SavedRun {
         let path = dir.as_ref().to_path_buf();
         let config = path.join(folder::CONFIG);
         if !config.try_exists().map_err(Error::io(&config))? {
-            return Err(Error::data(path, format!("holds no run: there is no {} in it", folder::CONFIG)));
+            let mut reason = format!("holds no run: there is no {} in it", folder::CONFIG);
+            let inside = folder::runs_in(&path);
+            if !inside.is_empty() {
+                reason += &format!(", but in its folders {}", inside.join(", "));
+            }
+            return Err(Error::data(path, reason));
         }
         Ok(Self { path })
     }

@@ -56,6 +56,12 @@ fn what_cannot_be_written_is_refused_and_nothing_is_left_behind() {
     let nowhere = path(&folder, "nowhere");
     let refused = fails("export", &export(&nowhere, "onnx", &out));
     assert!(refused.contains(&format!("{nowhere}: holds no run")), "{refused}");
+    let around = folder.path().display().to_string();
+    let refused = fails("export", &export(&around, "onnx", &out));
+    assert!(
+        refused.contains("holds no run: there is no config.json in it, but in its folders run"),
+        "{refused}"
+    );
     let refused = fails("export", &export(&run, "hugging-face", &out));
     assert!(
         refused.contains("`--format` is hugging-face; allowed: onnx, safetensors or sparse"),

@@ -165,6 +165,41 @@ fn the_memory_of_a_run_is_in_its_summary() {
 }
 
 #[test]
+fn the_operations_of_a_training_are_in_its_summary() {
+    let folder = folder(&[]);
+    // 6 for each link or product and image, of two epochs of the 4,000 embedded ones.
+    for (method, links) in [("static", 1568 + 40 + 40), ("dense", 15_680 + 400 + 400)] {
+        let out = path(&folder, method);
+        succeeds(
+            "mlp",
+            &["--methods", method, "--epochs", "2", "--width", "20", "--sparsity", "0.9", "--out", &out],
+        );
+        let summary: Value =
+            serde_json::from_slice(&fs::read(format!("{out}/summary.json")).unwrap()).unwrap();
+        let expected = 6.0 * 2.0 * 4000.0 * f64::from(links + 20 * 10);
+        let found = summary["training_operations"].as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-4 * expected, "{method}: {found} and {expected}");
+    }
+}
+
+#[test]
+fn a_run_of_another_example_is_refused_by_its_name() {
+    let folder = folder(&[("lines", "A dog runs.".into())]);
+    let (run, out) = (path(&folder, "run"), path(&folder, "out"));
+    succeeds("mlp", &["--methods", "static", "--epochs", "1", "--width", "20", "--out", &run]);
+    let lines = path(&folder, "lines");
+    for (example, options) in [
+        ("language_model", &["--generate", "In the", "--out", &run][..]),
+        ("translation", &["--translate", &lines, "--out", &run]),
+        ("translation", &["--methods", "static", "--links-from", &run, "--out", &out]),
+    ] {
+        let refused = fails(example, options);
+        let expected = format!("{run}: the run is of mlp; allowed: {example}");
+        assert!(refused.contains(&expected), "{refused}");
+    }
+}
+
+#[test]
 fn shells_take_the_completions_of_every_example() {
     let built = |name: &&str| !["zero_shot", "report"].contains(name) || is_built(name);
     for name in
