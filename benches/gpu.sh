@@ -5,7 +5,8 @@
 #     OUT=RESULTS bash FOLDER/gpu.sh      there: ten minutes at the most; results come to RESULTS as they are measured
 #
 # FOLDER is at most 60 MB. BACKENDS="cuda" or "wgpu" takes one of them alone; QUICK=1 takes small sizes, to try it on a
-# software driver; MINUTES is the time there is. LEVEL=1 packs what is built at that level of optimisation, sooner.
+# software driver; MINUTES is the time there is, TEST_SECONDS that for the tests of a backend. FLAGS are for cargo:
+# --config profile.release.opt-level=1 builds sooner.
 set -uo pipefail
 
 BACKENDS=${BACKENDS:-cuda wgpu}
@@ -16,12 +17,12 @@ built() {
     local kind=$1 name=$2 how=(test --no-run)
     shift 2
     [ "$kind" = example ] && how=(build)
-    [ -n "${LEVEL:-}" ] &&
-        how+=(--config "profile.release.opt-level=$LEVEL" --config "profile.release.package.\"*\".opt-level=$LEVEL")
-    cargo "${how[@]}" --release --locked --message-format=json "--$kind" "$name" "$@" |
+    # shellcheck disable=SC2086 # several flags
+    cargo "${how[@]}" --release --locked ${FLAGS:-} --message-format=json-render-diagnostics "--$kind" "$name" "$@" |
         python3 -c '
 import json, sys
 found = [line for line in map(json.loads, sys.stdin) if line.get("executable") and line["target"]["name"] == sys.argv[1]]
+if not found: sys.exit("no program was built")
 print(found[-1]["executable"])' "$name"
 }
 
@@ -30,6 +31,7 @@ pack() {
     folder=$(realpath -m "$1")
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
     mkdir -p "$folder" || exit 1
+    rm -f "$folder"/{test,bench,example}-*
     cp "${BASH_SOURCE[0]}" "$folder/gpu.sh" || exit 1
     for backend in $BACKENDS; do
         # The tests hold the GPU against Flex. An example has one backend, the fastest there is.
@@ -91,10 +93,10 @@ run() {
     done
     chmod +x "$programs"/*
     nvidia-smi >"$OUT/nvidia-smi.txt" 2>&1
-    [ -n "${QUICK:-}" ] && quick=(--quick) && steps=20
+    [ -n "${QUICK:-}" ] && quick=(--quick) && steps=4
     for backend in $BACKENDS; do
         [ -e "$programs/bench-$backend" ] || continue
-        part "test-$backend" 150 "$programs/test-$backend" --nocapture --test-threads 4
+        part "test-$backend" "${TEST_SECONDS:-150}" "$programs/test-$backend" --nocapture --test-threads 4
     done
     # One part after another, each backend its share: what is cut off is the least needed.
     for backend in $BACKENDS; do
@@ -114,5 +116,5 @@ run() {
 case ${1:-run} in
 pack) pack "${2:?the folder to pack into}" ;;
 run) run ;;
-*) sed -n '2,9s/^# \?//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+*) sed -n '2,10s/^# \?//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -110,14 +110,14 @@ fn bools<B: Backend>(mask: Tensor<B, 2, Bool>) -> Vec<bool> {
 #[test]
 fn auto_compresses_below_a_bound_that_is_told_with_its_source() {
     let device = adapter_or_skip!();
-    let bound = if cfg!(feature = "cuda") { 0.03 } else { 0.15 };
+    let bound = if cfg!(feature = "cuda") { 0.002 } else { 0.12 };
     for (density, layout) in [
-        (0.01, Layout::Compressed),
+        (bound / 2.0, Layout::Compressed),
         (bound, Layout::Compressed),
         (bound + 0.05, Layout::Masked),
         (1.0, Layout::Masked),
     ] {
-        let config = SparseLinearConfig::new(32, 40).with_density(density);
+        let config = SparseLinearConfig::new(1100, 1000).with_density(density);
         let weight = config.init::<Card>(&device).weight;
         assert_eq!(weight.layout(), layout, "{density}");
         let reason = weight.explain_layout();
