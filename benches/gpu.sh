@@ -46,12 +46,19 @@ pack() {
     local bytes
     bytes=$(du -sb "$folder" | cut -f1)
     if [ "$bytes" -gt "$LIMIT_BYTES" ]; then
-        # Unpacked again on the other machine, which has gzip.
-        gzip -9 -f "$folder"/test-* "$folder"/bench-* "$folder"/example-*
+        # Unpacked again on the other machine, by xz or by Python.
+        xz -6 -T0 -f "$folder"/test-* "$folder"/bench-* "$folder"/example-*
         bytes=$(du -sb "$folder" | cut -f1)
     fi
     echo "$folder: $bytes bytes"
     [ "$bytes" -le "$LIMIT_BYTES" ]
+}
+
+# unpacked FILE.xz: its content.
+unpacked() {
+    if command -v xz >/dev/null; then xz -dc "$1"; else
+        python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"
+    fi
 }
 
 # seconds_left: of the time there is.
@@ -87,7 +94,7 @@ run() {
     for packed in test-* bench-* example-*; do
         [ -e "$packed" ] || continue
         case $packed in
-        *.gz) gzip -dc "$packed" >"$programs/${packed%.gz}" ;;
+        *.xz) unpacked "$packed" >"$programs/${packed%.xz}" || exit 1 ;;
         *) cp "$packed" "$programs/$packed" ;;
         esac
     done
