@@ -75,9 +75,14 @@ def draw(found, out):
                 [one[which] for one in ones], means, bars, label=method, color=COLOURS.get(method), marker=MARKERS.get(method, "x"),
                 linestyle="-" if method == "dense" else "none", capsize=2,
             )
-            for one, mean in zip(ones, means):
-                text = ", ".join(re.findall(r"width \d+|\d+ % of the links", one[0])).replace("width ", "").replace(" of the links", "")
-                axis.annotate(text, (one[which], mean), xytext=(4, -10), textcoords="offset points", fontsize=7, color="#555555")
+        # Networks of one shape that are at one place have one label, below the lowest.
+        labels = {}
+        for one in found:
+            text = ", ".join(re.findall(r"width \d+|\d+ % of the links", one[0])).replace("width ", "").replace(" of the links", "")
+            place, mean = (text, f"{one[which]:.2e}"), statistics.mean(one[3])
+            labels[place] = min(labels.get(place, (one[which], mean)), (one[which], mean))
+        for (text, _), place in labels.items():
+            axis.annotate(text, place, xytext=(4, -10), textcoords="offset points", fontsize=7, color="#555555")
         axis.set_xscale("log")
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
