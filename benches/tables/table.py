@@ -183,7 +183,9 @@ class Table:
                 error = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
                 if not DIVERGED.search(error[0]) or process.returncode != 1:
                     raise Refused(f"{folder}: {error[0]}")
-                self.results.add(result | {"diverged": error[0]})
+                # What follows the folder, which is of this machine alone.
+                reason = error[0].removeprefix(f"error: {run}: ")
+                self.results.add(result | {"diverged": reason})
                 return None
         figures = {name: value for name, value in json.loads(summary.read_text()).items() if type(value) in (int, float)}
         result |= {"ended": datetime.date.today().isoformat(), "figures": figures} | epochs(run)
