@@ -31,7 +31,8 @@ pack() {
     folder=$(realpath -m "$1")
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
     mkdir -p "$folder" || exit 1
-    rm -f "$folder"/{test,bench,example}-*
+    # What was packed here before, and nothing else.
+    rm -f "$folder"/{test,bench,example}-{cuda,wgpu}{,.xz}
     cp "${BASH_SOURCE[0]}" "$folder/gpu.sh" || exit 1
     for backend in $BACKENDS; do
         # The tests hold the GPU against Flex. An example has one backend, the fastest there is.

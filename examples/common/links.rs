@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::saved::model_config;
 
-/// `model` with the links that the run of `example` in `folder` ended with, and first weights drawn for them. `init` makes a model of
-/// a configuration.
+/// `model` with the links that the run of `example` in `folder` ended with, and first weights drawn for them. `init`
+/// makes a model of a configuration.
 pub fn take<B: Backend, M: Module<B>, C: DeserializeOwned>(
     model: M,
     example: &str,

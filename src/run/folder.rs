@@ -66,7 +66,7 @@ const LOCK: &str = ".lock";
 pub struct RunFolder {
     path: PathBuf,
     resumed_epoch: Option<usize>,
-    /// Locked until it is closed.
+    /// Locked until this is dropped.
     _lock: Lock,
 }
 
