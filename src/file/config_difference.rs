@@ -39,9 +39,10 @@ fn difference<'a>(
     match (saved, own) {
         (Value::Object(saved), Value::Object(own)) => {
             let gone = saved.keys().filter(|name| !own.contains_key(*name));
-            // Of two methods the names say most.
-            let name = own.keys().filter(|name| *name == "name");
-            name.chain(own.keys())
+            // Of two methods the names say most, and other data explain what else differs.
+            let first = own.keys().filter(|name| *name == "name" || name.ends_with("_data"));
+            first
+                .chain(own.keys())
                 .chain(gone)
                 .find_map(|name| child(below(name), saved.get(name), own.get(name)))
         }

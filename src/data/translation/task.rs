@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::parallel::ParallelText;
-use crate::error::{Error, Result};
-use crate::file::plain_or_compressed;
+use crate::error::Result;
+use crate::file::{missing_in, plain_or_compressed};
 
 /// Parallel text for training, validation and test.
 #[derive(Debug, Clone)]
@@ -69,6 +69,6 @@ fn find(folder: &Path, names: &[&str], language: &str) -> Result<PathBuf> {
     names.iter().find_map(|name| plain_or_compressed(folder, name)).ok_or_else(|| {
         let reason =
             format!("no {} here, plain or with .gz or .zst: see datasets/README.md", names.join(", "));
-        Error::data(folder, reason)
+        missing_in(folder, reason)
     })
 }
