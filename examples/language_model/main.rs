@@ -189,7 +189,11 @@ impl OneRun<'_> {
                 ));
             }
             let score = settings.prune.score();
-            let model = if sparse.density < 1.0 { model.pruned(sparse.density, score)? } else { model };
+            let model = if sparse.density < 1.0 {
+                model.pruned(sparse.density, score).map_err(|error| settings.topology.explain(error))?
+            } else {
+                model
+            };
             return Ok((model, settings.declare(topology, &config)));
         }
         let config = settings.shape(self.tokenizer).with_sparse(sparse);
