@@ -295,18 +295,3 @@ pub fn nothing_to_resume(out: &Path) -> Error {
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_that_a_command_has_anew_are_left_out_of_it_under_either_name() {
-        let given = "--methods set,chts --epochs 3 --seed=4 --out a --resume --json --method set --outer b";
-        let left =
-            without(given.split(' ').map(String::from), &["--methods", "x", "--seeds", "1", "--out", "b"]);
-        assert_eq!(left.join(" "), "--epochs 3 --json --outer b");
-        let left = without(given.split(' ').map(String::from), &["--out", "b", "--resume"]);
-        assert_eq!(left.join(" "), "--methods set,chts --epochs 3 --seed=4 --json --method set --outer b");
-    }
-}

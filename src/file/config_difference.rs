@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn of_several_differences_another_method_or_other_data_are_named() {
+        let saved = json!({ "model": { "vocabulary": 300 }, "test_data": "ab", "name": "set" });
+        let own = json!({ "model": { "vocabulary": 301 }, "test_data": "ac", "name": "set" });
+        assert_eq!(refused(saved, own.clone(), &[]).0, "test_data");
+        let saved = json!({ "model": { "vocabulary": 300 }, "test_data": "ac", "name": "chts" });
+        assert_eq!(refused(saved, own, &[]).0, "name");
+    }
+
+    #[test]
     fn a_field_that_only_one_of_the_two_has_is_a_difference() {
         let mut more = own();
         more["extra"] = json!(1);

@@ -105,6 +105,16 @@ fn a_second_ctrl_c_ends_the_process_at_once() {
     assert_eq!(said.next(), None, "it ended in order");
 }
 
+#[test]
+fn the_command_of_a_run_has_every_option_once_under_whichever_name_it_was_given() {
+    let folder = folder(&[]);
+    let out = path(&folder, "out");
+    succeeds("mlp", &["--method", "static", "--seed=4,5", "--epochs", "1", "--width", "20", "--out", &out]);
+    let command = fs::read_to_string(format!("{out}/static-5/command.txt")).unwrap();
+    let (_, arguments) = command.trim_end().split_once(" -- ").unwrap();
+    assert_eq!(arguments, format!("--epochs 1 --width 20 --methods static --seeds 5 --out {out}/static-5"));
+}
+
 /// Options of a run that takes a moment.
 const SHORT: [&str; 9] =
     ["--methods", "static,set", "--epochs", "2", "--width", "50", "--sparsity", "0.9", "--out"];
