@@ -37,7 +37,8 @@ impl TranslationTask {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] that names the folder and the missing file; those of [`ParallelText::from_files`].
+    /// [`Error::Data`](crate::Error::Data) that names the folder and the missing file; those of
+    /// [`ParallelText::from_files`].
     pub fn load(folder: impl AsRef<Path>, source: &str, target: &str) -> Result<Self> {
         let part = |names: &[&str]| part(folder.as_ref(), names, source, target);
         Ok(Self { train: part(&["train"])?, valid: part(&Self::VALID)?, test: part(&Self::TEST)? })
