@@ -102,10 +102,14 @@ where
             let record = moments.get(&weight.id()).filter(|_| wants.first_moments)?.clone();
             weight::first_moments(&WeightState { record, device: weight.device() }, weight.links())
         };
-        let view = |(path, weight): &(String, SparseWeight<B>)| {
+        let remote: Vec<_> = found.iter().map(|(_, weight)| weight.remote()).collect();
+        let view = |((path, weight), remote): (&(String, SparseWeight<B>), &Option<_>)| {
             Ok(LayerView {
                 links: weight.links().clone(),
-                weights: weight.try_link_values()?,
+                weights: match remote {
+                    Some(_) => Vec::new(),
+                    None => weight.try_link_values()?,
+                },
                 link_gradients: link_gradients.remove(path),
                 first_moments: first_moments(weight),
                 dense_gradients: gradients.get(path).cloned().map(weight::try_read_f32).transpose()?,
@@ -113,8 +117,9 @@ where
                 on_host: is_on_host::<B>(),
             })
         };
-        let views = found.iter().map(view).collect::<Result<Vec<LayerView<_>>>>()?;
-        let rewirings = self.manager.update_with::<B::InnerBackend>(&views, grow_from_scores)?;
+        let views = found.iter().zip(&remote).map(view).collect::<Result<Vec<LayerView<_>>>>()?;
+        let remote: Vec<_> = remote.iter().map(Option::as_deref).collect();
+        let rewirings = self.manager.update_with::<B::InnerBackend>(&views, &remote, grow_from_scores)?;
 
         let mut rewired = Vec::with_capacity(found.len());
         for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {

@@ -8,6 +8,7 @@ mod masked;
 mod module;
 mod moments;
 mod record;
+mod remote;
 
 use std::sync::Arc;
 

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::layer::{LayerView, Rewiring};
+use super::layer::{LayerData, LayerView, Rewiring};
 use super::{Passage, TopologyManager};
 use crate::error::Result;
 use crate::topology::init::WeightInit;
 use crate::topology::regrowth::InitialWeight;
+use crate::topology::removal::remote::RemoteWeights;
 use crate::topology::{Links, stream};
 
 impl TopologyManager {
     pub(super) fn conclude<D>(
         &mut self,
         views: &[LayerView<D>],
+        remote: &[Option<&dyn RemoteWeights>],
         passages: Vec<Passage<'_>>,
     ) -> Result<Vec<Rewiring>> {
         let threshold = self.config.composition().early_stop;
@@ -30,7 +32,7 @@ impl TopologyManager {
             let again = passage.grown.overlap(&removed);
             let regrown = passage.grown.nnz();
             let links = passage.kept.union(&passage.grown);
-            let initial = self.initial_values(index, view, &links);
+            let initial = self.initial_values(index, &LayerData::of(view, remote[index]), &links)?;
             let layer = &mut self.layers[index];
             layer.ever_active.observe(&links)?;
             let overlap = if regrown == 0 { 0.0 } else { again as f64 / regrown as f64 };
@@ -54,19 +56,22 @@ impl TopologyManager {
     }
 
     /// Values of the links of `links` that the layer did not have before, ordered by position.
-    fn initial_values<D>(&mut self, index: usize, view: &LayerView<D>, links: &Links) -> Vec<(usize, f32)> {
+    fn initial_values(
+        &mut self,
+        index: usize,
+        before: &LayerData<'_>,
+        links: &Links,
+    ) -> Result<Vec<(usize, f32)>> {
         let kind = self.config.initial_weight();
         let stream =
             stream(self.config.seed(), &format!("{}:initial", self.layers[index].path), self.updates);
         let layer = &mut self.layers[index];
         if let Some(history) = &mut layer.history {
-            view.links
-                .positions()
-                .zip(&view.weights)
-                .for_each(|(position, &value)| history[position] = value);
+            let weights = before.links.positions().zip(before.weights()?);
+            weights.for_each(|(position, &value)| history[position] = value);
         }
-        let new = links.difference(&view.links);
-        match kind {
+        let new = links.difference(&before.links);
+        Ok(match kind {
             InitialWeight::Zero => Vec::new(),
             InitialWeight::Historical => {
                 let history = layer.history.as_deref().unwrap_or_default();
@@ -78,6 +83,6 @@ impl TopologyManager {
                 let values = WeightInit::Normal { std }.draw(&new, &mut rng);
                 new.positions().zip(values).collect()
             }
-        }
+        })
     }
 }
