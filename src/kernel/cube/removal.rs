@@ -108,7 +108,9 @@ pub(super) fn keys(
             let before = (1u32 << (link % 32) as u32) - 1u32;
             number = subset[word + 1] + (subset[word] & before).count_ones();
         }
-        key *= exponential(number, word_high, word_low).powf(exponent);
+        let drawn = key * exponential(number, word_high, word_low).powf(exponent);
+        // A power may be infinite.
+        key = select(key > 0.0f32, drawn, 0.0f32);
     }
     output[link] = key;
 }
