@@ -113,8 +113,11 @@ impl Removal {
             RemovalScore::Unified { alpha } => RemoteScore::Normalised { share: 0.5, alpha },
             RemovalScore::MagnitudeAndGradient { .. } | RemovalScore::Custom(_) => return Ok(None),
         };
-        if n_keep >= among.nnz() || n_keep == 0 {
-            return Ok(None);
+        match n_keep {
+            0 => return Ok(Some(Links::empty(among.shape()))),
+            n_keep if n_keep == among.nnz() => return Ok(Some(among.clone())),
+            n_keep if n_keep > among.nnz() => return Ok(None),
+            _ => {}
         }
         let choice = match self.selection {
             Selection::Hard => Choice::hard(rng),
