@@ -2,6 +2,7 @@
 //!
 //! ```console
 //! cargo run --release --example custom_model
+//! cargo run --release --example custom_model -- --help
 //! ```
 
 #![recursion_limit = "256"]
@@ -23,6 +24,7 @@ use burn_cht::data::{ImageBatch, ImageSource};
 use burn_cht::metrics::ItemLossMetric;
 use burn_cht::prelude::*;
 use burn_cht::run::ProgressLines;
+use clap::Parser;
 
 /// A residual block: any derived module may hold sparse layers, at any depth.
 #[derive(Module, Debug)]
@@ -92,31 +94,45 @@ impl<B: Backend> InferenceStep for Net<B> {
     }
 }
 
+/// Train a residual network on MNIST-5k that is defined in this example, made sparse by CHTs
+#[derive(Parser)]
+struct Options {
+    /// Epochs
+    #[arg(long, default_value_t = 5)]
+    epochs: usize,
+    /// Share of the positions of sparse layers that hold no link
+    #[arg(long, default_value_t = 0.95)]
+    sparsity: f64,
+    /// Seed of links, weights, data order and updates
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
     burn_cht::keep_freed_memory();
     let device = Default::default();
-    backend::Training::seed(&device, 1);
+    backend::Training::seed(&device, options.seed);
     println!("{}", backend::describe());
     let data = ImageSource::Mnist5k.load(None)?;
-    let train = data.train_loader::<backend::Training>(32, 1, &device)?;
+    let train = data.train_loader::<backend::Training>(32, options.seed, &device)?;
     let test = data.test_loader::<backend::Chosen>(250, &device)?;
-    let epochs = 5;
-    let total_steps = epochs * train.num_batches();
+    let total_steps = options.epochs * train.num_batches();
 
     // The method, which makes the sparse layers of the model, and the optimizer that evolves them: nothing else. The
     // declared chain is optional; by it links that lead nowhere are found: what `expand` makes feeds `contract`.
     let topology = TopologyConfig::new(Method::Chts, total_steps)
-        .with_sparsity(0.95)
+        .with_sparsity(options.sparsity)
         .with_update_interval(50)
         .with_chain(Chain::feeds("blocks.*.expand", "blocks.*.contract"))
-        .with_seed(1);
+        .with_seed(options.seed);
     let model = Net::<backend::Training>::new(&topology, &device);
     let optim = SparseOptimizer::new(AdamConfig::new().init(), topology.try_init()?);
 
     let monitor = optim.monitor();
     let folder = tempfile::tempdir()?;
     let trained = SupervisedTraining::new(folder.path(), Arc::new(train), Arc::new(test))
-        .num_epochs(epochs)
+        .num_epochs(options.epochs)
         .metrics((AccuracyMetric::new(), ItemLossMetric::new()))
         .with_application_logger(None)
         .renderer(ProgressLines::new())

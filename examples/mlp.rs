@@ -27,6 +27,7 @@ use burn_cht::prelude::*;
 use burn_cht::topology::init::FeatureCorrelation;
 use burn_cht::{Error, Result};
 use clap::Parser;
+use common::by_option::by_option;
 use common::comparison::{Comparison, Job};
 use common::optimizer::OptimizerOptions;
 use common::output::note;
@@ -118,7 +119,7 @@ const SCORES: [Score; 1] = [Score { name: "accuracy", metric: "Accuracy", highes
 
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    parallel::exit(run())
+    parallel::exit(by_option(run(), &[("batch_size", "--batch")]))
 }
 
 fn run() -> Result<()> {
@@ -186,6 +187,7 @@ impl Settings {
             ("dense_epochs", self.dense_epochs.unwrap_or(1)),
             ("batch", self.batch),
             ("layers", self.layers),
+            ("width", self.width.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(Error::argument(name, 0, "at least 1"));
@@ -265,7 +267,7 @@ impl OneRun<'_> {
         };
         let steps = self.steps_per_epoch();
         let decay_steps = ((steps * self.epochs) as f64 * settings.lr_decay).round() as usize;
-        let network = model.try_init::<B>(&device)?;
+        let network = model.try_init::<B>(&device).map_err(|error| settings.topology.explain(error))?;
         let network = match &settings.topology.links_from {
             Some(run) => {
                 // Its first links are not those it ended with, and a correlation is not saved.

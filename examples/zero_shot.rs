@@ -14,6 +14,8 @@ mod arguments;
 #[expect(dead_code, reason = "nothing is trained here")]
 #[path = "common/backend.rs"]
 mod backend;
+#[path = "common/by_option.rs"]
+mod by_option;
 #[path = "common/exit.rs"]
 mod exit;
 #[expect(dead_code, reason = "no runs are averaged here")]
@@ -90,7 +92,7 @@ struct SavedConfig {
 }
 
 fn main() -> ExitCode {
-    exit::code(run())
+    exit::code(by_option::by_option(run(), &[("batch tokens", "--batch")]))
 }
 
 fn run() -> Result<()> {
@@ -98,6 +100,11 @@ fn run() -> Result<()> {
     // All tasks are read before the first is scored, so that a wrong name costs no time.
     let tasks = arguments.tasks.iter().map(|name| task(name)).collect::<Result<Vec<_>>>()?;
     let checkpoint = &arguments.checkpoint;
+    if !checkpoint.exists() {
+        let reason =
+            "does not exist: --checkpoint is the folder of a run, a Hugging Face folder or a llama2.c file";
+        return Err(Error::data(checkpoint, reason));
+    }
     let tokenizer = match &arguments.tokenizer {
         Some(file) => Tokenizer::load(file)?,
         None if checkpoint.is_dir() => Tokenizer::load(checkpoint)?,

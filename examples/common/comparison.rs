@@ -125,18 +125,35 @@ fn on_all_ranks(
     }
 }
 
-/// The command that this process is, with `own` behind its arguments, in place of `--resume`.
+/// The command that this process is, with `own` in place of the same options and of `--resume`.
 fn command(own: &[&str]) -> String {
-    let mut arguments = std::env::args().filter(|argument| argument != "--resume");
+    let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
+    let arguments = without(arguments, own);
     let example = Path::new(&program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut words = ["cargo", "run", "--release"].map(String::from).to_vec();
     if backend::NAME != "flex" {
         words.extend(["--features", backend::NAME].map(String::from));
     }
     words.extend(["--example".into(), example.unwrap_or_default(), "--".into()]);
-    words.extend(arguments.chain(own.iter().map(ToString::to_string)));
+    words.extend(arguments.into_iter().chain(own.iter().map(ToString::to_string)));
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// `arguments` without `--resume` and the options that `own` has, under either of their names.
+fn without(arguments: impl Iterator<Item = String>, own: &[&str]) -> Vec<String> {
+    let replaced = |name: &str| own.contains(&name) || own.contains(&format!("{name}s").as_str());
+    let (mut left, mut value_follows) = (Vec::new(), false);
+    for argument in arguments {
+        let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
+        let is_value = std::mem::take(&mut value_follows);
+        match argument.starts_with("--") && replaced(name) {
+            true => value_follows = name == argument,
+            false if is_value || argument == "--resume" => {}
+            false => left.push(argument),
+        }
+    }
+    left
 }
 
 #[derive(Serialize)]
@@ -185,15 +202,22 @@ impl Comparison {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{example}-{}", now())));
         let several = self.methods.len() * self.seeds.len() > 1;
         self.validate(&out, several)?;
+        let own = |dir: &Path, method: Method, seed: u64| match several {
+            true => dir.join(format!("{method}-{seed}")),
+            false => dir.to_path_buf(),
+        };
+        let folders = self.methods.iter().flat_map(|&method| {
+            let out = &out;
+            self.seeds.iter().map(move |&seed| own(out, method, seed))
+        });
+        if connection.is_first() {
+            self.check_folders(&out, folders)?;
+        }
         let mut summaries = Vec::new();
         for &method in &self.methods {
             for &seed in &self.seeds {
-                let own = |dir: &Path| match several {
-                    true => dir.join(format!("{method}-{seed}")),
-                    false => dir.to_path_buf(),
-                };
-                let folder = own(&out);
-                let tensorboard = self.tensorboard.as_deref().map(own);
+                let folder = own(&out, method, seed);
+                let tensorboard = self.tensorboard.as_deref().map(|dir| own(dir, method, seed));
                 let resume = self.resume && (!several || folder.join("config.json").exists());
                 if connection.is_first() {
                     note!("\n{method}, seed {seed}, into {}", folder.display());
@@ -229,6 +253,20 @@ impl Comparison {
         })
     }
 
+    /// Refuses what is to be resumed and is not there, and to begin a run where one is, before anything is trained.
+    fn check_folders(&self, out: &Path, mut folders: impl Iterator<Item = PathBuf>) -> Result<()> {
+        if self.resume {
+            return if out.is_dir() { Ok(()) } else { Err(nothing_to_resume(out)) };
+        }
+        match folders.find(|folder| folder.join("config.json").exists()) {
+            Some(taken) => {
+                let reason = "holds a run: --resume goes on with it, another --out begins another";
+                Err(Error::data(taken, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn validate(&self, out: &Path, several: bool) -> Result<()> {
         if self.methods.is_empty() || self.seeds.is_empty() {
             return Err(Error::argument("methods and seeds", "an empty list", "at least one of each"));
@@ -247,6 +285,11 @@ impl Comparison {
         }
         Ok(())
     }
+}
+
+/// That the folder `out` holds no run.
+pub fn nothing_to_resume(out: &Path) -> Error {
+    Error::data(out, "there is no run here to resume: leave out --resume to begin one")
 }
 
 fn now() -> u64 {

@@ -3,6 +3,7 @@
 
 pub mod arguments;
 pub mod backend;
+pub mod by_option;
 pub mod comparison;
 pub mod exit;
 pub mod interrupt;

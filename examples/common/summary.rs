@@ -1,7 +1,6 @@
 //! The results of a run: `summary.json`, and a row of the table.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
@@ -12,7 +11,7 @@ use burn_cht::model::Footprint;
 use burn_cht::nn::hook;
 use burn_cht::optim::RateGroups;
 use burn_cht::prelude::*;
-use burn_cht::run::{Criterion, EpochHistory};
+use burn_cht::run::{Criterion, EpochHistory, SavedRun};
 use serde::{Deserialize, Serialize};
 
 use super::{backend, memory, table};
@@ -167,15 +166,8 @@ impl Finished<'_> {
 }
 
 impl Summary {
-    /// Keeps the peak that the run in `folder` had when it ended, if it has not been trained since.
-    pub fn keep_peak(&mut self, folder: &Path) {
-        #[derive(Deserialize)]
-        struct Ended {
-            epochs: usize,
-            peak_memory_bytes: Option<u64>,
-        }
-        let ended = fs::read(folder.join("summary.json")).ok();
-        let ended: Option<Ended> = ended.and_then(|json| serde_json::from_slice(&json).ok());
+    /// Keeps the peak that the run had when it ended, if it has not been trained since.
+    pub fn keep_peak(&mut self, ended: Option<&Ended>) {
         if let Some(ended) = ended.filter(|ended| ended.epochs == self.epochs) {
             self.peak_memory_bytes = ended.peak_memory_bytes;
         }
@@ -187,6 +179,20 @@ impl Summary {
             self.columns.push((name.clone(), digits));
             self.figures.insert(name, value);
         }
+    }
+}
+
+/// What the summary of a run says that is resumed.
+#[derive(Debug, Deserialize)]
+pub struct Ended {
+    epochs: usize,
+    peak_memory_bytes: Option<u64>,
+}
+
+impl Ended {
+    /// That of the run in `folder`; `None` if it has not ended.
+    pub fn of(folder: &Path) -> Result<Option<Self>> {
+        SavedRun::open(folder)?.summary()
     }
 }
 

@@ -36,8 +36,11 @@ impl StepOptions {
     /// The evaluations of the run: what the learner calls epochs.
     pub fn epochs(&self) -> Result<usize> {
         let Self { steps, evaluate_every, accumulate, .. } = *self;
-        if steps == 0 || evaluate_every == 0 || !steps.is_multiple_of(evaluate_every) {
-            let allowed = format!("a divisor of the {steps} steps of the run, which must be at least 1");
+        if steps == 0 {
+            return Err(Error::argument("steps", 0, "at least 1"));
+        }
+        if evaluate_every == 0 || !steps.is_multiple_of(evaluate_every) {
+            let allowed = format!("a divisor of the {steps} steps of the run");
             return Err(Error::argument("evaluate_every", evaluate_every, allowed));
         }
         if accumulate == 0 {

@@ -290,6 +290,17 @@ impl TopologyOptions {
         Ok(())
     }
 
+    /// What a model says of these options: a layer without a link has too high a sparsity.
+    pub fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::Capacity { layer, requested: 0, .. } => {
+                let allowed = format!("less: at that no link is left in a layer of {layer}");
+                Error::argument("--sparsity", self.sparsity, allowed)
+            }
+            other => other,
+        }
+    }
+
     fn density(&self, end_step: usize) -> Result<Option<DensitySchedule>> {
         let Some(kind) = self.density_schedule else { return Ok(None) };
         let (start, end) = (self.initial_sparsity.unwrap_or(0.5), self.sparsity);

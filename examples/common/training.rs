@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +23,12 @@ use burn_cht::run::{Patience, RunFolder, SealedRecorder, SeededEpochs, write_ato
 use burn_cht::{Error, Result};
 use serde::Serialize;
 
-use super::comparison::Job;
+use super::comparison::{Job, nothing_to_resume};
 use super::interrupt::Stopping;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
 use super::output::{self, Event};
 use super::parallel::{Announced, Order, Rank, Waiting};
-use super::summary::{Cost, Figure, Finished, Score, Summary};
+use super::summary::{Cost, Ended, Figure, Finished, Score, Summary};
 
 /// The types of a learner with the optimizer `O`.
 pub type Components<B, M, O> = LearningComponentsMarker<B, LearningRateSchedule, M, SparseOptimizer<O, M, B>>;
@@ -194,7 +195,8 @@ where
             optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
         }
         let (folder, loaders) = if resume {
-            let folder = RunFolder::resume(&dir, config, &["backend", "layouts"])?;
+            let folder = RunFolder::resume(&dir, config, &["backend", "layouts"])
+                .map_err(|error| not_resumed(error, &dir))?;
             let loaders = task.loaders(folder.first_epoch(), &self.device)?;
             (folder, loaders)
         } else {
@@ -221,6 +223,7 @@ where
             }
         }
         task.furnish(folder.path())?;
+        let ended = Ended::of(folder.path())?;
         let monitor = optimizer.monitor();
         folder.log_topology(&monitor, &interrupter, self.steps_per_epoch)?;
         let history = folder.history(&interrupter)?;
@@ -295,7 +298,7 @@ where
             cost: &self.cost,
         };
         let mut summary = finished.summary(&model)?;
-        summary.keep_peak(folder.path());
+        summary.keep_peak(ended.as_ref());
         if let Some(board) = &board {
             board.model(summary.epochs * self.steps_per_epoch, &model);
         }
@@ -358,6 +361,40 @@ where
         folder.resumed_epoch().filter(|_| exhausted).unwrap_or(self.epochs)
     }
 }
+
+/// Why the run in `dir` is not resumed, as a command sees it.
+fn not_resumed(error: Error, dir: &Path) -> Error {
+    let config = dir.join("config.json");
+    match error {
+        Error::Io { path, source } if path == config && source.kind() == ErrorKind::NotFound => {
+            nothing_to_resume(dir)
+        }
+        Error::Mismatch { what, found, expected } => {
+            let field = what.strip_suffix(&format!(" of {}", config.display())).unwrap_or(&what);
+            let reason = match DATA.iter().find(|(name, _)| *name == field) {
+                Some((_, data)) => format!(
+                    "the {data} changed since this run began (checksum {found} then, {expected} now): bring back those that it \
+                     began with, or begin another run with another --out"
+                ),
+                None => format!(
+                    "`{field}` was {found} when this run began, and is {expected} now: give what it began with, or begin another \
+                     run with another --out"
+                ),
+            };
+            Error::data(config, reason)
+        }
+        other => other,
+    }
+}
+
+/// Fields of `config.json` that are checksums, with what of.
+const DATA: [(&str, &str); 5] = [
+    ("training_data", "training data have"),
+    ("validation_data", "validation data have"),
+    ("test_data", "test data have"),
+    ("vocabulary_checksum", "vocabularies have"),
+    ("tokenizer_checksum", "tokenizer's files have"),
+];
 
 /// While the density still falls the network is denser than what is claimed for it: nothing measured before counts.
 fn first_epoch_at_final_density(topology: &TopologyConfig, steps_per_epoch: usize) -> Result<usize> {

@@ -37,6 +37,7 @@ use burn_cht::prelude::*;
 use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::Parser;
+use common::by_option::by_option;
 use common::comparison::{Comparison, Job};
 use common::output::{self, note};
 use common::summary::{Cost, Figure, Score, Summary};
@@ -81,21 +82,32 @@ const SCORES: [Score; 2] = [
     Score { name: "word_perplexity", metric: "Word Perplexity", highest: false, digits: 2 },
 ];
 
+/// Settings of the library under other names, with their options.
+const OPTIONS: [(&str, &str); 5] = [
+    ("vocabulary size", "--vocabulary"),
+    ("length of a sequence", "--length"),
+    ("context", "--length"),
+    ("batch_size", "--batch"),
+    ("batches to validate with", "--validate-with"),
+];
+
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    parallel::exit(run())
+    parallel::exit(by_option(run(), &OPTIONS))
 }
 
 fn run() -> Result<()> {
     let Arguments { comparison, generating, settings } = arguments::parse(&DEFAULTS)?;
     comparison.output.set();
-    generating.generation(&[]).sampling.validate()?;
+    let sampling = generating.generation(&[]).sampling.validate();
+    by_option(sampling, &[("temperature", "--sample-temperature")])?;
     if let Some(prompt) = &generating.generate {
         return Writer::<backend::Chosen>::open(&comparison, &settings)?.answer(prompt, &generating);
     }
     if comparison.plan.plan {
         return comparison.print_plans::<backend::Training>(|method| settings.plan(method));
     }
+    settings.validate()?;
     let connection = comparison.parallel.connect()?;
     let task = settings.dataset.find(settings.data.as_deref(), &settings.field)?;
     let tokenizer = match settings.own_tokenizer()? {
@@ -116,8 +128,15 @@ fn run() -> Result<()> {
         backend::describe()
     );
     let checksums = [task.train.checksum()?, task.validation.checksum()?];
-    let train = Arc::new(Sequences::new(train, settings.length)?);
-    let valid = Arc::new(Sequences::new(valid, settings.length)?);
+    let place = settings
+        .data
+        .as_ref()
+        .map_or_else(|| settings.dataset.to_string(), |data| data.display().to_string());
+    let sequences = |corpus, name: &str| {
+        let sequences = Sequences::new(corpus, settings.length);
+        sequences.map(Arc::new).map_err(|error| error.of(format!("the {name} text of {place}")))
+    };
+    let (train, valid) = (sequences(train, "training")?, sequences(valid, "validation")?);
     comparison.run("language-model", &connection, |job| {
         let one = OneRun {
             settings: &settings,
@@ -170,11 +189,15 @@ impl OneRun<'_> {
                 ));
             }
             let score = settings.prune.score();
-            let model = if sparse.density < 1.0 { model.pruned(sparse.density, score)? } else { model };
+            let model = if sparse.density < 1.0 {
+                model.pruned(sparse.density, score).map_err(|error| settings.topology.explain(error))?
+            } else {
+                model
+            };
             return Ok((model, settings.declare(topology, &config)));
         }
         let config = settings.shape(self.tokenizer).with_sparse(sparse);
-        let model = config.try_init(device)?;
+        let model = config.try_init(device).map_err(|error| settings.topology.explain(error))?;
         let model = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &LlamaConfig| config.try_init::<B>(device);

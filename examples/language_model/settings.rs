@@ -145,8 +145,19 @@ impl PruneKind {
 }
 
 impl Settings {
+    /// Refuses what is out of its range before anything is read.
+    pub fn validate(&self) -> Result<()> {
+        self.topology.validate()?;
+        self.optimizer.validate()?;
+        self.steps.epochs().map(drop)
+    }
+
     /// The tokenizer that was asked for, or the checkpoint's; none if one is to be learned from the text.
     pub fn own_tokenizer(&self) -> Result<Option<Tokenizer>> {
+        if let Some(missing) = self.checkpoint.as_ref().filter(|checkpoint| !checkpoint.exists()) {
+            let reason = "does not exist: --checkpoint is a Hugging Face folder or a llama2.c file";
+            return Err(Error::data(missing, reason));
+        }
         match (self.tokenizer.as_deref(), &self.checkpoint) {
             (None, Some(checkpoint)) if checkpoint.is_dir() => Tokenizer::load(checkpoint).map(Some),
             (None, Some(checkpoint)) => {

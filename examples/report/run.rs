@@ -99,13 +99,7 @@ impl Run {
             true => Some(saved.criterion()?),
             false => None,
         };
-        let summary = match text(&folder.join("summary.json"))? {
-            Some(json) => {
-                let parsed = serde_json::from_str(&json);
-                Some(parsed.map_err(|error| Error::data(folder.join("summary.json"), error.to_string()))?)
-            }
-            None => None,
-        };
+        let summary = saved.summary()?;
         let folder = folder.to_path_buf();
         Ok(Self { folder, config, images, settings, criterion, summary, history, updates })
     }

@@ -16,6 +16,7 @@
 mod common;
 mod settings;
 mod significance;
+mod test_sets;
 #[path = "../common/tokens.rs"]
 mod tokens;
 mod translator;
@@ -37,6 +38,7 @@ use burn_cht::optim::{Accumulating, CarriesMoments, Groups, LearningRateSchedule
 use burn_cht::run::write_atomically;
 use burn_cht::{Error, Result};
 use clap::{ArgAction, Parser};
+use common::by_option::by_option;
 use common::comparison::{Comparison, Job};
 use common::output::note;
 use common::plan::Plan;
@@ -105,9 +107,21 @@ const TRANSLATIONS: &str = "translations.txt";
 /// Test sentences that are shown.
 const SHOWN: usize = 5;
 
+/// Settings of the library under other names, with their options.
+const OPTIONS: [(&str, &str); 7] = [
+    ("vocabulary size", "--vocabulary"),
+    ("batch_tokens", "--batch-tokens"),
+    ("max_length", "--positions"),
+    ("n_heads", "--heads"),
+    ("encoder_layers", "--layers"),
+    ("decoder_layers", "--layers"),
+    ("lr", "--factor"),
+];
+const OF_DECODING: [(&str, &str); 2] = [("beam_width", "--beam"), ("max_length", "--longest")];
+
 fn main() -> ExitCode {
     burn_cht::keep_freed_memory();
-    parallel::exit(run())
+    parallel::exit(by_option(run(), &OPTIONS))
 }
 
 fn run() -> Result<()> {
@@ -117,7 +131,7 @@ fn run() -> Result<()> {
         .with_beam_width(arguments.beam)
         .with_length_penalty(arguments.length_penalty)
         .with_max_length(arguments.longest);
-    decode.validate()?;
+    by_option(decode.validate(), &OF_DECODING)?;
     if let (Some(file), Some(run)) = (&arguments.translate, &arguments.comparison.out) {
         return Translator::<backend::Chosen>::open(run, decode)?.lines(file);
     }
@@ -258,7 +272,7 @@ impl OneRun<'_> {
             topology: &topology,
             backend: backend::NAME,
         };
-        let network = model.try_init::<B>(&device)?;
+        let network = model.try_init::<B>(&device).map_err(|error| settings.topology.explain(error))?;
         let network = match &settings.topology.links_from {
             Some(run) => {
                 let init = |config: &TransformerConfig| config.try_init::<B>(&device);
@@ -314,7 +328,8 @@ impl<B: AutodiffBackend> Task<B, Trained<B>> for OneRun<'_> {
     }
 
     fn furnish(&self, folder: &Path) -> Result<()> {
-        self.vocabularies.save(folder.join(VOCABULARY))
+        self.vocabularies.save(folder.join(VOCABULARY))?;
+        test_sets::check(folder, self.further)
     }
 
     fn metrics<O: CarriesMoments<B::InnerBackend> + 'static>(

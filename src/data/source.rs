@@ -8,7 +8,7 @@ use super::loader::EpochLoader;
 use super::normalisation::Normalisation;
 use super::{cifar, idx};
 use crate::error::{Error, Result};
-use crate::file::plain_or_compressed;
+use crate::file::{missing_in, plain_or_compressed};
 use crate::topology::stream;
 use burn::prelude::Backend;
 use rand::seq::SliceRandom;
@@ -200,7 +200,9 @@ impl ImageSource {
     /// Says of a missing file what would bring it.
     fn explain(self, folder: &Path, error: Error) -> Error {
         match error {
-            Error::Io { path, source } if source.kind() == ErrorKind::NotFound => {
+            Error::Io { path, source }
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 let file = path.file_name().unwrap_or(path.as_os_str()).display();
                 let remedy = match self {
                     Self::Cifar10 => {
@@ -212,7 +214,7 @@ impl ImageSource {
                     Self::Mnist => "fetch it with `datasets/fetch.sh mnist`",
                     _ => "fetch it with `datasets/fetch.sh fashion-mnist`",
                 };
-                Error::data(folder, format!("no {self} here ({file} is missing): {remedy}"))
+                missing_in(folder, format!("no {self} here ({file} is missing): {remedy}"))
             }
             other => other,
         }

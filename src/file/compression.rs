@@ -1,5 +1,11 @@
 //! The compression of a file, told by its first bytes.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::Error;
+
 /// A compression that bytes are in, or the other content that they are told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -65,6 +71,19 @@ impl Compression {
             Self::Zstandard => "Zstandard",
             Self::Unsupported(name) => name,
         }
+    }
+}
+
+/// Why the file at `path` is not of a format that is never read compressed: its compression, if it has one, or else
+/// `error`.
+pub(crate) fn unless_compressed(path: &Path, error: Error) -> Error {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
+    match read.ok().and_then(|_| Compression::of(&start)) {
+        Some(compression) => {
+            Error::data(path, format!("compressed by {}: decompress it first", compression.name()))
+        }
+        None => error,
     }
 }
 

@@ -39,9 +39,10 @@ fn difference<'a>(
     match (saved, own) {
         (Value::Object(saved), Value::Object(own)) => {
             let gone = saved.keys().filter(|name| !own.contains_key(*name));
-            // Of two methods the names say most.
-            let name = own.keys().filter(|name| *name == "name");
-            name.chain(own.keys())
+            // Of two methods the names say most, and other data explain what else differs.
+            let first = own.keys().filter(|name| *name == "name" || name.ends_with("_data"));
+            first
+                .chain(own.keys())
                 .chain(gone)
                 .find_map(|name| child(below(name), saved.get(name), own.get(name)))
         }
@@ -100,6 +101,15 @@ mod tests {
             let (what, found, wanted) = refused(saved, own(), &[]);
             assert_eq!((what.as_str(), found.as_str(), wanted.as_str()), expected);
         }
+    }
+
+    #[test]
+    fn of_several_differences_another_method_or_other_data_are_named() {
+        let saved = json!({ "model": { "vocabulary": 300 }, "test_data": "ab", "name": "set" });
+        let own = json!({ "model": { "vocabulary": 301 }, "test_data": "ac", "name": "set" });
+        assert_eq!(refused(saved, own.clone(), &[]).0, "test_data");
+        let saved = json!({ "model": { "vocabulary": 300 }, "test_data": "ac", "name": "chts" });
+        assert_eq!(refused(saved, own, &[]).0, "name");
     }
 
     #[test]

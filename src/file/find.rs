@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::unless_compressed;
+use crate::error::Error;
+
 /// Endings that a compressed file may have behind its own name. What a file holds is told by its content all the same.
 #[cfg(feature = "text")]
 const COMPRESSED: [&str; 8] = ["gz", "zst", "gzip", "zstd", "xz", "bz2", "lz4", "zip"];
@@ -12,6 +15,14 @@ pub(crate) fn plain_or_compressed(folder: &Path, name: &str) -> Option<PathBuf> 
         .iter()
         .map(|ending| folder.join(format!("{name}{ending}")))
         .find(|path| path.is_file())
+}
+
+/// That there is not in `folder` what `reason` says, or that it is no folder: an archive of one, say.
+pub(crate) fn missing_in(folder: &Path, reason: String) -> Error {
+    match folder.is_file() {
+        true => unless_compressed(folder, Error::data(folder, "a file, expected a folder")),
+        false => Error::data(folder, reason),
+    }
 }
 
 /// The name of the file at `path` in lower case, without the ending of a compression.

@@ -14,9 +14,10 @@ mod text;
 
 pub(crate) use atomic::replace;
 pub use atomic::write_atomically;
+pub(crate) use compression::unless_compressed;
 #[cfg(feature = "text")]
 pub(crate) use find::plain_name;
-pub(crate) use find::plain_or_compressed;
+pub(crate) use find::{missing_in, plain_or_compressed};
 pub use input::Input;
 pub(crate) use input::fault;
 #[cfg(feature = "text")]

@@ -36,7 +36,7 @@ pub use dense::{ImportedLinks, from_dense, to_dense};
 pub use sparse::{from_sparse, to_sparse};
 
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{unless_compressed, write_atomically};
 
 /// Writes [`to_dense`] to a file, whole or not at all.
 ///
@@ -83,7 +83,7 @@ pub fn load_sparse<B: Backend, M: Module<B>>(module: M, path: impl AsRef<Path>) 
 fn load<M>(path: &Path, read: impl FnOnce(&[u8]) -> Result<M>) -> Result<M> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     read(&bytes).map_err(|error| match error {
-        Error::Interchange { .. } => Error::data(path, error.to_string()),
+        Error::Interchange { .. } => unless_compressed(path, Error::data(path, error.to_string())),
         other => other,
     })
 }

@@ -44,7 +44,8 @@ impl LearningRateSchedule {
     ///
     /// [`Error::Argument`] unless `0 < initial ≤ 1`, `0 ≤ last ≤ 1` and there is at least one step.
     pub fn linear(initial: f64, last: f64, steps: usize) -> Result<Self> {
-        let refuse = |reason: String| Error::argument("lr", format!("{initial} to {last}"), reason);
+        let given = format!("{} to {}", shown(initial), shown(last));
+        let refuse = |reason: String| Error::argument("lr", &given, reason);
         if !(initial.is_finite() && last.is_finite()) {
             return Err(refuse("finite numbers".into()));
         }
@@ -169,8 +170,13 @@ fn positive(name: &'static str, rate: f64) -> Result<f64> {
     if rate.is_finite() && rate > 0.0 {
         Ok(rate)
     } else {
-        Err(Error::argument(name, rate, "a positive number"))
+        Err(Error::argument(name, shown(rate), "a positive number"))
     }
+}
+
+/// A rate as it would be given: 1e30, not in all its digits.
+fn shown(rate: f64) -> String {
+    if rate.abs() < 1e16 { rate.to_string() } else { format!("{rate:e}") }
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -1,15 +1,17 @@
 //! JSON objects with a CRC-32 of themselves as their last field, so that a damaged digit is not read as another number.
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::file::Input;
 
 /// The name of the field.
 const FIELD: &str = "crc32";
+/// Maximum number of bytes of a file.
+const LONGEST: usize = 1 << 28;
 
 /// `json` with a checksum of all before it as its last field; what is no object, or an empty one, stays as it is.
 pub(super) fn add(json: &str) -> String {
@@ -52,8 +54,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// The value in the file at `path` without its checksum, and whether it had one.
 fn parse(path: &Path) -> Result<(Value, bool)> {
-    let text = fs::read(path).map_err(Error::io(path))?;
-    let text = String::from_utf8(text).map_err(|error| Error::data(path, format!("not UTF-8: {error}")))?;
+    let text = Input::open(path)?.text(LONGEST)?;
     let mut value: Value =
         serde_json::from_str(&text).map_err(|error| Error::data(path, format!("not JSON: {error}")))?;
     check(&text).map_err(|reason| Error::data(path, reason))?;

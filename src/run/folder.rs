@@ -18,7 +18,7 @@ use crate::topology::TopologyMonitor;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const CRITERION: &str = "criterion.json";
-const SUMMARY: &str = "summary.json";
+pub(super) const SUMMARY: &str = "summary.json";
 pub(super) const TOPOLOGY: &str = "topology.jsonl";
 pub(super) const HISTORY: &str = "history.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoint";
@@ -34,7 +34,7 @@ const LOCK: &str = ".lock";
 /// | `train/`, `valid/` | the learner's metric logs, a value per batch |
 /// | `checkpoint/` | the learner's checkpoints, sealed |
 /// | `criterion.json` | the metric that the best checkpoint is chosen by, where one is kept ([`Criterion`](super::Criterion)) |
-/// | `summary.json` | the results, written at the end |
+/// | `summary.json` | the results, written at the end; an object has its `crc32` |
 ///
 /// The folder is locked while a `RunFolder` lives: a second process (or a second value in this one) is refused.
 ///
@@ -212,7 +212,7 @@ impl RunFolder {
         MetricFiles::new(&self.path, self.first_epoch(), interrupter)
     }
 
-    /// Writes `summary.json`.
+    /// Writes `summary.json`, which [`SavedRun::summary`](super::SavedRun::summary) reads.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl RunFolder {
     pub fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
         let summary = serde_json::to_string_pretty(summary)
             .map_err(|error| Error::argument("summary", error, "whatever JSON can hold"))?;
-        write_atomically(self.path.join(SUMMARY), summary.as_bytes())
+        write_atomically(self.path.join(SUMMARY), checksum::add(&summary).as_bytes())
     }
 }
 

@@ -113,6 +113,19 @@ impl SavedRun {
         self.read(folder::CRITERION)
     }
 
+    /// The results of the run, or as much of them as `S` has; `None` before it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] for a damaged file or one of another kind; [`Error::Io`].
+    pub fn summary<S: DeserializeOwned>(&self) -> Result<Option<S>> {
+        let file = self.path.join(folder::SUMMARY);
+        match file.try_exists().map_err(Error::io(&file))? {
+            true => checksum::read(&file).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// The epoch whose checkpoint `kept` stands for.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "flex")]
 mod batches;
+#[cfg(all(feature = "flex", feature = "text"))]
+mod compressed;
 mod emnist;
 mod hostile;
 #[cfg(all(feature = "flex", feature = "text"))]

@@ -328,6 +328,64 @@ fn a_record_without_a_field_is_named_by_file_and_line() {
 }
 
 #[test]
+fn labels_of_piqa_are_those_of_the_file_beside_its_records() {
+    let model = Toy { context: 8, remembers: false };
+    let scorer = Scorer::<Flex, _, _>::new(&model, &Letters, true, &Default::default());
+    let record = |goal: &str| format!("{{\"goal\": \"{goal}\", \"sol1\": \"b\", \"sol2\": \"c\"}}\n");
+    let records = ["a", "b", "d"].map(record).concat();
+    let piqa = Task::built_in("piqa").unwrap();
+    for place in ["piqa", "."] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join(place);
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("valid.jsonl"), &records).unwrap();
+        let error = evaluate(&piqa, folder.path(), None, &scorer).unwrap_err().to_string();
+        let here = folder.path().display().to_string();
+        assert!(error.contains("valid-labels.lst") && error.ends_with(&format!(" in {here}")), "{error}");
+        fs::write(data.join("valid-labels.lst"), "\u{feff}0\r\n1\r\n1\r\n").unwrap();
+        let golds = |limit| {
+            let outcomes = evaluate(&piqa, folder.path(), limit, &scorer).unwrap().outcomes;
+            outcomes.iter().map(|outcome| outcome.gold).collect::<Vec<_>>()
+        };
+        assert_eq!(golds(None), [0, 1, 1]);
+        assert_eq!(golds(Some(2)), [0, 1]);
+        fs::write(data.join("valid-labels.lst"), "0\n7\n1\n").unwrap();
+        let error = evaluate(&piqa, folder.path(), None, &scorer).unwrap_err().to_string();
+        assert!(
+            error.ends_with("line 2: field `label` is 7, which is none of the task's labels: 0, 1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn datasets_readme_has_every_file_that_a_task_reads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("datasets/README.md")).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(root.join("src/eval/zero_shot/tasks")).unwrap() {
+        let path = entry.unwrap().path();
+        let task: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let names = |key: &str| match task["data"].get(key) {
+            None => Vec::new(),
+            Some(toml::Value::String(name)) => vec![name.clone()],
+            Some(names) => {
+                names.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+            }
+        };
+        let name = task["name"].as_str().unwrap();
+        assert!(readme.contains(&format!("| `{name}` | `{}`", names("file")[0])), "{name}");
+        // Files of labels lie beside the records.
+        let labels = names("labels").into_iter().map(|label| label.rsplit('/').next().unwrap().to_owned());
+        for file in names("file").into_iter().chain(labels) {
+            assert!(readme.contains(&format!("`{file}`")), "{file} of {}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 22, "{files}");
+}
+
+#[test]
 fn a_task_without_its_data_says_which_file_it_wants() {
     let folder = tempfile::tempdir().unwrap();
     let model = Toy { context: 8, remembers: false };

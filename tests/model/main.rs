@@ -2,5 +2,6 @@
 #![cfg(all(feature = "flex", feature = "text"))]
 
 mod llama;
+mod nothing;
 mod transformer_golden;
 mod translation_learning;

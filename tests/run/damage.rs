@@ -10,6 +10,7 @@ use burn_cht::nn::Layout;
 use burn_cht::run::{CheckpointChoice, Criterion, EpochMeans, RunFolder, SavedRun};
 use burn_cht::topology::{LayerReport, Method, TopologyConfig};
 use burn_cht::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::learner::{Fingerprint, Net, Outcome, STEPS_PER_EPOCH, TOTAL_STEPS, Until, topology, train};
 
@@ -32,7 +33,14 @@ fn finished() -> tempfile::TempDir {
     let outcome = go_on(&run);
     assert_eq!(outcome.stopped, None);
     run.keep_best(&Criterion::lowest("Loss"), &outcome.history, &Interrupter::new()).unwrap();
+    run.write_summary(&Summary { loss: 0.25, epochs: 3 }).unwrap();
     folder
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Summary {
+    loss: f64,
+    epochs: usize,
 }
 
 /// What a run that is resumed knows of its past.
@@ -54,9 +62,9 @@ fn used(dir: &Path) -> Result<(TopologyConfig, [(Fingerprint, usize); 2])> {
 }
 
 /// What is drawn of a run.
-fn drawn(dir: &Path) -> Result<(Vec<EpochMeans>, Vec<LayerReport>)> {
+fn drawn(dir: &Path) -> Result<(Vec<EpochMeans>, Vec<LayerReport>, Option<Summary>)> {
     let saved = SavedRun::open(dir)?;
-    Ok((saved.history()?, saved.topology()?))
+    Ok((saved.history()?, saved.topology()?, saved.summary()?))
 }
 
 /// The same as before, or an error that names the file or the folder that it is missing from.
@@ -85,16 +93,16 @@ fn a_damaged_file_is_named_or_changes_nothing() {
     let dir = folder.path();
     let whole = (resumed(dir).unwrap(), used(dir).unwrap(), drawn(dir).unwrap());
     let files = files(dir);
-    assert!(files.len() >= 7, "{files:?}");
+    assert!(files.len() >= 8, "{files:?}");
     for (file, good) in &files {
         let check = |content: &[u8], case: &str| {
             fs::write(file, content).unwrap();
             assert_same_or_named(used(dir), &whole.1, file, case);
             match drawn(dir) {
                 // Without its checkpoint it is not known how far a run has come.
-                Ok((history, lines)) if file.ends_with("topology.jsonl") => {
+                Ok((history, lines, summary)) if file.ends_with("topology.jsonl") => {
                     assert!(
-                        history == whole.2.0 && whole.2.1.starts_with(&lines),
+                        history == whole.2.0 && whole.2.1.starts_with(&lines) && summary == whole.2.2,
                         "{case} of topology.jsonl"
                     );
                 }

@@ -10,7 +10,7 @@ use burn::record::{Recorder, RecorderError};
 use burn::tensor::TensorData;
 use burn_cht::Error;
 use burn_cht::nn::{SparseLinear, SparseLinearConfig};
-use burn_cht::run::{RunFolder, SealedRecorder};
+use burn_cht::run::{RunFolder, SavedRun, SealedRecorder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -240,4 +240,27 @@ fn a_damaged_configuration_is_an_error_that_names_the_file() {
         let error = RunFolder::resume(folder.path(), &config(), &[]).unwrap_err();
         assert!(matches!(&error, Error::Data { path, .. } if *path == file), "{error}");
     }
+}
+
+#[test]
+fn a_configuration_and_a_summary_may_have_a_byte_order_mark_and_a_summary_no_checksum() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(folder.path(), &config()).unwrap();
+    let saved = SavedRun::open(folder.path()).unwrap();
+    assert_eq!(saved.summary::<serde_json::Value>().unwrap(), None, "the run has not ended");
+    let own = serde_json::json!({ "accuracy": 97.5, "epochs": 3 });
+    run.write_summary(&own).unwrap();
+    drop(run);
+    assert!(fs::read_to_string(folder.path().join("summary.json")).unwrap().contains("crc32"));
+    for name in ["config.json", "summary.json"] {
+        let file = folder.path().join(name);
+        let marked = [b"\xef\xbb\xbf", fs::read(&file).unwrap().as_slice()].concat();
+        fs::write(&file, marked).unwrap();
+    }
+    assert_eq!(saved.config::<serde_json::Value>().unwrap()["method"], "chts");
+    assert_eq!(saved.summary::<serde_json::Value>().unwrap().as_ref(), Some(&own));
+    RunFolder::resume(folder.path(), &config(), &[]).unwrap();
+    // As they were written before they had one.
+    fs::write(folder.path().join("summary.json"), own.to_string()).unwrap();
+    assert_eq!(saved.summary::<serde_json::Value>().unwrap(), Some(own));
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::format::Format;
 use super::{Arrangement, Texts, Tokenizer};
 use crate::error::{Error, Result};
-use crate::file::{Input, plain_or_compressed};
+use crate::file::{Input, missing_in, plain_or_compressed};
 
 const KING_JAMES: &[u8] = include_bytes!("../../../datasets/king-james/genesis-mark.txt.gz");
 
@@ -133,7 +133,7 @@ impl LanguageSource {
 fn existing(folder: &Path, name: &str) -> Result<PathBuf> {
     plain_or_compressed(folder, name).ok_or_else(|| {
         let reason = format!("there is no {name} here, nor {name}.gz or {name}.zst: see datasets/README.md");
-        Error::data(folder, reason)
+        missing_in(folder, reason)
     })
 }
 

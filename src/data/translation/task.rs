@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::parallel::ParallelText;
-use crate::error::{Error, Result};
-use crate::file::plain_or_compressed;
+use crate::error::Result;
+use crate::file::{missing_in, plain_or_compressed};
 
 /// Parallel text for training, validation and test.
 #[derive(Debug, Clone)]
@@ -37,7 +37,8 @@ impl TranslationTask {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] that names the folder and the missing file; those of [`ParallelText::from_files`].
+    /// [`Error::Data`](crate::Error::Data) that names the folder and the missing file; those of
+    /// [`ParallelText::from_files`].
     pub fn load(folder: impl AsRef<Path>, source: &str, target: &str) -> Result<Self> {
         let part = |names: &[&str]| part(folder.as_ref(), names, source, target);
         Ok(Self { train: part(&["train"])?, valid: part(&Self::VALID)?, test: part(&Self::TEST)? })
@@ -69,6 +70,6 @@ fn find(folder: &Path, names: &[&str], language: &str) -> Result<PathBuf> {
     names.iter().find_map(|name| plain_or_compressed(folder, name)).ok_or_else(|| {
         let reason =
             format!("no {} here, plain or with .gz or .zst: see datasets/README.md", names.join(", "));
-        Error::data(folder, reason)
+        missing_in(folder, reason)
     })
 }

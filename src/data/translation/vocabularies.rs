@@ -1,6 +1,5 @@
 //! The two vocabularies of a translation model, and the file they are stored in.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,10 @@ use sha2::{Digest, Sha256};
 use super::parallel::ParallelText;
 use super::vocabulary::{Vocabulary, VocabularySpec};
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{Input, write_atomically};
+
+/// Maximum number of bytes of a file of vocabularies.
+const LONGEST: usize = 1 << 28;
 
 /// How vocabularies are learned from the training text.
 #[derive(Config, Debug)]
@@ -132,8 +134,7 @@ impl Vocabularies {
     /// than was written.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(Error::io(path))?;
-        let stored: Stored = serde_json::from_slice(&bytes)
+        let stored: Stored = serde_json::from_str(&Input::open(path)?.text(LONGEST)?)
             .map_err(|error| Error::data(path, format!("not a vocabulary: {error}")))?;
         let vocabulary =
             |spec| Vocabulary::from_spec(spec).map(Arc::new).map_err(|reason| Error::data(path, reason));

@@ -74,7 +74,13 @@ impl Task {
                 values
                     .iter()
                     .position(|spellings| spellings.iter().any(|spelling| spelling.spells(value)))
-                    .ok_or_else(|| format!("field `{field}` is {value}, which is none of the task's labels"))
+                    .ok_or_else(|| {
+                        let labels = values.iter().map(|spellings| {
+                            spellings.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+                        });
+                        let labels = labels.collect::<Vec<_>>().join(", ");
+                        format!("field `{field}` is {value}, which is none of the task's labels: {labels}")
+                    })
             }
             Gold::Among { field, list } => {
                 let label = record.text(field)?;

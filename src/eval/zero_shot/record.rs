@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::task_file::DataFile;
 use crate::error::{Error, Result};
-use crate::file::{Input, fault, plain_name, plain_or_compressed};
+use crate::file::{Input, fault, missing_in, plain_name, plain_or_compressed};
 
 /// Maximum number of bytes of a record.
 const LONGEST_LINE: usize = 1 << 26;
@@ -140,7 +140,7 @@ fn missing(folder: &Path, names: &[String]) -> Error {
         "no {} here, plain or with .gz or .zst: datasets/README.md says where each task's files are got",
         names.join(" or ")
     );
-    Error::data(folder, reason)
+    missing_in(folder, reason)
 }
 
 /// Reads the records of a task: those of its file of lines of JSON, or of every file of such lines in its `.tar`
@@ -236,7 +236,8 @@ fn add_labels(
         return Ok(());
     };
     let Some(file) = find(folder, names) else {
-        let reason = format!("there is no field `{label}`, and no {} in the data folder", names.join(" or "));
+        let reason =
+            format!("there is no field `{label}`, and no {} in {}", names.join(" or "), folder.display());
         return Err(unlabelled.error(&group.path, &reason));
     };
     let mut lines = Input::open(&file)?.lines(LONGEST_LINE);

@@ -88,6 +88,16 @@ impl TaskFile {
     }
 }
 
+impl std::fmt::Display for Spelling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Truth(truth) => write!(f, "{truth}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
 impl Spelling {
     pub(super) fn spells(&self, value: &serde_json::Value) -> bool {
         match self {

@@ -29,7 +29,10 @@ struct Predictions<B: Backend> {
 impl<B: Backend> Predictions<B> {
     fn of(batch: &SequenceBatch<B>) -> Self {
         let [sequences, length] = batch.tokens.dims();
-        let count = sequences * (length - 1);
+        let count = sequences * length.saturating_sub(1);
+        if count == 0 {
+            return Self::of_nothing(&batch.tokens.device());
+        }
         let targets = batch.tokens.clone().narrow(1, 1, length - 1).reshape([count, 1]);
         let share = 1.0 / batch.predicted.max(1) as f64;
         let shares = Tensor::full([count, 1], share, &batch.tokens.device());
@@ -40,6 +43,12 @@ impl<B: Backend> Predictions<B> {
             None => shares,
         };
         Self { read: batch.tokens.clone().narrow(1, 0, length - 1), targets, shares }
+    }
+
+    /// One position that counts nothing: the loss is 0, and so is every gradient.
+    fn of_nothing(device: &B::Device) -> Self {
+        let token = Tensor::zeros([1, 1], device);
+        Self { read: token.clone(), targets: token, shares: Tensor::zeros([1, 1], device) }
     }
 }
 
@@ -93,7 +102,8 @@ fn head_loss<B: Backend>(
 
 impl<B: Backend> Llama<B> {
     /// The loss of predicting every token of `batch` but each sequence's first. Padding is not predicted; it
-    /// must follow the text, where nothing attends to it.
+    /// must follow the text, where nothing attends to it. Where there is nothing to predict, the loss is 0, with gradients
+    /// of 0 in training.
     ///
     /// With an autodiff backend the loss can be differentiated; a [`TrainStep`] takes less time and memory.
     pub fn predict(&self, batch: SequenceBatch<B>) -> TokenOutput<B> {

@@ -123,7 +123,7 @@ impl<B: Backend> Mlp<B> {
         fused::linear(&self.output, hidden)
     }
 
-    /// Mean cross-entropy of logits over the batch; see [`fused::cross_entropy`].
+    /// Mean cross-entropy of logits over the batch; see [`fused::cross_entropy`]. That of no item is 0.
     ///
     /// # Shapes
     ///
@@ -131,7 +131,8 @@ impl<B: Backend> Mlp<B> {
     /// - targets: `[batch]`
     /// - output: `[1]`
     pub fn loss(scores: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        fused::cross_entropy(scores, targets)
+        // Of nothing there is no mean.
+        if scores.dims()[0] == 0 { scores.sum() } else { fused::cross_entropy(scores, targets) }
     }
 
     /// Logits with their cross-entropy loss.

@@ -50,17 +50,16 @@ impl<B: Backend> Words<B> {
         cross_entropy_sums(self.logits(hidden), targets, smoothing)
     }
 
-    /// The loss and its gradients.
+    /// The loss and its gradients, in which each of the `targets` counts `share`.
     pub(super) fn differentiate(
         &self,
         hidden: Tensor<B, 2>,
         targets: Tensor<B, 1, Int>,
+        share: f64,
         smoothing: f64,
     ) -> (Sums<B>, Gradients<B>) {
-        let tokens = hidden.dims()[0];
         let CrossEntropy { loss, nll, correct, gradient, gradient_sum } =
             cross_entropy_with_gradient(self.logits(hidden.clone()), targets, smoothing, None);
-        let share = 1.0 / tokens as f64;
         let scaled = hidden * share;
         let (of_hidden, of_weight) = if self.tied {
             (gradient.clone().matmul(self.weight.clone()), gradient.clone().transpose().matmul(scaled))

@@ -71,10 +71,9 @@ impl<B: Backend> Transformer<B> {
         logits.reshape([sentences as i32, length as i32, -1])
     }
 
-    /// Loss and correct tokens of a batch, the loss without smoothing.
+    /// Loss and correct tokens of a batch, the loss without smoothing. Where there is nothing to predict, both are 0.
     pub fn evaluate(&self, batch: TranslationBatch<B>) -> TokenOutput<B> {
-        let (hidden, targets) = self.predictions(&batch);
-        let tokens = targets.dims()[0];
+        let Predictions { hidden, targets, tokens } = self.predictions(&batch);
         output(self.words().score(hidden, targets, 0.0), tokens)
     }
 
@@ -128,22 +127,40 @@ impl<B: Backend> Transformer<B> {
         self.decoder.forward(embedded, &memory, &batch.source_padding)
     }
 
-    /// Input of the output projection and its targets, padding left out: `[tokens, d_model]`, `[tokens]`.
-    fn predictions(&self, batch: &TranslationBatch<B>) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
+    /// Input of the output projection and its targets, padding left out.
+    fn predictions(&self, batch: &TranslationBatch<B>) -> Predictions<B> {
+        let [sentences, length] = batch.target.dims();
+        if sentences * length.saturating_sub(1) == 0 || batch.tokens == 0 {
+            return self.nothing(&batch.target.device());
+        }
         let hidden = self.hidden(batch);
         let [sentences, length, width] = hidden.dims();
         let count = sentences * length;
         let hidden = hidden.reshape([count, width]);
         let targets = batch.target.clone().slice([0..sentences, 1..length + 1]).reshape([count]);
         if batch.tokens == count {
-            return (hidden, targets);
+            return Predictions { hidden, targets, tokens: count };
         }
         // Read back: projecting padding onto the vocabulary would cost more.
         let padding = batch.target_padding.clone().slice([0..sentences, 1..length + 1]).into_data();
         let rows: Vec<i64> =
             (0..).zip(padding.iter::<bool>()).filter(|(_, pad)| !pad).map(|(row, _)| row).collect();
-        let rows = Tensor::from_data(TensorData::new(rows.clone(), [rows.len()]), &hidden.device());
-        (hidden.select(0, rows.clone()), targets.select(0, rows))
+        let tokens = rows.len();
+        let rows = Tensor::from_data(TensorData::new(rows, [tokens]), &hidden.device());
+        Predictions { hidden: hidden.select(0, rows.clone()), targets: targets.select(0, rows), tokens }
+    }
+
+    /// One position that is not counted, so that there are gradients, which are 0.
+    fn nothing(&self, device: &B::Device) -> Predictions<B> {
+        let no_padding = |length| Tensor::<B, 2, Int>::zeros([1, length], device).bool();
+        let one = TranslationBatch {
+            source: Tensor::zeros([1, 1], device),
+            source_padding: no_padding(1),
+            target: Tensor::zeros([1, 2], device),
+            target_padding: no_padding(2),
+            tokens: 1,
+        };
+        Predictions { tokens: 0, ..self.predictions(&one) }
     }
 
     fn embed(
@@ -176,19 +193,29 @@ impl<B: Backend> Transformer<B> {
     }
 }
 
+/// What a batch has to predict.
+struct Predictions<B: Backend> {
+    /// `[positions, d_model]`
+    hidden: Tensor<B, 2>,
+    /// `[positions]`
+    targets: Tensor<B, 1, Int>,
+    /// Number of tokens: the positions, or 0 where one stands for none.
+    tokens: usize,
+}
+
 impl<B: AutodiffBackend> TrainStep for Transformer<B> {
     type Input = TranslationBatch<B>;
     type Output = TokenOutput<B>;
 
-    /// Loss with smoothed labels, and its gradients. Those of the output projection are computed here; the rest is
+    /// Loss with smoothed labels, and its gradients: 0 where there is nothing to predict. Those of the output projection are computed here; the rest is
     /// differentiated through `Σ hidden · d loss / d hidden`, whose gradient with respect to `hidden` is the loss's.
     fn step(&self, batch: TranslationBatch<B>) -> TrainOutput<TokenOutput<B>> {
-        let (hidden, targets) = self.predictions(&batch);
-        let tokens = targets.dims()[0];
+        let Predictions { hidden, targets, tokens } = self.predictions(&batch);
         let Words { weight, bias, tied } = self.words();
         let words = Words { weight: weight.inner(), bias: bias.inner(), tied };
         let (known, targets) = (hidden.clone().inner(), targets.inner());
-        let (sums, known) = timed(Part::Output, || words.differentiate(known, targets, self.label_smoothing));
+        let (sums, known) =
+            timed(Part::Output, || words.differentiate(known, targets, share(tokens), self.label_smoothing));
         let gradients = (hidden * Tensor::from_inner(known.hidden)).sum().backward();
         let mut gradients = GradientsParams::from_grads(gradients, self);
         let (weight, bias) = (self.word_vectors().0, &self.generator.bias);
@@ -211,8 +238,14 @@ impl<B: AutodiffBackend> TrainStep for Transformer<B> {
     }
 }
 
+/// What a token counts in the mean over so many.
+fn share(tokens: usize) -> f64 {
+    if tokens == 0 { 0.0 } else { 1.0 / tokens as f64 }
+}
+
 fn output<B: Backend>(sums: Sums<B>, tokens: usize) -> TokenOutput<B> {
-    let share = 1.0 / tokens.max(1) as f64;
+    let share = share(tokens);
     let output = TokenOutput::new(sums.loss * share, tokens).with_nll(sums.nll * share);
-    TokenOutput { correct: Some(sums.correct.int()), ..output }
+    let correct = if tokens == 0 { sums.correct.zeros_like() } else { sums.correct };
+    TokenOutput { correct: Some(correct.int()), ..output }
 }

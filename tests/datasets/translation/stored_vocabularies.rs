@@ -50,3 +50,13 @@ fn a_changed_file_is_refused_by_name() {
     let missing = folder.path().join("none.json");
     assert!(matches!(Vocabularies::load(&missing), Err(Error::Io { path, .. }) if path == missing));
 }
+
+#[test]
+fn a_file_with_a_byte_order_mark_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vocabulary.json");
+    let (_, vocabularies) = everyday();
+    vocabularies.save(&path).unwrap();
+    std::fs::write(&path, [b"\xef\xbb\xbf", std::fs::read(&path).unwrap().as_slice()].concat()).unwrap();
+    assert_eq!(&Vocabularies::load(&path).unwrap(), vocabularies);
+}

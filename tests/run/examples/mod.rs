@@ -2,6 +2,7 @@
 
 mod export;
 mod language_model;
+mod messages;
 mod other_data;
 mod rates;
 mod saved;
@@ -9,8 +10,9 @@ mod tools;
 mod translation;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Where cargo puts the example `name`.
 fn program(name: &str) -> PathBuf {
@@ -57,6 +59,32 @@ fn fails<S: AsRef<str>>(name: &str, arguments: &[S]) -> String {
     let (out, error) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{out}\n{error}");
     error
+}
+
+/// What an example prints to the standard output that is given `input` on the standard input.
+#[track_caller]
+fn fed<S: AsRef<str>>(name: &str, arguments: &[S], input: &[u8]) -> String {
+    let mut command = Command::new(binary(name));
+    command.args(arguments.iter().map(AsRef::as_ref));
+    let mut process =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let (out, error) = texts(&output);
+    assert!(output.status.success(), "{out}\n{error}");
+    out
+}
+
+/// `bytes` behind a byte order mark.
+fn marked(bytes: &[u8]) -> Vec<u8> {
+    [b"\xef\xbb\xbf", bytes].concat()
+}
+
+/// `bytes` compressed.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
 }
 
 fn texts(output: &Output) -> (String, String) {

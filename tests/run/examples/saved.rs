@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{folder, is_built, path, succeeds};
+use super::{example, fed, folder, gzip, is_built, marked, path, succeeds, texts};
 
 /// Runs the example `name` for a moment, into `out`.
 fn train(name: &str, options: &str, out: &str) {
@@ -25,6 +25,15 @@ fn a_translation_run_translates_is_exported_and_reported() {
     let lines: Vec<&str> = translated.split('\n').collect();
     // An empty line stays one.
     assert!(lines.len() == 4 && lines[1].is_empty() && lines[3].is_empty(), "{translated:?}");
+    // Compressed and behind a byte order mark the lines are the same, and so they are on the standard input.
+    let lines = fs::read(at("lines.txt")).unwrap();
+    let given = gzip(&marked(&lines));
+    fs::write(at("lines.gz"), &given).unwrap();
+    let of = |file: &str| ["--translate", file, "--out", &run, "--longest", "8"].map(String::from);
+    assert_eq!(succeeds("translation", &of(&at("lines.gz"))).0, translated);
+    for input in [lines.clone(), marked(&lines), given] {
+        assert_eq!(fed("translation", &of("-"), &input), translated);
+    }
     for format in ["onnx", "safetensors", "sparse"] {
         succeeds("export", &["--run", &run, "--format", format, "--out", &at(format)]);
     }
@@ -55,8 +64,19 @@ fn a_language_model_generates_is_scored_is_exported_and_what_is_exported_generat
         succeeds("export", &["--run", &run, "--format", format, "--out", &at(format)]);
     }
     let exported = at("hugging-face");
-    let (again, _) = succeeds("language_model", &[&greedy[..], &["--checkpoint", &exported]].concat());
-    assert_eq!(again, text);
+    let from_exported = [&greedy[..], &["--checkpoint", &exported]].concat();
+    assert_eq!(succeeds("language_model", &from_exported).0, text);
+    // A byte order mark changes nothing, wherever it stands.
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let file = format!("{exported}/{name}");
+        fs::write(&file, marked(&fs::read(&file).unwrap())).unwrap();
+    }
+    fs::write(at("end.toml"), marked(task.as_bytes())).unwrap();
+    fs::write(at("end.jsonl"), marked(items.as_bytes())).unwrap();
+    assert_eq!(succeeds("language_model", &from_exported).0, text);
+    let asked: Vec<&str> =
+        from_exported.iter().map(|&word| if word == "In the" { "-" } else { word }).collect();
+    assert_eq!(fed("language_model", &asked, &marked(b"In the\n")), text);
     if !is_built("zero_shot") {
         return;
     }
@@ -77,5 +97,51 @@ fn a_language_model_generates_is_scored_is_exported_and_what_is_exported_generat
     if is_built("report") {
         succeeds("report", &["--out", &at("report"), &run]);
         assert!(fs::read_to_string(at("report/index.html")).unwrap().contains("<td>end</td>"));
+    }
+}
+
+#[test]
+fn a_damaged_tokenizer_of_a_run_is_refused_by_name_or_changes_nothing() {
+    let folder = folder(&[("end.jsonl", "{\"text\": \"In the beginning God\"}\n".into())]);
+    let task = "name = \"end\"\nsource = \"own\"\nprompt = \"{text|all_but_last_word}\"\n\
+                continuation = \"{text|last_word}\"\nmetrics = [\"perplexity\"]\n\n[data]\nfile = \"end.jsonl\"\n";
+    fs::write(path(&folder, "end.toml"), task).unwrap();
+    let at = |name: &str| path(&folder, name);
+    let (run, data, tasks, out) =
+        (at("run"), folder.path().display().to_string(), at("end.toml"), at("scores.json"));
+    train("language_model", "--hidden 16 --length 16 --batch 2 --vocabulary 300", &run);
+    let greedy = ["--generate", "In the", "--sample-temperature", "0", "--longest", "6", "--out", &run];
+    let scoring = ["--checkpoint", &run, "--data", &data, "--tasks", &tasks, "--out", &out];
+    let scores = || {
+        let output = example("zero_shot", &scoring);
+        output.status.success().then(|| fs::read(&out).unwrap()).ok_or_else(|| texts(&output).1)
+    };
+    let text = succeeds("language_model", &greedy).0;
+    let scored = is_built("zero_shot").then(|| scores().unwrap());
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let file = format!("{run}/{name}");
+        let good = fs::read(&file).unwrap();
+        let places = || (0..good.len()).step_by((good.len() / 8).max(1));
+        let flipped = places().map(|at| {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 7);
+            bad
+        });
+        for bad in flipped.chain(places().map(|length| good[..length].to_vec())) {
+            fs::write(&file, &bad).unwrap();
+            let output = example("language_model", &greedy);
+            let (said, error) = texts(&output);
+            assert!(
+                said == text || (!output.status.success() && error.contains(&run)),
+                "{name}: {said}\n{error}"
+            );
+            if let Some(whole) = &scored {
+                match scores() {
+                    Ok(found) => assert!(found == *whole, "{name}: silently other scores"),
+                    Err(error) => assert!(error.contains(&run), "{name}: {error}"),
+                }
+            }
+        }
+        fs::write(&file, good).unwrap();
     }
 }

@@ -17,11 +17,14 @@ use parquet::schema::types::Type;
 
 use super::text::{Piece, Pieces};
 use crate::error::{Error, Result};
+use crate::file::unless_compressed;
 use crate::panic::without_panic;
 
 /// What stands in the column `field` of every record.
 pub(super) fn pieces(path: &Path, field: &str) -> Result<Pieces> {
-    let damaged = |error: String| Error::data(path, format!("no Parquet file, or a damaged one: {error}"));
+    let damaged = |error: String| {
+        unless_compressed(path, Error::data(path, format!("no Parquet file, or a damaged one: {error}")))
+    };
     let mut file = File::open(path).map_err(Error::io(path))?;
     if let Some(bytes) = footer_of(&mut file).map_err(Error::io(path))? {
         footer::check(&bytes).map_err(damaged)?;

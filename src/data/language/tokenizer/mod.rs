@@ -24,7 +24,7 @@ use self::sentencepiece::SentencePiece;
 use self::special_tokens::SpecialTokens;
 pub use self::stream::TextStream;
 use crate::error::{Error, Result};
-use crate::file::{Input, write_atomically};
+use crate::file::{Input, unless_compressed, write_atomically};
 
 /// The longest `tokenizer.json`, in bytes.
 const LONGEST: usize = 1 << 30;
@@ -83,7 +83,7 @@ impl Tokenizer {
         }
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         let read = || fs::read(&path).map_err(Error::io(&path));
-        match extension.as_deref() {
+        let loaded = match extension.as_deref() {
             Some("json") => {
                 let json = Input::open(&path)?.text(LONGEST)?.into_bytes();
                 let model = HuggingFace::parse(&path, &json, &SpecialTokens::beside(&path)?)?;
@@ -91,17 +91,19 @@ impl Tokenizer {
             }
             Some("model") => {
                 let bytes = read()?;
-                Ok(Self::new(Kind::SentencePiece(Box::new(SentencePiece::parse(&path, &bytes)?)), bytes))
+                SentencePiece::parse(&path, &bytes)
+                    .map(|model| Self::new(Kind::SentencePiece(Box::new(model)), bytes))
             }
             Some("bin") => {
                 let bytes = read()?;
-                Ok(Self::new(Kind::Llama2c(Pieces::parse(&path, &bytes)?), bytes))
+                Pieces::parse(&path, &bytes).map(|pieces| Self::new(Kind::Llama2c(pieces), bytes))
             }
             _ => {
                 let names = "*.json (Hugging Face), *.model (SentencePiece) or *.bin (llama2.c)";
-                Err(Error::data(path, format!("not the name of a tokenizer; allowed: {names}")))
+                Err(Error::data(&path, format!("not the name of a tokenizer; allowed: {names}")))
             }
-        }
+        };
+        loaded.map_err(|error| unless_compressed(&path, error))
     }
 
     /// The tokenizer whose tokens are the 256 bytes, behind one that begins and one that ends a text.

@@ -8,6 +8,7 @@ use std::path::Path;
 use burn::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::file::unless_compressed;
 use crate::model::llama::parameters::{Loaded, Stored, transposed};
 use crate::model::llama::{Llama, LlamaConfig};
 use crate::nn::Layout;
@@ -38,8 +39,11 @@ pub fn read_llama2c<B: Backend>(
 ) -> Result<Llama<B>> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let config = header(&bytes, path)?.with_layout(layout);
-    let stored = File::new(&bytes, &config, path)?;
+    let described = header(&bytes, path).and_then(|config| {
+        let stored = File::new(&bytes, &config, path)?;
+        Ok((config.with_layout(layout), stored))
+    });
+    let (config, stored) = described.map_err(|error| unless_compressed(path, error))?;
     config.assemble(&mut Loaded { stored, layout, device }, device)
 }
 

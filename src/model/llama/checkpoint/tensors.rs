@@ -9,7 +9,7 @@ use safetensors::tensor::Dtype;
 use safetensors::{SafeTensors, View};
 
 use crate::error::{Error, Result};
-use crate::file::{JsonObject, write_atomically};
+use crate::file::{JsonObject, plain_or_compressed, unless_compressed, write_atomically};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -66,8 +66,9 @@ impl Folder {
             self.files.insert(path.clone(), bytes);
         }
         let wrong = |reason: String| Error::data(&path, reason);
-        let tensors = SafeTensors::deserialize(&self.files[&path])
-            .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
+        let tensors = SafeTensors::deserialize(&self.files[&path]).map_err(|error| {
+            unless_compressed(&path, wrong(format!("not a whole safetensors file: {error}")))
+        })?;
         let tensor = tensors.tensor(name).map_err(|_| wrong(format!("there is no tensor `{name}`")))?;
         if tensor.shape() != shape {
             let found = tensor.shape();
@@ -88,6 +89,10 @@ impl Folder {
 
 /// Says what is there in place of safetensors, and what to do.
 fn without_safetensors(folder: &Path) -> Error {
+    if let Some(path) = plain_or_compressed(folder, SINGLE) {
+        let reason = "compressed: decompress it first".to_string();
+        return unless_compressed(&path, Error::data(&path, reason));
+    }
     let other = OTHERS.iter().find(|name| folder.join(name).exists());
     let found = other.map_or(String::new(), |name| {
         format!(
