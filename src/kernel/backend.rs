@@ -16,6 +16,7 @@ use std::fmt::Debug;
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 
+use super::Index;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 use super::device::Device;
 use super::device::DeviceOperation;
@@ -24,6 +25,7 @@ use super::graph::{self, Graph};
 use super::profile::Part;
 use crate::error::{Error, Result};
 use crate::topology::regrowth::Draw;
+use crate::topology::removal::remote::{Ranked, Ranking};
 #[cfg(feature = "flex")]
 use {
     burn::backend::Flex,
@@ -218,6 +220,37 @@ pub(crate) fn shortlist<B: Backend>(scores: Tensor<B, 2>, draw: Draw) -> Result<
         }
     }
     let _ = (scores, draw);
+    Ok(None)
+}
+
+/// What a device can say of a choice among the links of `index` by their values, without sending these; `None` without a
+/// kernel, and where they are better read.
+///
+/// # Errors
+///
+/// [`Error::Device`] if the device does not answer.
+pub(crate) fn rank_links<B: Backend>(
+    values: Tensor<B, 1>,
+    index: &Index,
+    ranking: &Ranking<'_>,
+) -> Result<Option<Ranked>> {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    {
+        struct Rank<'a, B: Backend>(FloatTensor<B>, &'a Index, &'a Ranking<'a>);
+        impl<B: Backend> OnDevice for Rank<'_, B> {
+            type Result = Result<Option<Ranked>>;
+            fn run<D: Device>(self, graph: Graph) -> Self::Result {
+                match graph {
+                    Graph::None => D::rank(graph::same(self.0), self.1, self.2),
+                    Graph::Kept | Graph::Recomputed => Ok(None),
+                }
+            }
+        }
+        if values.dtype() == burn::tensor::DType::F32 && index.nnz() > 0 {
+            return on_device::<B, _>(Rank::<B>(primitive(&values), index, ranking)).unwrap_or(Ok(None));
+        }
+    }
+    let _ = (values, index, ranking);
     Ok(None)
 }
 

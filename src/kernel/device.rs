@@ -10,6 +10,7 @@ use super::Index;
 use super::backend::Operation;
 use crate::error::{Error, Result};
 use crate::topology::regrowth::Draw;
+use crate::topology::removal::remote::{Ranked, Ranking};
 
 /// What a kernel does with an index and tensors of one type of float, none of them empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub(crate) trait Device: Backend {
     /// The positions among which `draw` certainly falls, with their scores and in any order. `None` where the list would be
     /// no shorter than the scores.
     fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>>;
+
+    /// What there is to say of a choice among the links of `index` with values of f32, one a link; `None` where they are
+    /// better read.
+    fn rank(values: FloatTensor<Self>, index: &Index, ranking: &Ranking<'_>) -> Result<Option<Ranked>>;
 
     /// Bytes of the largest buffer of a device.
     fn largest_buffer(device: &Self::Device) -> u64;

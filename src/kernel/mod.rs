@@ -44,7 +44,7 @@ mod zeroed;
 pub use allocator::keep_freed_memory;
 pub use backend::has_kernel;
 pub(crate) use backend::{
-    DenseUnits, check_capacity, check_compressed, has_host_kernel, is_on_host, kernels,
+    DenseUnits, check_capacity, check_compressed, has_host_kernel, is_on_host, kernels, rank_links,
 };
 pub use cpu::sparse::{Backward, Forward, Gradients, Kernel, Wanted};
 pub use growth::grow_from_scores;

@@ -6,12 +6,13 @@ use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
 use burn::optim::adaptor::GradAdaptor;
 use burn::tensor::backend::AutodiffBackend;
+use rayon::prelude::*;
 
 use super::moments::{CarriesMoments, WeightState};
 use super::optimizer::{Found, SparseOptimizer};
 use super::record::Place;
 use crate::error::Result;
-use crate::kernel::{grow_from_scores, is_on_host};
+use crate::kernel::{Index, grow_from_scores, is_on_host};
 use crate::nn::weight::{self, Gradient, GradientWanted};
 use crate::nn::{SparseWeight, hook};
 use crate::topology::LayerView;
@@ -102,10 +103,14 @@ where
             let record = moments.get(&weight.id()).filter(|_| wants.first_moments)?.clone();
             weight::first_moments(&WeightState { record, device: weight.device() }, weight.links())
         };
-        let view = |(path, weight): &(String, SparseWeight<B>)| {
+        let remote: Vec<_> = found.iter().map(|(_, weight)| weight.remote()).collect();
+        let view = |((path, weight), remote): (&(String, SparseWeight<B>), &Option<_>)| {
             Ok(LayerView {
                 links: weight.links().clone(),
-                weights: weight.try_link_values()?,
+                weights: match remote {
+                    Some(_) => Vec::new(),
+                    None => weight.try_link_values()?,
+                },
                 link_gradients: link_gradients.remove(path),
                 first_moments: first_moments(weight),
                 dense_gradients: gradients.get(path).cloned().map(weight::try_read_f32).transpose()?,
@@ -113,16 +118,24 @@ where
                 on_host: is_on_host::<B>(),
             })
         };
-        let views = found.iter().map(view).collect::<Result<Vec<LayerView<_>>>>()?;
-        let rewirings = self.manager.update_with::<B::InnerBackend>(&views, grow_from_scores)?;
+        let views = found.iter().zip(&remote).map(view).collect::<Result<Vec<LayerView<_>>>>()?;
+        let remote: Vec<_> = remote.iter().map(Option::as_deref).collect();
+        let rewirings = self.manager.update_with::<B::InnerBackend>(&views, &remote, grow_from_scores)?;
+
+        let takes = found.iter().zip(&rewirings);
+        let takes: Vec<_> = takes.map(|((_, weight), new)| weight.takes_index(&new.links)).collect();
+        // On the host, layers side by side.
+        let indices = rewirings.par_iter().zip(takes);
+        let indices = indices.map(|(new, takes)| takes.then(|| Index::try_new(&new.links)).transpose());
+        let indices = indices.collect::<Result<Vec<_>>>()?;
 
         let mut rewired = Vec::with_capacity(found.len());
-        for ((path, weight), rewiring) in found.into_iter().zip(rewirings) {
+        for (((path, weight), rewiring), index) in found.into_iter().zip(rewirings).zip(indices) {
             let (id, old) = (weight.id(), weight.links().clone());
             if *old == *rewiring.links {
                 continue;
             }
-            let weight = weight.rewire(rewiring.links, &rewiring.initial)?;
+            let weight = weight.rewire_with(rewiring.links, &rewiring.initial, index)?;
             if let Some(record) = moments.remove(&id) {
                 let state = WeightState { record, device: weight.device() };
                 moments.insert(id, weight.follow(state, &old).record);

@@ -1,39 +1,16 @@
 //! New links chosen on a GPU: the very ones that the host chooses of the same scores by the same draws.
 
-use std::cell::Cell;
-
 use burn::prelude::*;
 use burn_cht::error::Error;
 use burn_cht::kernel;
 use burn_cht::prelude::*;
 use burn_cht::topology::regrowth::{Selection, grow_from_scores};
 use burn_cht::topology::{Links, stream};
-use log::{LevelFilter, Log, Metadata, Record};
 use rand::RngExt;
 
 use crate::backend::{Card, CardDevice};
 use crate::random_links;
-
-/// Counts how often a list of positions came back to a thread instead of all scores.
-struct Lists;
-
-thread_local! {
-    static LISTS: Cell<usize> = const { Cell::new(0) };
-}
-
-impl Log for Lists {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "burn_cht::kernel::growth"
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            LISTS.set(LISTS.get() + 1);
-        }
-    }
-
-    fn flush(&self) {}
-}
+use crate::told::{GROWN, times};
 
 const SELECTIONS: [Selection; 2] = [Selection::Hard, Selection::Soft];
 
@@ -64,8 +41,7 @@ fn agree(links: &Links, scores: Vec<f32>, k: usize, name: &str, device: &CardDev
 #[test]
 fn links_chosen_on_the_device_are_those_of_the_host_and_the_scores_stay_there() {
     let device = adapter_or_skip!();
-    log::set_boxed_logger(Box::new(Lists)).expect("the only logger of these tests");
-    log::set_max_level(LevelFilter::Trace);
+    let before = times(GROWN);
     for (number, (shape, density)) in
         [([1, 500], 0.1), ([40, 56], 0.1), ([33, 70], 0.01), ([300, 200], 0.3), ([512, 700], 0.05)]
             .into_iter()
@@ -79,7 +55,7 @@ fn links_chosen_on_the_device_are_those_of_the_host_and_the_scores_stay_there() 
             agree(&links, scores.clone(), k, &format!("{shape:?} at {density}"), &device);
         }
     }
-    let lists = LISTS.get();
+    let lists = times(GROWN) - before;
     assert!(lists >= 30, "only {lists} of 40 choices were made on the device");
 }
 

@@ -31,7 +31,9 @@ mod net;
 mod optimizers;
 mod random;
 mod records;
+mod removal;
 mod scores;
+mod told;
 
 /// Links drawn one by one, so that degrees differ.
 fn random_links(shape: [usize; 2], density: f64, seed: u64) -> Links {

@@ -12,8 +12,10 @@ use burn_ir::{CustomOpIr, HandleContainer, OperationIr, OperationOutput, TensorI
 
 use super::launch;
 use crate::error::Result;
+use crate::kernel::Index;
 use crate::kernel::device::{Call, Device, Task};
 use crate::topology::regrowth::Draw;
+use crate::topology::removal::remote::{Ranked, Ranking};
 
 /// The name of a task in the stream.
 fn name(task: Task) -> &'static str {
@@ -67,6 +69,11 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device
     fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
         let client = scores.client.clone();
         super::shortlist::find(client.resolve_tensor_float::<CubeBackend<R, F, I, BT>>(scores), draw)
+    }
+
+    fn rank(values: FloatTensor<Self>, index: &Index, ranking: &Ranking<'_>) -> Result<Option<Ranked>> {
+        let client = values.client.clone();
+        super::ranking::find(client.resolve_tensor_float::<CubeBackend<R, F, I, BT>>(values), index, ranking)
     }
 
     fn largest_buffer(device: &Self::Device) -> u64 {

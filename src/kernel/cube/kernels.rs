@@ -12,7 +12,7 @@ pub(super) const TILE_ROWS: usize = 8;
 
 /// The integer at `entry` of a section, stored alone or as one of two in a word.
 #[cube]
-fn id(arrays: &Array<u32>, section: usize, entry: usize, #[comptime] short: bool) -> usize {
+pub(super) fn id(arrays: &Array<u32>, section: usize, entry: usize, #[comptime] short: bool) -> usize {
     if comptime!(short) {
         let pair = arrays[section + entry / 2];
         let shift = 16 * (entry % 2) as u32;

@@ -53,25 +53,30 @@ fn uniform(high: u32, low: u32) -> f32 {
         + (f32::cast_from(low >> 12u32) + f32::new(0.5)) * f32::new(2.220_446e-16)
 }
 
-/// The bits of a position's key, 0 without a positive score. Relative error of a key: about 1e-5 at the most, from the
-/// logarithm, whose absolute error next to 1 may be 2⁻²¹.
+/// The standard exponential number that belongs to a position and a word, `-ln` of its uniform number. Relative error: about
+/// 1e-5 at the most, from the logarithm, whose absolute error next to 1 may be 2⁻²¹.
+#[cube]
+pub(super) fn exponential(position: u32, word_high: u32, word_low: u32) -> f32 {
+    let bits = noise(position, word_high, word_low);
+    // One minus the uniform number, which is small where a key is large.
+    let rest = uniform(!bits.high, !bits.low);
+    let series = f32::new(1.0) / f32::new(6.0) + rest / f32::new(7.0);
+    let series = f32::new(0.2) + rest * series;
+    let series = f32::new(0.25) + rest * series;
+    let series = f32::new(1.0) / f32::new(3.0) + rest * series;
+    let series = f32::new(0.5) + rest * series;
+    let series = rest * (f32::new(1.0) + rest * series);
+    let logarithm = f32::new(0.0) - uniform(bits.high, bits.low).ln();
+    select(rest < f32::new(0.125), series, logarithm)
+}
+
+/// The bits of a position's key, 0 without a positive score.
 #[cube]
 fn key(score: f32, position: usize, word_high: u32, word_low: u32, #[comptime] soft: bool) -> u32 {
     let mut key = 0u32;
     if score > 0.0f32 {
         if comptime!(soft) {
-            let bits = noise(position as u32, word_high, word_low);
-            // One minus the uniform number, which is small where a key is large.
-            let rest = uniform(!bits.high, !bits.low);
-            let series = f32::new(1.0) / f32::new(6.0) + rest / f32::new(7.0);
-            let series = f32::new(0.2) + rest * series;
-            let series = f32::new(0.25) + rest * series;
-            let series = f32::new(1.0) / f32::new(3.0) + rest * series;
-            let series = f32::new(0.5) + rest * series;
-            let series = rest * (f32::new(1.0) + rest * series);
-            let logarithm = f32::new(0.0) - uniform(bits.high, bits.low).ln();
-            let exponential = select(rest < f32::new(0.125), series, logarithm);
-            key = u32::reinterpret(score / exponential);
+            key = u32::reinterpret(score / exponential(position as u32, word_high, word_low));
         } else {
             key = u32::reinterpret(score);
         }

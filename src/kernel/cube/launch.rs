@@ -51,7 +51,7 @@ impl<F> Floats<F> {
 }
 
 impl Lines {
-    fn arg<R: CubeRuntime>(&self) -> ArrayArg<R> {
+    pub(super) fn arg<R: CubeRuntime>(&self) -> ArrayArg<R> {
         // SAFETY: the buffer holds so many words.
         unsafe { ArrayArg::from_raw_parts(self.words.clone(), self.length) }
     }

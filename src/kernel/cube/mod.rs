@@ -20,6 +20,7 @@
 //! Tensors of f32, f16 or bf16, all of a call alike; sums are of f32. Index arithmetic is of 32 bits: see [`device::check_capacity`](super::device).
 
 mod arrays;
+mod edge;
 #[cfg(feature = "fusion")]
 mod fusion;
 #[allow(
@@ -39,6 +40,15 @@ mod kernels;
 )]
 mod keys;
 mod launch;
+mod ranking;
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    missing_docs,
+    reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
+)]
+mod removal;
 mod shortlist;
 
 use burn::tensor::ops::FloatTensor;
@@ -47,9 +57,11 @@ use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 pub(super) use arrays::Uploads;
 
+use super::Index;
 use super::device::{Call, Device};
 use crate::error::Result;
 use crate::topology::regrowth::Draw;
+use crate::topology::removal::remote::{Ranked, Ranking};
 
 impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device for CubeBackend<R, F, I, BT> {
     fn run<const N: usize>(call: Call, inputs: [FloatTensor<Self>; N]) -> FloatTensor<Self> {
@@ -58,6 +70,10 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> Device for
 
     fn shortlist(scores: FloatTensor<Self>, draw: Draw) -> Result<Option<Vec<(usize, f32)>>> {
         shortlist::find(scores, draw)
+    }
+
+    fn rank(values: FloatTensor<Self>, index: &Index, ranking: &Ranking<'_>) -> Result<Option<Ranked>> {
+        ranking::find(values, index, ranking)
     }
 
     fn largest_buffer(device: &Self::Device) -> u64 {

@@ -48,14 +48,19 @@ impl<B: Backend> Compressed<B> {
         try_read_f32(self.values.val())
     }
 
-    /// The same parameter on other links; see `SparseWeight::rewire`.
-    pub(super) fn rewire(self, from: &Links, to: &Links, initial: &[(usize, f32)]) -> Result<Self> {
+    /// The same parameter on other links, with their index; see `SparseWeight::rewire`.
+    pub(super) fn rewire(
+        self,
+        from: &Links,
+        to: &Links,
+        initial: &[(usize, f32)],
+        index: Index,
+    ) -> Result<Self> {
         check_capacity::<B>(to.shape(), to.nnz(), &self.values.val().device())?;
-        let index = Arc::new(Index::try_new(to)?);
         let values = self.values.map(|old| {
             let trainable = old.is_require_grad();
             moved(old, from, to, initial).set_require_grad(trainable)
         });
-        Ok(Self { values, index, request: self.request })
+        Ok(Self { values, index: Arc::new(index), request: self.request })
     }
 }

@@ -8,6 +8,7 @@ mod masked;
 mod module;
 mod moments;
 mod record;
+mod remote;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use burn::prelude::*;
 use burn::tensor::activation::relu;
 
 use crate::error::{Error, Result};
-use crate::kernel::{GradientRequest, check_compressed, is_on_host};
+use crate::kernel::{GradientRequest, Index, check_compressed, is_on_host};
 use crate::panic::without_panic;
 use crate::topology::Links;
 
@@ -252,6 +253,22 @@ impl<B: Backend> SparseWeight<B> {
     /// [`Error::Shape`] if `links` are those of a layer of another shape; [`Error::Capacity`] for more links than the
     /// compressed layout can index.
     pub fn rewire(self, links: Arc<Links>, initial: &[(usize, f32)]) -> Result<Self> {
+        self.rewire_with(links, initial, None)
+    }
+
+    /// Whether [`rewire_with`](Self::rewire_with) takes an index of `links`.
+    pub(crate) fn takes_index(&self, links: &Links) -> bool {
+        let is_compressed = matches!(self.storage, Storage::Compressed(_));
+        is_compressed && self.layout.resolve::<B>(links) == Stored::Compressed && *links != *self.links
+    }
+
+    /// [`rewire`](Self::rewire), with the index of `links` if it has been made already, beside those of other layers.
+    pub(crate) fn rewire_with(
+        self,
+        links: Arc<Links>,
+        initial: &[(usize, f32)],
+        index: Option<Index>,
+    ) -> Result<Self> {
         if links.shape() != self.links.shape() {
             return Err(Error::Shape {
                 what: "links of a rewired weight".into(),
@@ -264,7 +281,8 @@ impl<B: Backend> SparseWeight<B> {
                 Storage::Masked(masked.rewire(&self.links, &links, initial))
             }
             (Storage::Compressed(compressed), Stored::Compressed) => {
-                Storage::Compressed(compressed.rewire(&self.links, &links, initial)?)
+                let index = index.map_or_else(|| Index::try_new(&links), Ok)?;
+                Storage::Compressed(compressed.rewire(&self.links, &links, initial, index)?)
             }
             (storage, _) => {
                 let old = Self { links: Arc::clone(&self.links), layout: self.layout, storage };
@@ -325,13 +343,14 @@ fn moved<B: Backend>(
     }
     let mut fresh = Vec::new();
     let place = |origin| match origin {
-        Origin::Kept(link) => link as i64,
+        // A device holds fewer links than 2³¹; see `check_capacity`.
+        Origin::Kept(link) => link as i32,
         Origin::Fresh(value) => {
             fresh.push(value);
-            (from.nnz() + fresh.len() - 1) as i64
+            (from.nnz() + fresh.len() - 1) as i32
         }
     };
-    let places: Vec<i64> = origins(from, to, initial).map(place).collect();
+    let places: Vec<i32> = origins(from, to, initial).map(place).collect();
     let places = Tensor::<B, 1, Int>::from_data(TensorData::new(places, [nnz]), &device);
     let values = values.detach();
     let count = fresh.len();

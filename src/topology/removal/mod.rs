@@ -3,6 +3,7 @@
 //! A [`Removal`] is a [`RemovalScore`] with a [`Selection`], a soft one at the temperature of a
 //! [`TemperatureSchedule`]; how many links stay follows from a [`FractionSchedule`] through [`links_to_keep`].
 
+pub(crate) mod remote;
 mod schedule;
 mod score;
 

@@ -83,8 +83,8 @@ impl RemovalScore {
         let magnitudes = magnitudes("weights", links, layer.weights())?;
         Ok(match self {
             Self::Magnitude => magnitudes,
-            Self::RelativeImportance => normalised(links, &magnitudes, 1.0, 0.0),
-            Self::Unified { alpha } => normalised(links, &magnitudes, 0.5, *alpha),
+            Self::RelativeImportance => all_normalised(links, &magnitudes, 1.0, 0.0),
+            Self::Unified { alpha } => all_normalised(links, &magnitudes, 0.5, *alpha),
             Self::MagnitudeAndGradient { gamma } => {
                 let gradients = self::magnitudes("gradients", links, layer.link_gradients()?)?;
                 magnitudes
@@ -113,8 +113,8 @@ fn magnitudes(what: &'static str, links: &Links, values: &[f32]) -> Result<Vec<f
     Ok(values.iter().map(|&value| f64::from(value).abs()).collect())
 }
 
-/// `share·|W|/(α + (1−α)·Σ_row) + share·|W|/(α + (1−α)·Σ_column)`.
-fn normalised(links: &Links, magnitudes: &[f64], share: f64, alpha: f64) -> Vec<f64> {
+/// The normalised score of every link.
+fn all_normalised(links: &Links, magnitudes: &[f64], share: f64, alpha: f64) -> Vec<f64> {
     let mut columns = vec![0.0; links.num_columns()];
     let rows: Vec<f64> = (links.offsets().windows(2))
         .map(|span| {
@@ -125,12 +125,17 @@ fn normalised(links: &Links, magnitudes: &[f64], share: f64, alpha: f64) -> Vec<
             magnitudes[row].iter().sum()
         })
         .collect();
-    let part = |magnitude: f64, sum: f64| {
-        let scale = alpha + (1.0 - alpha) * sum;
-        if scale > 0.0 { share * magnitude / scale } else { 0.0 }
-    };
     let score = |((row, column), &magnitude): ((usize, usize), &f64)| {
-        part(magnitude, rows[row]) + part(magnitude, columns[column])
+        normalised(magnitude, [rows[row], columns[column]], share, alpha)
     };
     links.iter().zip(magnitudes).map(score).collect()
+}
+
+/// `share·|W|/(α + (1−α)·Σ_row) + share·|W|/(α + (1−α)·Σ_column)`, from `|W|` and the sums over row and column.
+pub(super) fn normalised(magnitude: f64, sums: [f64; 2], share: f64, alpha: f64) -> f64 {
+    let [row, column] = sums.map(|sum| {
+        let scale = alpha + (1.0 - alpha) * sum;
+        if scale > 0.0 { share * magnitude / scale } else { 0.0 }
+    });
+    row + column
 }

@@ -42,7 +42,7 @@ pub enum Selection {
 /// All indices if `k` exceeds the number of keys. O(n).
 #[must_use]
 pub fn top_k<K: Copy + Into<f64> + Sync, R: Rng + ?Sized>(keys: &[K], k: usize, rng: &mut R) -> Vec<usize> {
-    select(keys.len(), k, &Noise::draw(rng), |index| keys[index].into())
+    Choice::hard(rng).of_all(keys.len(), k, |index| keys[index].into())
 }
 
 /// Draws `k` indices without replacement with probabilities proportional to `exp(temperature · log_weight)`, that
@@ -59,27 +59,70 @@ pub fn gumbel_top_k<R: Rng + ?Sized>(
     k: usize,
     rng: &mut R,
 ) -> Vec<usize> {
-    let (ties, noise) = (Noise::draw(rng), Noise::draw(rng));
-    select(log_weights.len(), k, &ties, |index| match log_weights[index] {
-        f64::NEG_INFINITY => f64::NEG_INFINITY,
-        log_weight => temperature * log_weight - (-noise.uniform(index).ln()).ln(),
-    })
+    Choice::soft(temperature, rng).of_all(log_weights.len(), k, |index| log_weights[index])
 }
 
-/// Indices of the k largest `key(index)` for index in 0..count, ascending.
-fn select(count: usize, k: usize, ties: &Noise, key: impl Fn(usize) -> f64 + Sync) -> Vec<usize> {
-    if k >= count {
-        return (0..count).collect();
+/// All that chance has in a choice of the best candidates. Numbers of the candidates are all that it depends on
+/// beside it, so that a part of them can be decided where the rest is certain.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    ties: Noise,
+    /// Of a draw: noise, and the temperature.
+    gumbel: Option<(Noise, f64)>,
+}
+
+impl Choice {
+    /// The best, ties broken at random.
+    pub(super) fn hard<R: Rng + ?Sized>(rng: &mut R) -> Self {
+        Self { ties: Noise::draw(rng), gumbel: None }
     }
-    let mut candidates: Vec<_> = (0..count)
-        .into_par_iter()
-        .with_min_len(1 << 14)
-        .map(|index| Candidate::new(index, key(index)))
-        .collect();
-    keep_best(&mut candidates, k, ties);
-    let mut chosen = vec![false; count];
-    candidates.iter().for_each(|candidate| chosen[candidate.position] = true);
-    (0..count).filter(|&index| chosen[index]).collect()
+
+    /// A draw with probabilities proportional to `exp(temperature · log_weight)`.
+    pub(super) fn soft<R: Rng + ?Sized>(temperature: f64, rng: &mut R) -> Self {
+        let ties = Noise::draw(rng);
+        Self { ties, gumbel: Some((Noise::draw(rng), temperature)) }
+    }
+
+    /// The word behind the noise of a draw, from which a device makes the same, and the temperature.
+    pub(super) fn draw(&self) -> Option<(u64, f64)> {
+        self.gumbel.as_ref().map(|(noise, temperature)| (noise.word(), *temperature))
+    }
+
+    /// What candidate `index` is ranked by; `weight` is the logarithm of one in a draw.
+    #[inline]
+    fn key(&self, index: usize, weight: f64) -> f64 {
+        match &self.gumbel {
+            Some(_) if weight == f64::NEG_INFINITY => weight,
+            Some((noise, temperature)) => temperature * weight - (-noise.uniform(index).ln()).ln(),
+            None => weight,
+        }
+    }
+
+    /// The best `k` of `count` candidates with weights, or with logarithms of them in a draw; ascending.
+    pub(super) fn of_all(&self, count: usize, k: usize, weight: impl Fn(usize) -> f64 + Sync) -> Vec<usize> {
+        if k >= count {
+            return (0..count).collect();
+        }
+        let mut candidates: Vec<_> = (0..count)
+            .into_par_iter()
+            .with_min_len(1 << 14)
+            .map(|index| Candidate::new(index, self.key(index, weight(index))))
+            .collect();
+        keep_best(&mut candidates, k, &self.ties);
+        let mut chosen = vec![false; count];
+        candidates.iter().for_each(|candidate| chosen[candidate.position] = true);
+        (0..count).filter(|&index| chosen[index]).collect()
+    }
+
+    /// The best `k` of some candidates, given with their numbers; ascending.
+    pub(super) fn of_some(&self, candidates: impl Iterator<Item = (usize, f64)>, k: usize) -> Vec<usize> {
+        let keyed = candidates.map(|(index, weight)| Candidate::new(index, self.key(index, weight)));
+        let mut candidates: Vec<_> = keyed.collect();
+        keep_best(&mut candidates, k, &self.ties);
+        let mut chosen: Vec<_> = candidates.into_iter().map(|candidate| candidate.position).collect();
+        chosen.sort_unstable();
+        chosen
+    }
 }
 
 /// The keys of a weighted draw without replacement at temperature 1, one position at a time.

@@ -1,10 +1,12 @@
 //! What an update knows of a layer, whole, cut into parts or cut down to the links it has left.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::error::Result;
 use crate::topology::Links;
 use crate::topology::parts::Parts;
+use crate::topology::removal::remote::RemoteWeights;
 use crate::topology::scores::{LayerSnapshot, Wants};
 
 /// One layer as the manager is shown it when an update is due. See
@@ -36,11 +38,43 @@ pub struct Rewiring {
     pub initial: Vec<(usize, f32)>,
 }
 
+/// The weights of a layer's links.
+#[derive(Debug)]
+enum Weights<'a> {
+    /// In link order.
+    Here(Cow<'a, [f32]>),
+    /// On a device, of the links `all` which the layer's are among.
+    There { all: &'a Links, weights: &'a dyn RemoteWeights, read: OnceLock<Vec<f32>> },
+}
+
+impl Weights<'_> {
+    /// The same of some of the links.
+    fn cut_down(&self, links: &Links, subset: &Links) -> Self {
+        match self {
+            Self::Here(weights) => Self::Here(Cow::Owned(restrict(links, weights, subset))),
+            &Self::There { all, weights, .. } => Self::There { all, weights, read: OnceLock::new() },
+        }
+    }
+
+    fn of(&self, links: &Links) -> Result<&[f32]> {
+        Ok(match self {
+            Self::Here(weights) => weights,
+            Self::There { all, weights, read } => {
+                let all_weights = weights.read()?;
+                match links.nnz() == all.nnz() {
+                    true => all_weights,
+                    false => read.get_or_init(|| restrict(all, all_weights, links)),
+                }
+            }
+        })
+    }
+}
+
 /// Links with one value each, and the dense gradient: borrowed as long as they are those of the view.
 #[derive(Debug)]
 pub(super) struct LayerData<'a> {
     pub(super) links: Cow<'a, Links>,
-    weights: Cow<'a, [f32]>,
+    weights: Weights<'a>,
     link_gradients: Option<Cow<'a, [f32]>>,
     first_moments: Option<Cow<'a, [f32]>>,
     dense_gradient: Option<Cow<'a, [f32]>>,
@@ -51,29 +85,53 @@ fn borrowed<'a, T: ToOwned + ?Sized>(values: Option<&'a T>) -> Option<Cow<'a, T>
 }
 
 impl<'a> LayerData<'a> {
-    pub(super) fn of<D>(view: &'a LayerView<D>) -> Self {
+    /// What `view` shows, with weights on a device where it has none.
+    pub(super) fn of<D>(view: &'a LayerView<D>, remote: Option<&'a dyn RemoteWeights>) -> Self {
+        let weights = match remote {
+            Some(weights) => Weights::There { all: &view.links, weights, read: OnceLock::new() },
+            None => Weights::Here(Cow::Borrowed(&view.weights)),
+        };
         Self {
             links: Cow::Borrowed(&view.links),
-            weights: Cow::Borrowed(&view.weights),
+            weights,
             link_gradients: borrowed(view.link_gradients.as_deref()),
             first_moments: borrowed(view.first_moments.as_deref()),
             dense_gradient: borrowed(view.dense_gradients.as_deref()),
         }
     }
 
-    pub(super) fn snapshot<'b>(&'b self, path: &'b str, step: usize, update: u64) -> LayerSnapshot<'b> {
-        LayerSnapshot::new(&self.links, &self.weights)
+    /// One weight per link, in link order.
+    pub(super) fn weights(&self) -> Result<&[f32]> {
+        self.weights.of(&self.links)
+    }
+
+    /// Weights on a device, and the links that they are of, which this layer's are among.
+    pub(super) fn remote(&self) -> Option<(&Links, &dyn RemoteWeights)> {
+        match self.weights {
+            Weights::Here(_) => None,
+            Weights::There { all, weights, .. } => Some((all, weights)),
+        }
+    }
+
+    /// As scores see it.
+    pub(super) fn snapshot<'b>(
+        &'b self,
+        path: &'b str,
+        step: usize,
+        update: u64,
+    ) -> Result<LayerSnapshot<'b>> {
+        Ok(LayerSnapshot::new(&self.links, self.weights()?)
             .at(path, step, update)
             .with_link_gradients(self.link_gradients.as_deref())
             .with_first_moments(self.first_moments.as_deref())
-            .with_dense_gradient(self.dense_gradient.as_deref())
+            .with_dense_gradient(self.dense_gradient.as_deref()))
     }
 
     /// The same of `links`, which must all be among the layer's.
     pub(super) fn cut_down<'b>(&'b self, links: Cow<'b, Links>) -> LayerData<'b> {
         let cut = |values: &[f32]| Cow::Owned(restrict(&self.links, values, &links));
         LayerData {
-            weights: cut(&self.weights),
+            weights: self.weights.cut_down(&self.links, &links),
             link_gradients: self.link_gradients.as_deref().map(cut),
             first_moments: self.first_moments.as_deref().map(cut),
             dense_gradient: borrowed(self.dense_gradient.as_deref()),
@@ -85,7 +143,7 @@ impl<'a> LayerData<'a> {
     pub(super) fn into_cut_down(self, links: Links) -> Self {
         let cut = |values: Cow<'a, [f32]>| Cow::Owned(restrict(&self.links, &values, &links));
         Self {
-            weights: cut(self.weights),
+            weights: self.weights.cut_down(&self.links, &links),
             link_gradients: self.link_gradients.map(cut),
             first_moments: self.first_moments.map(cut),
             dense_gradient: self.dense_gradient,
@@ -97,7 +155,7 @@ impl<'a> LayerData<'a> {
     pub(super) fn of_links<'b>(&'b self, links: Cow<'b, Links>) -> LayerData<'b> {
         LayerData {
             links,
-            weights: Cow::Borrowed(&[]),
+            weights: Weights::Here(Cow::Borrowed(&[])),
             link_gradients: None,
             first_moments: None,
             dense_gradient: borrowed(self.dense_gradient.as_deref()),
@@ -105,28 +163,25 @@ impl<'a> LayerData<'a> {
     }
 
     /// The layer's parts, with as much of them as is wanted.
-    pub(super) fn parts(&self, parts: Parts, wants: Wants) -> Vec<LayerData<'static>> {
+    pub(super) fn parts(&self, parts: Parts, wants: Wants) -> Result<Vec<LayerData<'static>>> {
         let values = |values: Option<&[f32]>, wanted: bool| {
             values.filter(|_| wanted).map(|values| parts.cut_values(&self.links, values).into_iter())
         };
-        let mut weights = values(Some(&self.weights), true);
+        let mut weights = values(Some(self.weights()?), true);
         let mut link_gradients = values(self.link_gradients.as_deref(), wants.link_gradients);
         let mut first_moments = values(self.first_moments.as_deref(), wants.first_moments);
         let dense = self.dense_gradient.as_deref().filter(|_| wants.dense_gradient.is_some());
         let mut dense_gradient = dense.map(|values| parts.cut_dense(values).into_iter());
         type Cut = Option<std::vec::IntoIter<Vec<f32>>>;
         let next = |values: &mut Cut| values.as_mut().and_then(Iterator::next).map(Cow::Owned);
-        parts
-            .cut(&self.links)
-            .into_iter()
-            .map(|links| LayerData {
-                links: Cow::Owned(links),
-                weights: next(&mut weights).unwrap_or_default(),
-                link_gradients: next(&mut link_gradients),
-                first_moments: next(&mut first_moments),
-                dense_gradient: next(&mut dense_gradient),
-            })
-            .collect()
+        let cut = |links| LayerData {
+            links: Cow::Owned(links),
+            weights: Weights::Here(next(&mut weights).unwrap_or_default()),
+            link_gradients: next(&mut link_gradients),
+            first_moments: next(&mut first_moments),
+            dense_gradient: next(&mut dense_gradient),
+        };
+        Ok(parts.cut(&self.links).into_iter().map(cut).collect())
     }
 }
 

@@ -16,6 +16,8 @@ use super::apportion::{apportion, whole_shares};
 use super::manager::TopologyManager;
 use super::percolation::percolate;
 use super::regrowth::{GrowFromTensor, grow_from_tensor};
+use super::removal::remote::RemoteWeights;
+use super::scores::LayerSnapshot;
 use crate::error::{Error, Result};
 use layer::LayerData;
 
@@ -49,13 +51,15 @@ impl TopologyManager {
     /// gradient that the method needs and was not given and for scores out of range; [`Error::NotFinite`] for a weight
     /// or gradient that is NaN or infinite. The manager and the links are then as before.
     pub fn update<B: Backend>(&mut self, views: &[LayerView<B::Device>]) -> Result<Vec<Rewiring>> {
-        self.update_with::<B>(views, grow_from_tensor)
+        self.update_with::<B>(views, &vec![None; views.len()], grow_from_tensor)
     }
 
-    /// [`update`](Self::update), with another way to choose among scores on a device, which must choose the same links.
+    /// [`update`](Self::update), with other ways to choose where scores and weights lie on a device, which must choose the
+    /// same links. A layer of `remote` weights has none in its view.
     pub(crate) fn update_with<B: Backend>(
         &mut self,
         views: &[LayerView<B::Device>],
+        remote: &[Option<&dyn RemoteWeights>],
         grow: GrowFromTensor<B>,
     ) -> Result<Vec<Rewiring>> {
         if views.len() != self.layers.len() {
@@ -66,8 +70,8 @@ impl TopologyManager {
             });
         }
         let mut passages = Vec::with_capacity(views.len());
-        for (index, view) in views.iter().enumerate() {
-            passages.push(self.remove_links(index, view)?);
+        for (index, (view, remote)) in views.iter().zip(remote).enumerate() {
+            passages.push(self.remove_links(index, view, *remote)?);
         }
         if self.config.composition().percolation {
             self.percolate_links(&mut passages)?;
@@ -77,7 +81,7 @@ impl TopologyManager {
             self.regrow_links::<B>(index, view, &mut passages[index], grow)?;
         }
         self.updates += 1;
-        self.conclude(views, passages)
+        self.conclude(views, remote, passages)
     }
 
     /// The number of the update under way.
@@ -135,7 +139,7 @@ impl TopologyManager {
         };
         let layers: Vec<LayerData<'_>> = evolving.iter().map(cut_down).collect();
         let snapshot = |(&index, layer)| self.snapshot(index, layer);
-        let snapshots: Vec<_> = evolving.iter().zip(&layers).map(snapshot).collect();
+        let snapshots = evolving.iter().zip(&layers).map(snapshot).collect::<Result<Vec<_>>>()?;
         let shares = whole_shares(&redistribution.scores(&snapshots)?);
         let missing = evolving.iter().map(|&index| passages[index].missing()).sum();
         let room = |&index: &usize| passages[index].kept.capacity() - passages[index].kept.nnz();
@@ -149,7 +153,7 @@ impl TopologyManager {
     }
 
     /// Layer `index`, or a part of it, as scores see it.
-    fn snapshot<'b>(&'b self, index: usize, layer: &'b LayerData<'_>) -> super::scores::LayerSnapshot<'b> {
+    fn snapshot<'b>(&'b self, index: usize, layer: &'b LayerData<'_>) -> Result<LayerSnapshot<'b>> {
         layer.snapshot(&self.layers[index].path, self.step(), self.number())
     }
 }

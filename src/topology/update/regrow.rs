@@ -48,7 +48,7 @@ impl TopologyManager {
             passage.grown = if parts.is_whole() {
                 self.grow(index, regrowth, &data, missing, (view, grow), rng)?
             } else {
-                let cut = data.parts(parts, regrowth.wants());
+                let cut = data.parts(parts, regrowth.wants())?;
                 let missing = if method.redistribution.is_some() {
                     let shares: Vec<u64> = cut.iter().map(|part| part.links.nnz() as u64).collect();
                     let room: Vec<usize> =
@@ -86,12 +86,12 @@ impl TopologyManager {
         match regrowth {
             Regrowth::Random => grow_at_random(kept, missing, rng),
             Regrowth::Gradient { .. } => {
-                grow_by_gradient(kept, self.snapshot(index, layer).dense_gradient()?, missing, rng)
+                grow_by_gradient(kept, self.snapshot(index, layer)?.dense_gradient()?, missing, rng)
             }
             Regrowth::CannistraciHebb { predictor, selection } => {
                 grow_by_topology(*predictor, *selection, kept, missing, (view, grow), rng)
             }
-            Regrowth::Custom { score, selection } => match score.scores(&self.snapshot(index, layer))? {
+            Regrowth::Custom { score, selection } => match score.scores(&self.snapshot(index, layer)?)? {
                 PositionScores::Uniform => grow_at_random(kept, missing, rng),
                 PositionScores::Each(scores) => grow_from_scores(kept, &scores, missing, *selection, rng),
             },
