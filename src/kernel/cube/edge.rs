@@ -3,12 +3,12 @@
 use burn::prelude::Shape;
 use burn::tensor::DType;
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::calculate_cube_count_elemwise;
-use burn_cubecl::cubecl::prelude::{ArrayArg, CubeDim, CubeElement};
+use burn_cubecl::cubecl::prelude::{ArrayArg, CubeElement};
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::keys::{self, COARSE, FINE};
+use super::launch::one_each;
 use crate::error::{Error, Result};
 use crate::panic::without_panic;
 use crate::topology::regrowth::Draw;
@@ -108,13 +108,13 @@ impl<R: CubeRuntime> Keys<R> {
     fn counted(&self, buckets: usize, within: Option<u32>) -> Result<Vec<u32>> {
         let client = &self.scores.client;
         let (counts, [high, low]) = (self.zeros(buckets), self.word());
-        let units = CubeDim::new(client, self.positions);
+        let (grid, units) = one_each(client, self.positions);
         // SAFETY: units beyond the positions neither read nor write, and buckets are as many as the bits that they are
         // numbered by have values.
         unsafe {
             keys::count::launch_unchecked::<R>(
                 client,
-                calculate_cube_count_elemwise(client, self.positions, units),
+                grid,
                 units,
                 self.scores(),
                 ArrayArg::from_raw_parts(counts.clone(), buckets),

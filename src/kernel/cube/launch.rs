@@ -86,6 +86,12 @@ fn run_as<R: CubeRuntime, F: Float + CubeElement>(call: &Call, inputs: &[CubeTen
     CubeTensor::new_contiguous(on.client.clone(), on.device.clone(), shape, output.handle, dtype)
 }
 
+/// A grid of one unit for each of `count`, and a few more.
+pub(super) fn one_each<R: CubeRuntime>(client: &ComputeClient<R>, count: usize) -> (CubeCount, CubeDim) {
+    let units = CubeDim::new(client, count);
+    (calculate_cube_count_elemwise(client, count, units), units)
+}
+
 /// Where a call runs, on what numbers.
 struct On<'a, R: CubeRuntime, F> {
     client: &'a ComputeClient<R>,
@@ -230,12 +236,12 @@ impl<R: CubeRuntime, F: Float + CubeElement> On<'_, R, F> {
         let zeros =
             burn_cubecl::ops::numeric::zeros::<R>(device, Shape::new([inputs * outputs]), values.dtype());
         let (output, values) = (Floats::of(&zeros), self.in_order(values));
-        let units = CubeDim::new(self.client, self.nnz());
+        let (grid, units) = one_each(self.client, self.nnz());
         // SAFETY: units beyond the links neither read nor write; links lie in the matrix.
         unsafe {
             kernels::spread::launch_unchecked::<F, R>(
                 self.client,
-                calculate_cube_count_elemwise(self.client, self.nnz(), units),
+                grid,
                 units,
                 values.arg(),
                 lines.arg(),
@@ -254,12 +260,12 @@ impl<R: CubeRuntime, F: Float + CubeElement> On<'_, R, F> {
     fn gather(&self, lines: &Lines, dense: &CubeTensor<R>) -> Floats<F> {
         let output = Floats::new(self.client, self.nnz());
         let [row_stride, column_stride] = strides(dense);
-        let units = CubeDim::new(self.client, self.nnz());
+        let (grid, units) = one_each(self.client, self.nnz());
         // SAFETY: units beyond the links neither read nor write; links lie in the matrix.
         unsafe {
             kernels::gather::launch_unchecked::<F, R>(
                 self.client,
-                calculate_cube_count_elemwise(self.client, self.nnz(), units),
+                grid,
                 units,
                 Floats::<F>::of(dense).arg(),
                 lines.arg(),

@@ -5,16 +5,18 @@
 //! What comes back is two histograms, a bit for every link, the links in doubt with their weights, and the sums of rows and
 //! columns if the score has any.
 
+use std::sync::Arc;
+
 use burn::prelude::Shape;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::calculate_cube_count_elemwise;
-use burn_cubecl::cubecl::prelude::{ArrayArg, CubeDim, CubeElement};
+use burn_cubecl::cubecl::prelude::{ArrayArg, CubeElement};
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::arrays::{Arrays, Lines};
 use super::edge::{Keys, halves};
+use super::launch::one_each;
 use super::removal;
 use crate::error::Result;
 use crate::kernel::Index;
@@ -77,7 +79,7 @@ struct Layer<'a, R: CubeRuntime> {
     values: &'a CubeTensor<R>,
     nnz: usize,
     shape: [usize; 2],
-    arrays: std::sync::Arc<Arrays<R>>,
+    arrays: Arc<Arrays<R>>,
     /// Two words for every 32 links, of a subset.
     subset: Option<(Handle, usize)>,
     /// Two f32 for every row and every column.
@@ -128,13 +130,13 @@ impl<'a, R: CubeRuntime> Layer<'a, R> {
         let sums = self.empty(self.sides());
         let side = |lines: &Lines, links: Option<usize>, first: usize| {
             let client = &self.values.client;
-            let units = CubeDim::new(client, lines.lines);
+            let (grid, units) = one_each(client, lines.lines);
             // SAFETY: units beyond the lines neither read nor write; there is room for every line of both sides, and the
             // sections are those of the arrays.
             unsafe {
                 removal::sums::launch_unchecked::<R>(
                     client,
-                    calculate_cube_count_elemwise(client, lines.lines, units),
+                    grid,
                     units,
                     self.values(),
                     lines.arg(),
@@ -163,7 +165,7 @@ impl<'a, R: CubeRuntime> Layer<'a, R> {
         };
         let (word, temperature) = ranking.draw.unwrap_or((0, 1.0));
         let [high, low] = halves(word);
-        let units = CubeDim::new(client, self.nnz);
+        let (grid, units) = one_each(client, self.nnz);
         // SAFETY: units beyond the links neither read nor write; the sections are those of the arrays, and rows and columns
         // those of the sums where these are read.
         unsafe {
@@ -173,7 +175,7 @@ impl<'a, R: CubeRuntime> Layer<'a, R> {
             };
             removal::keys::launch_unchecked::<R>(
                 client,
-                calculate_cube_count_elemwise(client, self.nnz, units),
+                grid,
                 units,
                 self.values(),
                 lines.arg(),
@@ -205,12 +207,12 @@ impl<'a, R: CubeRuntime> Layer<'a, R> {
         let client = &self.values.client;
         let (words, length) = (self.nnz.div_ceil(32), 1 + 2 * room);
         let (bits, listed) = (self.empty(words), keys.zeros(length));
-        let units = CubeDim::new(client, words);
+        let (grid, units) = one_each(client, words);
         // SAFETY: units beyond the links neither read nor write, and there is room for what is written.
         unsafe {
             removal::classify::launch_unchecked::<R>(
                 client,
-                calculate_cube_count_elemwise(client, words, units),
+                grid,
                 units,
                 keys.scores(),
                 self.values(),

@@ -6,12 +6,12 @@
 
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::calculate_cube_count_elemwise;
-use burn_cubecl::cubecl::prelude::{ArrayArg, CubeDim};
+use burn_cubecl::cubecl::prelude::ArrayArg;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::edge::Keys;
 use super::keys;
+use super::launch::one_each;
 use crate::error::Result;
 use crate::topology::regrowth::Draw;
 
@@ -47,12 +47,12 @@ fn listed<R: CubeRuntime>(keys: &Keys<R>, least: u32, room: usize) -> Result<Vec
     let client = &keys.scores.client;
     let (words, [high, low]) = (1 + 2 * room, keys.word());
     let listed = keys.zeros(words);
-    let units = CubeDim::new(client, keys.positions);
+    let (grid, units) = one_each(client, keys.positions);
     // SAFETY: units beyond the positions neither read nor write, and there is room for what is written.
     unsafe {
         keys::list::launch_unchecked::<R>(
             client,
-            calculate_cube_count_elemwise(client, keys.positions, units),
+            grid,
             units,
             keys.scores(),
             ArrayArg::from_raw_parts(listed.clone(), words),

@@ -9,6 +9,7 @@ use super::layer::{LayerData, LayerView, Rewiring};
 use super::{Passage, TopologyManager};
 use crate::error::{Error, Result};
 use crate::topology::init::WeightInit;
+use crate::topology::percolation::regrown_overlap;
 use crate::topology::regrowth::InitialWeight;
 use crate::topology::removal::remote::RemoteWeights;
 use crate::topology::{LayerReport, Links, stream};
@@ -18,27 +19,22 @@ struct Change {
     links: Links,
     removed: usize,
     regrown: usize,
-    /// Links regrown that had just been removed.
-    again: usize,
+    overlap: f64,
     time: Duration,
 }
 
 impl Change {
     /// Of the links before removal, those kept and those grown.
-    fn of([pruned, kept, grown]: [&Links; 3]) -> Self {
+    fn of([pruned, kept, grown]: [&Links; 3]) -> Result<Self> {
         let start = Instant::now();
         let removed = pruned.difference(kept);
-        Self {
+        Ok(Self {
             links: kept.union(grown),
-            again: grown.overlap(&removed),
+            overlap: regrown_overlap(&removed, grown)?,
             removed: removed.nnz(),
             regrown: grown.nnz(),
             time: start.elapsed(),
-        }
-    }
-
-    fn overlap(&self) -> f64 {
-        if self.regrown == 0 { 0.0 } else { self.again as f64 / self.regrown as f64 }
+        })
     }
 }
 
@@ -57,12 +53,13 @@ impl TopologyManager {
         }
         // Layers side by side, but where weights are asked for.
         let stages = passages.iter().map(|passage| [&*passage.pruned.links, &passage.kept, &passage.grown]);
-        let mut changes: Vec<Change> = stages.collect::<Vec<_>>().into_par_iter().map(Change::of).collect();
+        let changes = stages.collect::<Vec<_>>().into_par_iter().map(Change::of);
+        let mut changes = changes.collect::<Result<Vec<_>>>()?;
         let mut initial = Vec::with_capacity(views.len());
         for (index, (view, change)) in views.iter().zip(&mut changes).enumerate() {
             let start = Instant::now();
             initial.push(self.initial_values(index, &LayerData::of(view, remote[index]), &change.links)?);
-            let stops = threshold.is_some_and(|threshold| change.overlap() > threshold);
+            let stops = threshold.is_some_and(|threshold| change.overlap > threshold);
             self.layers[index].stopped |= change.regrown > 0 && stops;
             change.time += start.elapsed();
         }
@@ -84,7 +81,7 @@ impl TopologyManager {
             removed: change.removed - passage.percolated,
             percolated: passage.percolated,
             regrown: change.regrown,
-            overlap: change.overlap(),
+            overlap: change.overlap,
             milliseconds: (passage.time + time).as_secs_f64() * 1e3,
             ..report
         });
