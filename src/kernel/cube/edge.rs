@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::prelude::{ArrayArg, CubeElement};
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::keys::{self, COARSE, FINE};
+use super::kernels::keys::{self, COARSE, FINE};
 use super::launch::one_each;
 use crate::error::{Error, Result};
 use crate::panic::without_panic;

@@ -31,24 +31,8 @@ mod fusion;
     reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
 )]
 mod kernels;
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    unreachable_pub,
-    missing_docs,
-    reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
-)]
-mod keys;
 mod launch;
 mod ranking;
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    unreachable_pub,
-    missing_docs,
-    reason = "what the macro writes, and Rust that CubeCL's subset of it lacks"
-)]
-mod removal;
 mod shortlist;
 
 use burn::tensor::ops::FloatTensor;

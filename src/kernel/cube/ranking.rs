@@ -16,8 +16,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::arrays::{Arrays, Lines};
 use super::edge::{Keys, halves};
+use super::kernels::removal;
 use super::launch::one_each;
-use super::removal;
 use crate::error::Result;
 use crate::kernel::Index;
 use crate::topology::regrowth::Draw;

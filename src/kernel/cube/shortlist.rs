@@ -10,7 +10,7 @@ use burn_cubecl::cubecl::prelude::ArrayArg;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::edge::Keys;
-use super::keys;
+use super::kernels::keys;
 use super::launch::one_each;
 use crate::error::Result;
 use crate::topology::regrowth::Draw;

@@ -3,6 +3,9 @@
 //! Matrices of activations are batch-innermost here, `[width, batch]`: row `i` starts at `i * stride` and its batch lies in
 //! order. Index arrays are laid out as `arrays` describes. Numbers are `F`, sums f32 and always in the same order.
 
+pub(super) mod keys;
+pub(super) mod removal;
+
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
@@ -12,7 +15,7 @@ pub(super) const TILE_ROWS: usize = 8;
 
 /// The integer at `entry` of a section, stored alone or as one of two in a word.
 #[cube]
-pub(super) fn id(arrays: &Array<u32>, section: usize, entry: usize, #[comptime] short: bool) -> usize {
+fn id(arrays: &Array<u32>, section: usize, entry: usize, #[comptime] short: bool) -> usize {
     if comptime!(short) {
         let pair = arrays[section + entry / 2];
         let shift = 16 * (entry % 2) as u32;

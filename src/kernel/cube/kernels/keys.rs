@@ -8,8 +8,8 @@ use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
 /// Bits behind those of a coarse bucket, and behind those of a fine one.
-pub(super) const COARSE: u32 = 19;
-pub(super) const FINE: u32 = 8;
+pub(in crate::kernel::cube) const COARSE: u32 = 19;
+pub(in crate::kernel::cube) const FINE: u32 = 8;
 
 /// An integer of 64 bits.
 #[derive(CubeType, Clone, Copy)]
@@ -56,7 +56,7 @@ fn uniform(high: u32, low: u32) -> f32 {
 /// The standard exponential number that belongs to a position and a word, `-ln` of its uniform number. Relative error: about
 /// 1e-5 at the most, from the logarithm, whose absolute error next to 1 may be 2⁻²¹.
 #[cube]
-pub(super) fn exponential(position: u32, word_high: u32, word_low: u32) -> f32 {
+pub(in crate::kernel::cube) fn exponential(position: u32, word_high: u32, word_low: u32) -> f32 {
     let bits = noise(position, word_high, word_low);
     // One minus the uniform number, which is small where a key is large.
     let rest = uniform(!bits.high, !bits.low);
@@ -86,7 +86,7 @@ fn key(score: f32, position: usize, word_high: u32, word_low: u32, #[comptime] s
 
 /// Adds every position with a positive score to the bucket of its key; of the fine ones those within bucket `within`.
 #[cube(launch_unchecked)]
-pub(super) fn count(
+pub(in crate::kernel::cube) fn count(
     scores: &Array<f32>,
     counts: &mut Array<Atomic<u32>>,
     positions: usize,
@@ -117,7 +117,7 @@ pub(super) fn count(
 /// Lists positions whose keys' bits are at least `least`, each with the bits of its score: their number, then pairs in any
 /// order, as many as there is room for.
 #[cube(launch_unchecked)]
-pub(super) fn list(
+pub(in crate::kernel::cube) fn list(
     scores: &Array<f32>,
     listed: &mut Array<Atomic<u32>>,
     positions: usize,

@@ -8,7 +8,7 @@
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
-use super::kernels::id;
+use super::id;
 use super::keys::exponential;
 
 /// `|values[link]|`, 0 outside of the subset.
@@ -26,7 +26,7 @@ fn magnitude(values: &Array<f32>, subset: &Array<u32>, link: usize, #[comptime] 
 /// The sums of magnitudes over lines, each as a sum of two f32: twice the digits of one. From `first` on, in the order of the
 /// lines.
 #[cube(launch_unchecked)]
-pub(super) fn sums(
+pub(in crate::kernel::cube) fn sums(
     values: &Array<f32>,
     arrays: &Array<u32>,
     subset: &Array<u32>,
@@ -68,7 +68,7 @@ fn part(magnitude: f32, sum: f32, share: f32, alpha: f32) -> f32 {
 
 /// The key of every link, 0 for those outside of the subset; `sums` are those of the rows and then those of the columns.
 #[cube(launch_unchecked)]
-pub(super) fn keys(
+pub(in crate::kernel::cube) fn keys(
     values: &Array<f32>,
     arrays: &Array<u32>,
     subset: &Array<u32>,
@@ -118,7 +118,7 @@ pub(super) fn keys(
 /// For 32 links a word: the bits of those with keys from `certain` on. Lists those from `least` up to there, with their
 /// values: their number, then pairs in any order, as many as there is room for.
 #[cube(launch_unchecked)]
-pub(super) fn classify(
+pub(in crate::kernel::cube) fn classify(
     keys: &Array<f32>,
     values: &Array<f32>,
     words: &mut Array<u32>,
