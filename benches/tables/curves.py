@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Draws the validation perplexity of language models, while they train, against the tokens they have seen and against the
+operations that these took, from the results that table.py has left, and prints the figures.
+
+    python3 benches/tables/curves.py benches/tables/results/wikitext-2-90.jsonl --tokens 2048 --out docs/wikitext-2-90.svg
+
+Each row's longest runs alone, one line a row, the mean over its seeds, which must not differ in anything else. Operations are the run's own count: 6 for each link
+and token, 6 for each weight of the output projection, attention's products, at the density of every step; updates of the
+topology and the optimizer are not counted. They are linear in the density, so that those of a row whose density changes
+are shared among its validations by it; what they are at density 1 is of the row named dense. Needs matplotlib."""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from plot import COLOURS
+
+FURTHER = {"dense of width 128": "#999999"}
+
+
+def longest_runs(file):
+    """Of every row, its runs with the most validations, and their steps."""
+    rows = defaultdict(list)
+    for line in file.read_text(encoding="utf-8").splitlines():
+        result = json.loads(line)
+        if "figures" in result:
+            rows[result["row"]].append(result)
+    most = max((len(result["validation"]) for results in rows.values() for result in results), default=0)
+    long = {row: runs for row, results in rows.items() if (runs := [one for one in results if len(one["validation"]) == most])}
+    for row, runs in long.items():
+        if len({re.sub(r" --seeds \d+", "", run["command"]) for run in runs}) > 1:
+            sys.exit(f"error: {file}: runs of `{row}` differ in more than their seeds")
+    commands = [run["command"] for runs in long.values() for run in runs]
+    if any(not command.startswith("language_model ") for command in commands):
+        sys.exit(f"error: {file}: not of a table of language models")
+    steps = {step for command in commands for step in re.findall(r"--steps (\d+)", command)}
+    if len(steps) != 1:
+        sys.exit(f"error: {file}: the longest runs have {sorted(steps)} steps; allowed: one number")
+    return long, int(steps.pop())
+
+
+def operations(run, dense):
+    """Of the training up to each validation. `dense`: those of the same model between two validations at density 1."""
+    total, densities = run["figures"]["training_operations"], run["densities"]
+    missing = sum(1 - density for density in densities)
+    slope = (dense * len(densities) - total) / missing if dense and max(densities) - min(densities) > 1e-6 else 0.0
+    first = (total + slope * missing) / len(densities)
+    found, so_far = [], 0.0
+    for density in densities:
+        so_far += first - slope * (1 - density)
+        found.append(so_far)
+    return found
+
+
+def curves(rows):
+    """Of every row: name, operations at each validation, mean perplexity there, seeds."""
+    dense = rows.get("dense")
+    per_validation = dense[0]["figures"]["training_operations"] / len(dense[0]["validation"]) if dense else None
+    for row, runs in rows.items():
+        of_seeds = list(zip(*(run["validation"] for run in runs)))
+        yield row, operations(runs[0], per_validation), [statistics.mean(one) for one in of_seeds], len(runs)
+
+
+def draw(found, tokens, out):
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "burn-cht", "font.size": 10})
+    from matplotlib import pyplot, ticker
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    for row, cost, values, _ in found:
+        look = {"label": row, "color": FURTHER.get(row, COLOURS.get(row)), "marker": ".", "linestyle": "--" if row in FURTHER else "-"}
+        axes[0].plot([one / 1e6 for one in tokens], values, **look)
+        axes[1].plot([one / 1e12 for one in cost], values, **look)
+    for axis, label in zip(axes, ("million tokens seen", "operations of the training so far, 10¹²")):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(ticker.FixedLocator([40, 45, 50, 60, 70, 80, 100]))
+        axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axis.yaxis.set_minor_locator(ticker.NullLocator())
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.25)
+    axes[1].set_xscale("log")
+    axes[0].set_ylabel("validation perplexity per token")
+    axes[0].legend(frameon=False, loc="upper right")
+    figure.savefig(out, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results of a table of language models")
+    parser.add_argument("--tokens", type=int, required=True, help="tokens of a step")
+    parser.add_argument("--out", type=Path, help="SVG to write")
+    given = parser.parse_args()
+    rows, length = longest_runs(given.results)
+    found = list(curves(rows))
+    validations = len(found[0][2])
+    steps = [length * one // validations for one in range(1, validations + 1)]
+    print("| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |\n|---" + "|---" * (validations + 2) + "|")
+    for row, cost, values, seeds in found:
+        print(f"| {row} | " + " | ".join(f"{value:.1f}" for value in values) + f" | {cost[-1]:.2e} | {seeds} |")
+    if given.out:
+        draw(found, [step * given.tokens for step in steps], given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
