@@ -85,6 +85,9 @@ def draw(found, tokens, out):
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
     axes[1].set_xscale("log")
+    axes[1].xaxis.set_major_locator(ticker.FixedLocator([10, 20, 50, 100, 200]))
+    axes[1].xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes[1].xaxis.set_minor_locator(ticker.NullLocator())
     axes[0].set_ylabel("validation perplexity per token")
     axes[0].legend(frameon=False, loc="upper right")
     figure.savefig(out, metadata={"Date": None})
@@ -97,7 +100,7 @@ def main():
     parser.add_argument("--out", type=Path, help="SVG to write")
     given = parser.parse_args()
     rows, length = longest_runs(given.results)
-    found = list(curves(rows))
+    found = sorted(curves(rows), key=lambda one: one[2][-1])
     validations = len(found[0][2])
     steps = [length * one // validations for one in range(1, validations + 1)]
     print("| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |\n|---" + "|---" * (validations + 2) + "|")
