@@ -17,7 +17,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from plot import COLOURS
+sys.dont_write_bytecode = True  # the folder is part of the package
+from plot import COLOURS  # noqa: E402
 
 FURTHER = {"dense of width 128": "#999999"}
 
