@@ -4,23 +4,25 @@ operations that these took, from the results that table.py has left, and prints 
 
     python3 benches/tables/curves.py benches/tables/results/wikitext-2-90.jsonl --tokens 2048 --out docs/wikitext-2-90.svg
 
-Each row's longest runs alone, one line a row, the mean over its seeds, which must not differ in anything else. Operations are the run's own count: 6 for each link
-and token, 6 for each weight of the output projection, attention's products, at the density of every step; updates of the
-topology and the optimizer are not counted. They are linear in the density, so that those of a row whose density changes
-are shared among its validations by it; what they are at density 1 is of the row named dense. Needs matplotlib."""
+Each row's longest runs alone, one line a row, the mean over its seeds, which must not differ in anything else. Operations
+are the run's own count: 6 for each link and token, 6 for each weight of the output projection, attention's products, at the
+density of every step; updates of the topology and the optimizer are not counted. They are linear in the density, so that
+those of a row whose density changes are shared among its validations by it, given what the row named dense, a model of the
+same shape, has at density 1. Needs matplotlib."""
 
 import argparse
+import itertools
 import json
 import re
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
-from plot import COLOURS  # noqa: E402
+from plot import COLOURS, method, panels  # noqa: E402
 
-FURTHER = {"dense of width 128": "#999999"}
+LINES = ["-", "--", ":", "-."]
 
 
 def longest_runs(file):
@@ -45,37 +47,33 @@ def longest_runs(file):
 
 
 def operations(run, dense):
-    """Of the training up to each validation. `dense`: those of the same model between two validations at density 1."""
+    """Of the training up to each validation. `dense`: those of the whole training at density 1."""
     total, densities = run["figures"]["training_operations"], run["densities"]
-    missing = sum(1 - density for density in densities)
-    slope = (dense * len(densities) - total) / missing if dense and max(densities) - min(densities) > 1e-6 else 0.0
-    first = (total + slope * missing) / len(densities)
-    found, so_far = [], 0.0
-    for density in densities:
-        so_far += first - slope * (1 - density)
-        found.append(so_far)
-    return found
+    if max(densities) - min(densities) < 1e-6:
+        return [total * one / len(densities) for one in range(1, len(densities) + 1)]
+    if dense is None:
+        sys.exit(f"error: the density of `{run['row']}` changes, and there is no row `dense` to share its operations by")
+    slope = (dense - total) / sum(1 - density for density in densities)
+    return list(itertools.accumulate(dense / len(densities) - slope * (1 - density) for density in densities))
 
 
 def curves(rows):
     """Of every row: name, operations at each validation, mean perplexity there, seeds."""
-    dense = rows.get("dense")
-    per_validation = dense[0]["figures"]["training_operations"] / len(dense[0]["validation"]) if dense else None
+    dense = rows["dense"][0]["figures"]["training_operations"] if "dense" in rows else None
     for row, runs in rows.items():
         of_seeds = list(zip(*(run["validation"] for run in runs)))
-        yield row, operations(runs[0], per_validation), [statistics.mean(one) for one in of_seeds], len(runs)
+        yield row, operations(runs[0], dense), [statistics.mean(one) for one in of_seeds], len(runs)
 
 
 def draw(found, tokens, out):
-    import matplotlib
+    axes, save = panels()
+    from matplotlib import ticker
 
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "burn-cht", "font.size": 10})
-    from matplotlib import pyplot, ticker
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    drawn = Counter()
     for row, cost, values, _ in found:
-        look = {"label": row, "color": FURTHER.get(row, COLOURS.get(row)), "marker": ".", "linestyle": "--" if row in FURTHER else "-"}
+        name = method(row)
+        look = {"label": row, "color": COLOURS.get(name), "marker": ".", "linestyle": LINES[drawn[name] % len(LINES)]}
+        drawn[name] += 1
         axes[0].plot([one / 1e6 for one in tokens], values, **look)
         axes[1].plot([one / 1e12 for one in cost], values, **look)
     for axis, label in zip(axes, ("million tokens seen", "operations of the training so far, 10¹²")):
@@ -91,7 +89,7 @@ def draw(found, tokens, out):
     axes[1].xaxis.set_minor_locator(ticker.NullLocator())
     axes[0].set_ylabel("validation perplexity per token")
     axes[0].legend(frameon=False, loc="upper right")
-    figure.savefig(out, metadata={"Date": None})
+    save(out)
 
 
 def main():

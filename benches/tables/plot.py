@@ -55,7 +55,13 @@ def points(file):
         )
 
 
-def draw(found, out):
+def method(row):
+    """Of a row by its name, which begins with it."""
+    return re.split(r"[ ,']", row)[0]
+
+
+def panels():
+    """Two panels side by side, and how they are written: by the same figures, to the same bytes."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -63,17 +69,22 @@ def draw(found, out):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    return axes, lambda out: figure.savefig(out, metadata={"Date": None})
+
+
+def draw(found, out):
+    axes, save = panels()
     for axis, which, label in ((axes[0], 1, "operations of the whole training"), (axes[1], 2, "parameters at the end")):
         by_method = defaultdict(list)
         for one in found:
-            by_method[re.split(r"[ ,]", one[0])[0]].append(one)
-        for method, ones in by_method.items():
+            by_method[method(one[0])].append(one)
+        for name, ones in by_method.items():
             ones.sort(key=lambda one: one[which])
             means = [statistics.mean(one[3]) for one in ones]
             bars = [[mean - min(one[3]) for mean, one in zip(means, ones)], [max(one[3]) - mean for mean, one in zip(means, ones)]]
             axis.errorbar(
-                [one[which] for one in ones], means, bars, label=method, color=COLOURS.get(method), marker=MARKERS.get(method, "x"),
-                linestyle="-" if method == "dense" else "none", capsize=2,
+                [one[which] for one in ones], means, bars, label=name, color=COLOURS.get(name), marker=MARKERS.get(name, "x"),
+                linestyle="-" if name == "dense" else "none", capsize=2,
             )
         # Networks of one shape that are at one place have one label, below the lowest.
         labels = {}
@@ -88,7 +99,7 @@ def draw(found, out):
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("test accuracy, %")
     axes[0].legend(frameon=False, loc="lower right")
-    figure.savefig(out, metadata={"Date": None})
+    save(out)
 
 
 def main():
