@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::{RankError, Ranks};
 
 /// `size` ranks for as many threads of this process; each thread takes one. Sums are added in the order of the ranks,
-/// so that a run repeats to the bit.
+/// so that a run repeats to the bit. A call that all have come to succeeds on all, also where one fails right after it:
+/// an error comes at the same call of every rank.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,17 +97,18 @@ impl Meeting {
         while state.results.is_some() && state.failure.is_none() {
             state = self.wait(state, deadline, what)?;
         }
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
         state.brought[rank] = Some(payload);
-        if state.brought.iter().all(Option::is_some) && state.failure.is_none() {
+        if state.brought.iter().all(Option::is_some) {
             let all: Vec<_> = state.brought.iter_mut().filter_map(Option::take).collect();
             state.to_leave = all.len();
             state.results = Some(Arc::new(all));
             self.changed.notify_all();
         }
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
+            // Before the failure: these are of a call that all came to, and one that left it early may have failed since.
             if let Some(results) = state.results.clone() {
                 state.to_leave -= 1;
                 if state.to_leave == 0 {
@@ -114,6 +116,9 @@ impl Meeting {
                     self.changed.notify_all();
                 }
                 return alike(results);
+            }
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
             }
             state = self.wait(state, deadline, what)?;
         }

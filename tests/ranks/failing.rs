@@ -56,6 +56,24 @@ fn a_rank_that_ends_with_an_error_tells_it_to_all() {
 }
 
 #[test]
+fn a_call_that_all_came_to_succeeds_on_all_whoever_fails_right_after_it() {
+    let failed = RankError::Failed { rank: 1, reason: "no space left".into() };
+    for _ in 0..200 {
+        let ends = on_threads(threads(3, PATIENCE), |rank| {
+            let mut values = vec![1.0];
+            let summed = rank.sum(&mut values);
+            if rank.rank() == 1 {
+                rank.fail("no space left");
+            }
+            (summed, values, rank.gather(vec![0]))
+        });
+        for end in ends {
+            assert_eq!(end, (Ok(()), vec![3.0], Err(failed.clone())));
+        }
+    }
+}
+
+#[test]
 fn an_error_of_a_step_ends_all_ranks() {
     use burn::backend::{Autodiff, Flex};
     use burn::optim::{GradientsParams, SgdConfig};
