@@ -12,7 +12,6 @@ same shape, has at density 1. Needs matplotlib."""
 
 import argparse
 import itertools
-import json
 import re
 import statistics
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
 from plot import COLOURS, method, panels  # noqa: E402
+from table import Refused, results  # noqa: E402
 
 LINES = ["-", "--", ":", "-."]
 
@@ -28,21 +28,20 @@ LINES = ["-", "--", ":", "-."]
 def longest_runs(file):
     """Of every row, its runs with the most validations, and their steps."""
     rows = defaultdict(list)
-    for line in file.read_text(encoding="utf-8").splitlines():
-        result = json.loads(line)
+    for result in results(file):
+        if not result["command"].startswith("language_model "):
+            raise Refused(f"{file}: not of a table of language models: {result['command']}")
         if "figures" in result:
             rows[result["row"]].append(result)
-    most = max((len(result["validation"]) for results in rows.values() for result in results), default=0)
-    long = {row: runs for row, results in rows.items() if (runs := [one for one in results if len(one["validation"]) == most])}
+    most = max((len(result["validation"]) for ended in rows.values() for result in ended), default=0)
+    long = {row: runs for row, ended in rows.items() if (runs := [one for one in ended if len(one["validation"]) == most])}
     for row, runs in long.items():
         if len({re.sub(r" --seeds \d+", "", run["command"]) for run in runs}) > 1:
-            sys.exit(f"error: {file}: runs of `{row}` differ in more than their seeds")
+            raise Refused(f"{file}: runs of `{row}` differ in more than their seeds")
     commands = [run["command"] for runs in long.values() for run in runs]
-    if any(not command.startswith("language_model ") for command in commands):
-        sys.exit(f"error: {file}: not of a table of language models")
     steps = {step for command in commands for step in re.findall(r"--steps (\d+)", command)}
     if len(steps) != 1:
-        sys.exit(f"error: {file}: the longest runs have {sorted(steps)} steps; allowed: one number")
+        raise Refused(f"{file}: the longest runs have {sorted(steps)} steps; allowed: one number")
     return long, int(steps.pop())
 
 
@@ -52,7 +51,7 @@ def operations(run, dense):
     if max(densities) - min(densities) < 1e-6:
         return [total * one / len(densities) for one in range(1, len(densities) + 1)]
     if dense is None:
-        sys.exit(f"error: the density of `{run['row']}` changes, and there is no row `dense` to share its operations by")
+        raise Refused(f"the density of `{run['row']}` changes, and there is no row `dense` to share its operations by")
     slope = (dense - total) / sum(1 - density for density in densities)
     return list(itertools.accumulate(dense / len(densities) - slope * (1 - density) for density in densities))
 
@@ -98,8 +97,12 @@ def main():
     parser.add_argument("--tokens", type=int, required=True, help="tokens of a step")
     parser.add_argument("--out", type=Path, help="SVG to write")
     given = parser.parse_args()
-    rows, length = longest_runs(given.results)
-    found = sorted(curves(rows), key=lambda one: one[2][-1])
+    try:
+        rows, length = longest_runs(given.results)
+        found = sorted(curves(rows), key=lambda one: one[2][-1])
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     validations = len(found[0][2])
     steps = [length * one // validations for one in range(1, validations + 1)]
     print("| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |\n|---" + "|---" * (validations + 2) + "|")

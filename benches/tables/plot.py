@@ -9,13 +9,15 @@ layer is dense in all networks; biases, activations, updates of the topology and
 the mean over the seeds of a row, its bar from the lowest to the highest. Needs matplotlib."""
 
 import argparse
-import json
 import re
 import shlex
 import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
+
+sys.dont_write_bytecode = True  # the folder is part of the package
+from table import Refused, results  # noqa: E402
 
 INPUTS, CLASSES, IMAGES = {"mnist": 784, "fashion-mnist": 784, "cifar10": 3072}, 10, {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
 COLOURS = {"dense": "#222222", "CHTs": "#0072b2", "CHTss": "#009e73", "RigL": "#d55e00", "SET": "#cc79a7", "GraNet": "#e69f00"}
@@ -38,14 +40,15 @@ def operations(result):
 def points(file):
     """Of every row: name, operations, parameters, test accuracies."""
     rows = defaultdict(list)
-    for line in Path(file).read_text(encoding="utf-8").splitlines():
-        result = json.loads(line)
+    for result in results(file):
+        if not result["command"].startswith("mlp "):
+            raise Refused(f"{file}: not of a table of MLPs: {result['command']}")
         if "figures" in result:
             rows[result["row"]].append(result)
-    for row, results in rows.items():
-        longest = max(result["figures"]["epochs"] for result in results)
-        runs = [result for result in results if result["figures"]["epochs"] == longest]
-        if len(runs) == len(results):
+    for row, ended in rows.items():
+        longest = max(result["figures"]["epochs"] for result in ended)
+        runs = [result for result in ended if result["figures"]["epochs"] == longest]
+        if len(runs) == len(ended):
             continue  # the search alone
         yield (
             row,
@@ -107,7 +110,11 @@ def main():
     parser.add_argument("results", type=Path, help="results of a table of MLPs")
     parser.add_argument("--out", type=Path, help="SVG to write")
     given = parser.parse_args()
-    found = list(points(given.results))
+    try:
+        found = list(points(given.results))
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print("| network | operations | parameters | test accuracy | seeds |\n|---|---|---|---|---|")
     for row, cost, parameters, accuracies in found:
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""

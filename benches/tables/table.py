@@ -97,23 +97,33 @@ def slug(text):
     return re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-")
 
 
+def results(file):
+    """The runs of a file of results that have ended, one a line of JSON."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{file}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            result = json.loads(line)
+            missing = {"command", "config", "row", "seed", "commit", "machine"} - result.keys()
+        except (ValueError, AttributeError) as error:
+            raise Refused(f"{file}:{number}: not a result: {error}") from error
+        if missing or not {"figures", "diverged"} & result.keys():
+            raise Refused(f"{file}:{number}: not a result: {', '.join(sorted(missing)) or 'figures'} missing")
+        yield result
+
+
 class Results:
-    """Runs that have ended, one a line of JSON; what identifies a run is its command and its configuration."""
+    """Runs that have ended; what identifies a run is its command and its configuration."""
 
     def __init__(self, file):
         self.file = file
         self.read()
 
     def read(self):
-        self.found = {}
-        if not self.file.exists():
-            return
-        for number, line in enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                result = json.loads(line)
-                self.found[result["command"], result["config"]] = result
-            except (ValueError, KeyError, TypeError) as error:
-                raise Refused(f"{self.file}:{number}: not a result: {error!r}") from error
+        there = results(self.file) if self.file.exists() else []
+        self.found = {(result["command"], result["config"]): result for result in there}
 
     def get(self, command, config):
         return self.found.get((command, config))

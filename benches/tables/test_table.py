@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Tests of table.py, plot.py and curves.py beside a stand-in for the examples: `python3 benches/tables/test_table.py`."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import tomllib
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True  # the folder is part of the package
+import curves  # noqa: E402
+import plot  # noqa: E402
+import table  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+
+# A program whose accuracy is the rate plus a hundredth of the epochs and of the seed; a rate of 9 diverges, of 8 is refused.
+# It takes no notice of what is there, and leaves a line a call.
+STAND_IN = """#!{python}
+import json, os, sys
+words = sys.argv[1:]
+option = dict(zip(words, words[1:]))
+calls = open(os.environ["CALLS"], "a")
+print(" ".join(words), file=calls, flush=True)
+rate, epochs = float(option["--lr"]), int(option["--epochs"])
+folder = option["--out"]
+os.makedirs(folder, exist_ok=True)
+open(folder + "/config.json", "w").write("{{}}")
+if rate == 9:
+    sys.exit(f"error: {{folder}}: the loss is NaN in step 3")
+if rate == 8:
+    sys.exit("error: lr: 8 is not allowed")
+if os.environ.get("KILLED"):
+    os.kill(os.getpid(), 9)
+accuracy = rate + epochs / 100 + int(option["--seeds"]) / 100
+figures = dict(accuracy_last=accuracy, test_accuracy=accuracy, epochs=epochs, parameters=10, training_operations=1e9, method="set")
+json.dump(figures, open(folder + "/summary.json", "w"))
+json.dump(dict(metric="Accuracy"), open(folder + "/criterion.json", "w"))
+with open(folder + "/history.jsonl", "w") as history:
+    for epoch in range(epochs):
+        print(json.dumps(dict(split="valid", means=dict(Accuracy=accuracy))), file=history)
+        print(json.dumps(dict(split="train", means=dict(Density=100))), file=history)
+"""
+
+TABLE = """
+title = "Stand-in"
+example = "mlp"
+seeds = [1, 2]
+[search]
+seed = 1
+by = "accuracy_last"
+lowest = false
+length = "1 of 4 epochs"
+options = { epochs = 1 }
+[search.grid]
+lr = [0.1, 0.5, 9]
+[[columns]]
+name = "accuracy"
+figure = "test_accuracy"
+[[rows]]
+name = "SET"
+options = { epochs = 4, methods = "set" }
+[[rows]]
+name = "from SET's links"
+options = { epochs = 4, methods = "static", links-from = "{row:SET}" }
+"""
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        held = tempfile.TemporaryDirectory()
+        self.addCleanup(held.cleanup)
+        self.folder = Path(held.name)
+        self.file = self.folder / "stand-in.toml"
+        self.file.write_text(TABLE)
+        self.results = self.folder / "results.jsonl"
+        program = self.folder / "mlp"
+        program.write_text(STAND_IN.format(python=sys.executable))
+        program.chmod(0o755)
+        environment = mock.patch.dict(os.environ, {"CALLS": str(self.folder / "calls")})
+        environment.start()
+        self.addCleanup(environment.stop)
+
+    def call(self, main, *words):
+        """Exit status, what was printed, and the error."""
+        out, error = io.StringIO(), io.StringIO()
+        arguments = mock.patch.object(sys, "argv", ["script", *map(str, words)])
+        with arguments, contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            status = main()
+        return status, out.getvalue(), error.getvalue()
+
+    def make(self, *further, out="out"):
+        words = [self.file, "--bin", self.folder, "--out", self.folder / out, "--results", self.results]
+        return self.call(table.main, *words, *further)
+
+    def calls(self):
+        calls = self.folder / "calls"
+        return calls.read_text().splitlines() if calls.exists() else []
+
+
+class Tables(Case):
+    def test_a_row_is_run_with_every_seed_at_the_best_finite_point_of_its_grid(self):
+        status, printed, error = self.make("--only", "SET")
+        self.assertEqual((status, error), (0, ""))
+        self.assertIn("| SET | lr 0.5 | 2 | 0.56 ± 0.01 |", printed)
+        self.assertIn("lr 0.1: 0.12; **lr 0.5: 0.52**; lr 9: diverged", printed)
+        self.assertEqual(len(self.calls()), 3 + 2)
+
+    def test_the_seed_before_is_run_for_all_rows_before_the_next(self):
+        self.assertEqual(self.make()[0], 0)
+        runs = [call for call in self.calls() if "--epochs 4" in call]
+        self.assertEqual([("static" in call, call.split("--seeds ")[1][0]) for call in runs],
+                         [(False, "1"), (True, "1"), (False, "2"), (True, "2")])
+
+    def test_what_has_ended_is_not_run_again_and_the_table_is_the_same(self):
+        _, first, _ = self.make()
+        calls = self.calls()
+        made = "".join(line for line in first.splitlines(keepends=True) if not line.startswith("+ "))
+        self.assertEqual(self.make(), (0, made, ""))
+        self.assertEqual(self.calls(), calls)
+
+    def test_results_outlive_the_folders_of_the_runs(self):
+        self.make("--only", "SET")
+        calls = self.calls()
+        status, printed, _ = self.make("--only", "SET", out="elsewhere")
+        self.assertEqual((status, self.calls()), (0, calls))
+        self.assertIn("0.56 ± 0.01", printed)
+
+    def test_a_run_that_is_gone_is_repeated_where_another_row_needs_its_links(self):
+        self.make("--only", "SET")
+        before = len(self.calls())
+        self.assertEqual(self.make("--only", "from SET's links", out="elsewhere")[0], 0)
+        repeated = [call for call in self.calls()[before:] if "--methods set" in call]
+        self.assertEqual(len(repeated), 2)
+        self.assertEqual(len(self.results.read_text().splitlines()), 2 * (3 + 2))
+
+    def test_a_repeated_run_with_other_figures_is_refused(self):
+        self.make("--only", "SET")
+        self.results.write_text(self.results.read_text().replace('"test_accuracy": 0.55', '"test_accuracy": 0.51'))
+        status, _, error = self.make("--only", "from SET's links", out="elsewhere")
+        self.assertEqual(status, 1)
+        self.assertIn("repeated, and test_accuracy is 0.55", error)
+
+    def test_a_run_that_was_killed_is_resumed_and_leaves_no_result(self):
+        with mock.patch.dict(os.environ, {"KILLED": "1"}):
+            self.assertEqual(self.make("--only", "SET")[0], 1)
+        self.assertFalse(self.results.exists())
+        self.assertEqual(self.make("--only", "SET")[0], 0)
+        self.assertEqual(["--resume" in call for call in self.calls()], [False, True, False, False, False, False])
+
+    def test_an_error_other_than_divergence_ends_the_table(self):
+        self.file.write_text(TABLE.replace("9]", "8]"))
+        status, _, error = self.make()
+        self.assertEqual(status, 1)
+        self.assertIn("lr: 8 is not allowed", error)
+
+    def test_a_dry_run_runs_nothing(self):
+        status, printed, _ = self.make("--dry-run")
+        self.assertEqual((status, self.calls()), (0, []))
+        self.assertIn("--lr 0.1", printed)
+
+    def test_a_wrong_table_is_refused_with_what_is_allowed(self):
+        for old, new, told in [
+            ('title = "Stand-in"\n', "", "`title` is missing"),
+            ("seeds =", "seed = 1\nseeds =", "`seed` is unknown; allowed: "),
+            ("[0.1, 0.5, 9]", "[1, 2, 3, 4, 5]", "allowed: 1 to 4 values"),
+            ('"from SET\'s links"', '"SET"', "needs a name of its own"),
+            ("{row:SET}", "{row:CHT}", "{row:CHT}: no such row; allowed: SET, from SET's links"),
+            ("example =", "example", "stand-in.toml"),
+        ]:
+            self.file.write_text(TABLE.replace(old, new))
+            status, _, error = self.make()
+            self.assertEqual(status, 1, told)
+            self.assertIn(told, error)
+
+    def test_a_damaged_line_of_results_is_named(self):
+        self.make("--only", "SET")
+        self.results.write_text(self.results.read_text() + '{"command": "mlp')
+        status, _, error = self.make("--only", "SET")
+        self.assertEqual(status, 1)
+        self.assertIn("results.jsonl:6: not a result", error)
+
+    def test_the_tables_beside_this_file_are_read_and_their_configurations_are_there(self):
+        files = sorted(HERE.glob("*.toml"))
+        self.assertGreater(len(files), 5)
+        for file in files:
+            told = table.read(file)
+            self.assertTrue((table.REPOSITORY / told["config"]).exists() if "config" in told else True, file)
+            for row in told["rows"]:
+                for value in row.get("options", {}).values():
+                    if str(value).startswith("{row:"):
+                        self.assertIn(value[5:-1], [one["name"] for one in told["rows"]])
+
+
+class Drawings(Case):
+    def test_what_is_no_table_of_the_kind_is_refused_by_its_file(self):
+        self.make("--only", "SET")
+        damaged = self.folder / "damaged.jsonl"
+        damaged.write_text("{}\n")
+        language = HERE / "results/wikitext-2-90.jsonl"
+        for main, words, told in [
+            (plot.main, ["nowhere.jsonl"], "nowhere.jsonl: "),
+            (plot.main, [damaged], "damaged.jsonl:1: not a result: command"),
+            (plot.main, [language], "not of a table of MLPs"),
+            (curves.main, [self.results, "--tokens", "1"], "not of a table of language models"),
+        ]:
+            status, _, error = self.call(main, *words)
+            self.assertEqual(status, 1)
+            self.assertIn(told, error)
+
+    def test_the_figures_of_rows_are_those_of_their_longest_runs(self):
+        self.make("--only", "SET")
+        status, printed, _ = self.call(plot.main, self.results)
+        self.assertEqual(status, 0)
+        self.assertEqual(printed.splitlines()[2:], ["| SET | 1.00e+09 | 10 | 0.56 ± 0.01 | 2 |"])
+
+    def test_operations_follow_the_density_and_end_at_the_total(self):
+        run = {"row": "x", "figures": {"training_operations": 70.0}, "densities": [1.0, 0.5, 0.5]}
+        for found, right in zip(curves.operations(run, 100.0), [100 / 3, 155 / 3, 70], strict=True):
+            self.assertAlmostEqual(found, right)
+        with self.assertRaises(table.Refused):
+            curves.operations(run, None)
+
+
+if __name__ == "__main__":
+    unittest.main()
