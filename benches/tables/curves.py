@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
 from plot import COLOURS, method, panels  # noqa: E402
-from table import Refused, results  # noqa: E402
+from table import Refused, into, results  # noqa: E402
 
 LINES = ["-", "--", ":", "-."]
 
@@ -91,25 +91,34 @@ def draw(found, tokens, out):
     save(out)
 
 
+def make(given):
+    """The table and the drawing that are asked for."""
+    rows, length = longest_runs(given.results)
+    found = sorted(curves(rows), key=lambda one: one[2][-1])
+    validations = len(found[0][2])
+    steps = [length * one // validations for one in range(1, validations + 1)]
+    lines = ["| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |", "|---" * (validations + 3) + "|"]
+    for row, cost, values, seeds in found:
+        lines.append(f"| {row} | " + " | ".join(f"{value:.1f}" for value in values) + f" | {cost[-1]:.2e} | {seeds} |")
+    print("\n".join(lines))
+    if given.into:
+        into(given.into, {f"{given.results.stem}: curves": "\n".join(lines) + "\n"})
+    if given.out:
+        draw(found, [step * given.tokens for step in steps], given.out)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="results of a table of language models")
     parser.add_argument("--tokens", type=int, required=True, help="tokens of a step")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose block `<!-- NAME: curves -->` is renewed, by the name of the results")
     parser.add_argument("--out", type=Path, help="SVG to write")
     given = parser.parse_args()
     try:
-        rows, length = longest_runs(given.results)
-        found = sorted(curves(rows), key=lambda one: one[2][-1])
+        make(given)
     except Refused as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    validations = len(found[0][2])
-    steps = [length * one // validations for one in range(1, validations + 1)]
-    print("| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |\n|---" + "|---" * (validations + 2) + "|")
-    for row, cost, values, seeds in found:
-        print(f"| {row} | " + " | ".join(f"{value:.1f}" for value in values) + f" | {cost[-1]:.2e} | {seeds} |")
-    if given.out:
-        draw(found, [step * given.tokens for step in steps], given.out)
     return 0
 
 

@@ -10,31 +10,16 @@ the mean over the seeds of a row, its bar from the lowest to the highest. Needs 
 
 import argparse
 import re
-import shlex
 import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
-from table import Refused, results  # noqa: E402
+from table import Refused, operations, results  # noqa: E402
 
-INPUTS, CLASSES, IMAGES = {"mnist": 784, "fashion-mnist": 784, "cifar10": 3072}, 10, {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
 COLOURS = {"dense": "#222222", "CHTs": "#0072b2", "CHTss": "#009e73", "RigL": "#d55e00", "SET": "#cc79a7", "GraNet": "#e69f00"}
 MARKERS = {"dense": "s", "CHTs": "o", "CHTss": "^", "RigL": "D", "SET": "v", "GraNet": "P"}
-
-
-def operations(result):
-    """Of a whole training, in floating-point operations: the run's own count, where it was made after runs had one."""
-    if "training_operations" in result["figures"]:
-        return result["figures"]["training_operations"]
-    words = shlex.split(result["command"])
-    option = {name[2:]: value for name, value in zip(words[1::2], words[2::2])}
-    data, width = option["dataset"], int(option.get("width", 1568))
-    sparse = INPUTS[data] * width + 2 * width * width
-    images = IMAGES[data] - int(option.get("hold-out", 0))
-    densities = result["densities"] or [1.0] * int(result["figures"]["epochs"])
-    return sum(6 * images * (density * sparse + CLASSES * width) for density in densities)
 
 
 def points(file):

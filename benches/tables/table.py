@@ -10,7 +10,8 @@ It may be stopped at any time and called again: every run that has ended is a li
 resumed. All rows have their first seed before any has its second. Results outlive the folders of the runs: those in
 benches/tables/results are kept with the code, so that a table goes on where another machine left it.
 --dry-run prints the commands of the search, --no-runs makes the table of what is there. Calls side by side, each with
---only for its rows, may share a folder and results. Needs Python 3.11 and nothing else. The format of the file is that
+--only for its rows, may share a folder and results. --into FILE renews the blocks of a Markdown file that stand between
+`<!-- mnist-5k: rows -->`, or `: search`, and `<!-- end -->`, named after the table's file. Needs Python 3.11 and nothing else. The format of the file is that
 of the tables beside this script; see FORMAT below."""
 
 FORMAT = """
@@ -20,9 +21,10 @@ config      file of options that all rows share (relative to the repository)
 options     further options of all rows
 seeds       seeds of the rows
 [search]    seed; by = the figure of summary.json that decides, of validation data; lowest = whether less is better;
-            length = what the shorter runs are, in words; options = those that make them so
+            length = what the shorter runs are, in words; options = those that make them so;
+            labels = words for options of the grid and for the figure, where their names do not do
 [search.grid]   option = its values; every combination is tried. An option's value may be a list: it is given each.
-[[columns]] name, figure (of summary.json), digits, and percent = true for shares
+[[columns]] name, figure (of summary.json), digits, and percent = true for shares or exponent = true for large figures
 [[rows]]    name, options; grid = its own grid, where an option of the common one does not apply.
             {row:NAME} in an option stands for the folder of that row's run with the same seed: that row comes first.
 """
@@ -45,6 +47,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What `Error::NotFinite` and the metric that watches the loss say: a rate too high, not a mistake in a file.
 DIVERGED = re.compile(r"\b(NaN|inf|-inf)\b")
+
+
+# Of Linux's flags, the widest first: what sums of floats depend on, and times.
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 class Refused(Exception):
@@ -112,6 +118,44 @@ def results(file):
         if missing or not {"figures", "diverged"} & result.keys():
             raise Refused(f"{file}:{number}: not a result: {', '.join(sorted(missing)) or 'figures'} missing")
         yield result
+
+
+INPUTS, CLASSES, IMAGES = {"mnist": 784, "fashion-mnist": 784, "cifar10": 3072}, 10, {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
+
+
+def operations(result):
+    """Of a whole training, in floating-point operations: the run's own count, where it was made after runs had one, else
+    counted the same way, for MLPs alone."""
+    if "training_operations" in result["figures"]:
+        return result["figures"]["training_operations"]
+    words = shlex.split(result["command"])
+    option = {name[2:]: value for name, value in zip(words[1::2], words[2::2])}
+    data, width = option["dataset"], int(option.get("width", 1568))
+    sparse = INPUTS[data] * width + 2 * width * width
+    images = IMAGES[data] - int(option.get("hold-out", 0))
+    densities = result["densities"] or [1.0] * int(result["figures"]["epochs"])
+    return sum(6 * images * (density * sparse + CLASSES * width) for density in densities)
+
+
+def into(file, blocks):
+    """Renews those blocks of a Markdown file that it has: `<!-- NAME -->`, text, `<!-- end -->`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{file}: {error}") from error
+    there = False
+    for name, block in blocks.items():
+        head, found, rest = text.partition(f"<!-- {name} -->\n")
+        _, closed, tail = rest.partition("<!-- end -->\n")
+        if found and not closed:
+            raise Refused(f"{file}: `<!-- {name} -->` has no `<!-- end -->` after it")
+        if found:
+            there, text = True, head + found + "\n" + block + "\n" + closed + tail
+    if not there:
+        raise Refused(f"{file}: none of these lines is in it: {', '.join(f'<!-- {name} -->' for name in blocks)}")
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
 
 
 class Results:
@@ -262,61 +306,90 @@ class Table:
         told = [shlex.join([self.table["example"]] + self.command(row, seed, point, {})) for seed in self.table["seeds"]]
         return [result for one in told if (result := self.results.get(one, self.config))]
 
-    def write(self):
-        """The table of what the results have, of all rows, also while others still run."""
+    def blocks(self):
+        """The tables of the rows and of the search, of what the results have, also while others still run."""
         self.results.read()
         asked, self.given.no_runs = self.given.no_runs, True
         found = []
         for row in self.rows.values():
             point, tried = self.best(row)
-            if point is None:
-                continue
-            found.append((row, point, tried))
+            if point is not None:
+                found.append((row, point, tried))
         self.given.no_runs = asked
-        text = self.markdown(found)
-        part = self.out / f"table.md.{os.getpid()}.part"
-        part.write_text(text)
-        part.replace(self.out / "table.md")
-        return text
+        name = self.given.table.stem
+        return {f"{name}: rows": self.rows_table(found), f"{name}: search": self.search_table(found)}
 
-    def markdown(self, found):
-        table, search = self.table, self.table["search"]
-        lines = [f"### {table['title']}", ""]
-        columns = table["columns"]
-        lines.append("| method | chosen | seeds | " + " | ".join(column["name"] for column in columns) + " |")
+    def label(self, name):
+        return self.table["search"].get("labels", {}).get(name, name)
+
+    def told(self, point):
+        """A point of the grid by its options that have more than one value, by name if there are several."""
+        grids = [self.table["search"]["grid"]] + [row["grid"] for row in self.rows.values() if "grid" in row]
+        varied = {option for grid in grids for option, values in grid.items() if len(values) > 1}
+        if len(varied) == 1 and varied <= point.keys():
+            return self.label(*varied), str(point[varied.pop()])
+        return "chosen", ", ".join(f"{self.label(option)} {value}" for option, value in point.items() if option in varied)
+
+    def rows_table(self, found):
+        columns = self.table["columns"]
+        headers = {self.told(point)[0] for _, point, _ in found}
+        header = headers.pop() if len(headers) == 1 else "chosen"
+        lines = [f"| method | {header} | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
         lines.append("|---" * (3 + len(columns)) + "|")
         for row, point, _ in found:
             runs = self.of(row, point)
-            summaries = [run["figures"] for run in runs if "figures" in run]
-            chosen = ", ".join(f"{option} {value}" for option, value in point.items())
-            diverged = len(runs) - len(summaries)
-            cells = [row["name"], chosen, str(len(summaries)) + (f", {diverged} more diverged" if diverged else "")]
-            for column in columns:
-                scale = 100 if column.get("percent") else 1
-                values = [scale * one[column["figure"]] for one in summaries if column["figure"] in one]
-                cells.append(mean(values, column.get("digits", 2)) + (" %" if values and column.get("percent") else ""))
-            lines.append("| " + " | ".join(cells) + " |")
+            ended = [run for run in runs if "figures" in run]
+            diverged = len(runs) - len(ended)
+            cells = [row["name"], self.told(point)[1], str(len(ended)) + (f", {diverged} more diverged" if diverged else "")]
+            lines.append("| " + " | ".join(cells + [cell(column, ended) for column in columns]) + " |")
+        return "\n".join(lines) + "\n"
+
+    def search_table(self, found):
+        search = self.table["search"]
+        headers = {self.told(point)[0] for _, point, _ in found}
+        header = headers.pop() if len(headers) == 1 else "every point of the grid"
         direction = "lowest" if search["lowest"] else "highest"
-        lines += ["", f"Chosen for every row by the {direction} `{search['by']}` of seed {search['seed']} at {search['length']}:", ""]
-        lines.append("| method | " + "every point of the grid: " + f"`{search['by']}` |")
-        lines.append("|---|---|")
+        lines = [f"Chosen for every row by the {direction} {self.label(search['by'])} of seed {search['seed']} after {search['length']}:", ""]
+        lines += [f"| method | {header}: {self.label(search['by'])} |", "|---|---|"]
         for row, point, tried in found:
-            told = [
-                ("**" if one == point else "")
-                + ", ".join(f"{option} {value}" for option, value in one.items())
-                + ": " + ("diverged" if value is None else f"{value:.4g}")
-                + ("**" if one == point else "")
-                for one, value in tried
-            ]
-            lines.append(f"| {row['name']} | {'; '.join(told)} |")
+            points = [(one == point, f"{self.told(one)[1]}: " + ("diverged" if value is None else f"{value:.4g}")) for one, value in tried]
+            lines.append(f"| {row['name']} | " + "; ".join(f"**{text}**" if best else text for best, text in points) + " |")
+        of = [result for result in self.results.found.values() if result["row"] in self.rows]
+        machines = "; ".join(sorted({result["machine"] for result in of}))
+        lines += ["", f"{machines}; commits {', '.join(sorted({result['commit'] for result in of}))}."]
+        return "\n".join(lines) + "\n"
+
+    def write(self):
+        """The whole table as Markdown, kept in the folder of the runs and, where that is wanted, in another file."""
+        blocks = self.blocks()
         file = self.given.table.resolve()
         file = file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file.name
-        of = [result for result in self.results.found.values() if result["row"] in self.rows]
-        commits = ", ".join(sorted({result["commit"] for result in of}))
-        machines = "; ".join(sorted({result["machine"] for result in of}))
-        lines += ["", f"{machines}; commits {commits}:", "", "```console",
-                  f"python3 benches/tables/table.py {file}" + (" --data DIR" if self.given.data else "") + " --out DIR", "```", ""]
-        return "\n".join(lines)
+        call = f"python3 benches/tables/table.py {file}" + (" --data DIR" if self.given.data else "") + " --out DIR"
+        text = "\n".join([f"### {self.table['title']}\n", *blocks.values(), f"```console\n{call}\n```\n"])
+        part = self.out / f"table.md.{os.getpid()}.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.out / "table.md")
+        if self.given.into:
+            into(self.given.into, blocks)
+        return text
+
+
+def cell(column, runs):
+    """A figure of runs that have ended, mean ± standard deviation."""
+    name, digits = column["figure"], column.get("digits", 2)
+    if name == "training_operations":
+        values = [operations(run) for run in runs]
+    else:
+        values = [run["figures"][name] for run in runs if name in run["figures"]]
+    if not values:
+        return ""
+    if column.get("exponent"):
+        return f"{statistics.mean(values):.{digits}e}"
+    unit, scale = (" %", 100) if column.get("percent") else ("", 1)
+    text = f"{scale * statistics.mean(values):,.{digits}f}"
+    if len(values) > 1 and (digits or len(set(values)) > 1):
+        text += f" ± {scale * statistics.stdev(values):,.{digits}f}"
+    return text + unit
 
 
 def epochs(run):
@@ -329,21 +402,16 @@ def epochs(run):
     }
 
 
-def mean(values, digits):
-    if not values:
-        return ""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
-
-
 def machine():
     try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        names = []
-    threads = os.environ.get("RAYON_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
-    return f"{names[0] if names else platform.processor()}, {threads} threads"
+        told = ""
+    name = re.search(r"^model name\s*:\s*(.+)$", told, re.M)
+    flags = re.search(r"^flags\s*:(.+)$", told, re.M)
+    vectors = next((word for flag, word in VECTORS.items() if flags and flag in flags[1].split()), None)
+    threads = int(os.environ.get("RAYON_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return ", ".join([name[1] if name else platform.processor()] + [vectors] * bool(vectors) + [f"{threads} thread{'s' * (threads != 1)}"])
 
 
 def commit():
@@ -359,6 +427,7 @@ def main():
     parser.add_argument("--bin", type=Path, help="folder of the built examples [default: the target's release/examples]")
     parser.add_argument("--only", action="append", metavar="ROW", help="make this row only; may be given several times")
     parser.add_argument("--results", type=Path, metavar="FILE", help="results, read and added to [default: results.jsonl in --out]")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose blocks of this table are renewed")
     parser.add_argument("--no-runs", action="store_true", help="make the table of the results that are there, run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the commands of the search and run nothing")
     given = parser.parse_args()

@@ -3,11 +3,10 @@
 
 import contextlib
 import io
-import json
 import os
+import re
 import sys
 import tempfile
-import tomllib
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -107,8 +106,8 @@ class Tables(Case):
     def test_a_row_is_run_with_every_seed_at_the_best_finite_point_of_its_grid(self):
         status, printed, error = self.make("--only", "SET")
         self.assertEqual((status, error), (0, ""))
-        self.assertIn("| SET | lr 0.5 | 2 | 0.56 ± 0.01 |", printed)
-        self.assertIn("lr 0.1: 0.12; **lr 0.5: 0.52**; lr 9: diverged", printed)
+        self.assertIn("| method | lr | seeds | accuracy |\n|---|---|---|---|\n| SET | 0.5 | 2 | 0.56 ± 0.01 |\n", printed)
+        self.assertIn("| SET | 0.1: 0.12; **0.5: 0.52**; 9: diverged |", printed)
         self.assertEqual(len(self.calls()), 3 + 2)
 
     def test_the_seed_before_is_run_for_all_rows_before_the_next(self):
@@ -177,6 +176,56 @@ class Tables(Case):
             status, _, error = self.make()
             self.assertEqual(status, 1, told)
             self.assertIn(told, error)
+
+    def test_points_of_several_options_are_told_by_name(self):
+        self.file.write_text(TABLE.replace("[search.grid]", 'labels = { lr = "rate" }\n[search.grid]\nmethods = ["set", "static"]\nzeta = [3]'))
+        _, printed, _ = self.make("--only", "SET")
+        self.assertIn("| method | chosen | seeds | accuracy |\n|---|---|---|---|\n| SET | methods set, rate 0.5 | 2 |", printed)
+
+    def test_figures_are_written_as_their_column_wants_them(self):
+        runs = [{"figures": {"share": share, "parameters": 1234567, "training_operations": 1.5e12}} for share in (0.25, 0.75)]
+        for column, told in [
+            ({"figure": "share"}, "0.50 ± 0.35"),
+            ({"figure": "share", "percent": True, "digits": 1}, "50.0 ± 35.4 %"),
+            ({"figure": "parameters", "digits": 0}, "1,234,567"),
+            ({"figure": "training_operations", "exponent": True}, "1.50e+12"),
+            ({"figure": "nothing"}, ""),
+        ]:
+            self.assertEqual(table.cell(column, runs), told)
+        self.assertEqual(table.cell({"figure": "share"}, runs[:1]), "0.25")
+
+    def test_operations_that_a_run_did_not_count_are_those_of_its_links(self):
+        run = {"command": "mlp --dataset mnist --width 10 --hold-out 59999", "figures": {"epochs": 2}, "densities": [0.5, 0.1]}
+        self.assertAlmostEqual(table.operations(run), 6 * (0.6 * (784 * 10 + 2 * 100) + 2 * 100))
+
+    def test_the_blocks_of_a_text_are_renewed_and_nothing_else_is(self):
+        text = self.folder / "text.md"
+        text.write_text("before\n<!-- stand-in: rows -->\nold\n<!-- end -->\nbetween\n<!-- other: rows -->\nkept\n<!-- end -->\n")
+        self.assertEqual(self.make("--only", "SET", "--into", text)[0], 0)
+        rows = "| method | lr | seeds | accuracy |\n|---|---|---|---|\n| SET | 0.5 | 2 | 0.56 ± 0.01 |\n"
+        renewed = f"before\n<!-- stand-in: rows -->\n\n{rows}\n<!-- end -->\nbetween\n<!-- other: rows -->\nkept\n<!-- end -->\n"
+        self.assertEqual(text.read_text(), renewed)
+        self.make("--only", "SET", "--into", text)
+        self.assertEqual(text.read_text(), renewed)
+        for wrong, told in [("", "none of these lines"), ("<!-- stand-in: rows -->\n", "has no `<!-- end -->`")]:
+            text.write_text(wrong)
+            status, _, error = self.make("--only", "SET", "--into", text)
+            self.assertEqual((status, text.read_text()), (1, wrong))
+            self.assertIn(told, error)
+
+    def test_the_tables_of_the_documentation_are_those_of_the_results(self):
+        text = self.folder / "results.md"
+        here = (table.REPOSITORY / "docs/results.md").read_text()
+        blocks = re.findall(r"<!-- (.+): (.+) -->\n", here)
+        self.assertIn(("mnist-5k", "rows"), blocks)
+        text.write_text(re.sub(r"(<!-- [^:]+: .+ -->\n).*?(<!-- end -->\n)", r"\1\2", here, flags=re.S))
+        for name in sorted({name for name, _ in blocks}):
+            results = HERE / f"results/{name}.jsonl"
+            words = [HERE / f"{name}.toml", "--no-runs", "--out", self.folder / "out", "--results", results, "--into", text]
+            self.assertEqual(self.call(table.main, *words)[::2], (0, ""))
+            if (name, "curves") in blocks:
+                self.assertEqual(self.call(curves.main, results, "--tokens", "1", "--into", text)[::2], (0, ""))
+        self.assertEqual(text.read_text(), here)
 
     def test_a_damaged_line_of_results_is_named(self):
         self.make("--only", "SET")
