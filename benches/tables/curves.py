@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Draws the validation perplexity of language models, while they train, against the tokens they have seen and against the
-operations that these took, from the results that table.py has left, and prints the figures.
+"""Draws the validation perplexity of language models, or the validation loss of translation, against the tokens they have
+been trained on so far and against the operations that these took, from the results that table.py has left, and prints
+the figures.
 
     python3 benches/tables/curves.py benches/tables/results/wikitext-2-90.jsonl --tokens 2048 --out docs/wikitext-2-90.svg
 
@@ -23,26 +24,33 @@ from plot import COLOURS, method, panels  # noqa: E402
 from table import Refused, into, results  # noqa: E402
 
 LINES = ["-", "--", ":", "-."]
+MEASURES = {"language_model": "perplexity per token", "translation": "loss per token"}
 
 
 def longest_runs(file):
-    """Of every row, its runs with the most validations, and their steps."""
-    rows = defaultdict(list)
+    """What is measured; of every row, its runs with the most validations."""
+    rows, measures = defaultdict(list), set()
     for result in results(file):
-        if not result["command"].startswith("language_model "):
-            raise Refused(f"{file}: not of a table of language models: {result['command']}")
+        measures.add(MEASURES.get(result["command"].split(" ")[0]))
         if "figures" in result:
             rows[result["row"]].append(result)
-    most = max((len(result["validation"]) for ended in rows.values() for result in ended), default=0)
+    if not rows or len(measures) != 1 or None in measures:
+        raise Refused(f"{file}: not of one table of {' or '.join(MEASURES)} whose runs have ended")
+    most = max(len(result["validation"]) for ended in rows.values() for result in ended)
     long = {row: runs for row, ended in rows.items() if (runs := [one for one in ended if len(one["validation"]) == most])}
     for row, runs in long.items():
         if len({re.sub(r" --seeds \d+", "", run["command"]) for run in runs}) > 1:
             raise Refused(f"{file}: runs of `{row}` differ in more than their seeds")
-    commands = [run["command"] for runs in long.values() for run in runs]
-    steps = {step for command in commands for step in re.findall(r"--steps (\d+)", command)}
+    return measures.pop(), long
+
+
+def length(file, runs, given):
+    """Steps of the longest runs: as given, else as their commands say."""
+    steps = {int(step) for of_row in runs.values() for run in of_row for step in re.findall(r"--steps (\d+)", run["command"])}
+    steps |= {given} - {None}
     if len(steps) != 1:
-        raise Refused(f"{file}: the longest runs have {sorted(steps)} steps; allowed: one number")
-    return long, int(steps.pop())
+        raise Refused(f"{file}: the longest runs have {sorted(steps)} steps; allowed: one number, by --steps if their commands have none")
+    return steps.pop()
 
 
 def operations(run, dense):
@@ -64,9 +72,11 @@ def curves(rows):
         yield row, operations(runs[0], dense), [statistics.mean(one) for one in of_seeds], len(runs)
 
 
-def draw(found, tokens, out):
+def draw(measure, found, tokens, out):
     axes, save = panels()
     from matplotlib import ticker
+
+    perplexities = [40, 45, 50, 60, 70, 80, 100]
 
     drawn = Counter()
     for row, cost, values, _ in found:
@@ -76,41 +86,45 @@ def draw(found, tokens, out):
         axes[0].plot([one / 1e6 for one in tokens], values, **look)
         axes[1].plot([one / 1e12 for one in cost], values, **look)
     for axis, label in zip(axes, ("million tokens seen", "operations of the training so far, 10¹²")):
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(ticker.FixedLocator([40, 45, 50, 60, 70, 80, 100]))
-        axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        axis.yaxis.set_minor_locator(ticker.NullLocator())
+        if measure.startswith("perplexity"):
+            axis.set_yscale("log")
+            axis.yaxis.set_major_locator(ticker.FixedLocator(perplexities))
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
     axes[1].set_xscale("log")
     axes[1].xaxis.set_major_locator(ticker.FixedLocator([10, 20, 50, 100, 200]))
     axes[1].xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes[1].xaxis.set_minor_locator(ticker.NullLocator())
-    axes[0].set_ylabel("validation perplexity per token")
+    axes[0].set_ylabel(f"validation {measure}")
     axes[0].legend(frameon=False, loc="upper right")
     save(out)
 
 
 def make(given):
     """The table and the drawing that are asked for."""
-    rows, length = longest_runs(given.results)
+    measure, rows = longest_runs(given.results)
+    last = length(given.results, rows, given.steps)
     found = sorted(curves(rows), key=lambda one: one[2][-1])
     validations = len(found[0][2])
-    steps = [length * one // validations for one in range(1, validations + 1)]
+    steps = [last * one // validations for one in range(1, validations + 1)]
     lines = ["| method | " + " | ".join(f"{step:,}" for step in steps) + " | operations | seeds |", "|---" * (validations + 3) + "|"]
+    digits = 1 if measure.startswith("perplexity") else 3
     for row, cost, values, seeds in found:
-        lines.append(f"| {row} | " + " | ".join(f"{value:.1f}" for value in values) + f" | {cost[-1]:.2e} | {seeds} |")
+        lines.append(f"| {row} | " + " | ".join(f"{value:.{digits}f}" for value in values) + f" | {cost[-1]:.2e} | {seeds} |")
     print("\n".join(lines))
     if given.into:
         into(given.into, {f"{given.results.stem}: curves": "\n".join(lines) + "\n"})
     if given.out:
-        draw(found, [step * given.tokens for step in steps], given.out)
+        draw(measure, found, [step * given.tokens for step in steps], given.out)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="results of a table of language models")
+    parser.add_argument("results", type=Path, help="results of a table of language models or translation")
     parser.add_argument("--tokens", type=int, required=True, help="tokens of a step")
+    parser.add_argument("--steps", type=int, help="steps of the longest runs [default: as their commands say]")
     parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose block `<!-- NAME: curves -->` is renewed, by the name of the results")
     parser.add_argument("--out", type=Path, help="SVG to write")
     given = parser.parse_args()

@@ -17,6 +17,7 @@ import plot  # noqa: E402
 import table  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
+STEPS = {"multi30k-95": ["--steps", "5000"]}  # where they stand in the configuration
 
 # A program whose accuracy is the rate plus a hundredth of the epochs and of the seed; a rate of 9 diverges, of 8 is refused.
 # It takes no notice of what is there, and leaves a line a call.
@@ -224,7 +225,7 @@ class Tables(Case):
             words = [HERE / f"{name}.toml", "--no-runs", "--out", self.folder / "out", "--results", results, "--into", text]
             self.assertEqual(self.call(table.main, *words)[::2], (0, ""))
             if (name, "curves") in blocks:
-                self.assertEqual(self.call(curves.main, results, "--tokens", "1", "--into", text)[::2], (0, ""))
+                self.assertEqual(self.call(curves.main, results, *STEPS.get(name, []), "--tokens", "1", "--into", text)[::2], (0, ""))
         self.assertEqual(text.read_text(), here)
 
     def test_a_damaged_line_of_results_is_named(self):
@@ -256,7 +257,8 @@ class Drawings(Case):
             (plot.main, ["nowhere.jsonl"], "nowhere.jsonl: "),
             (plot.main, [damaged], "damaged.jsonl:1: not a result: command"),
             (plot.main, [language], "not of a table of MLPs"),
-            (curves.main, [self.results, "--tokens", "1"], "not of a table of language models"),
+            (curves.main, [self.results, "--tokens", "1"], "not of one table of language_model or translation"),
+            (curves.main, [language, "--tokens", "1", "--steps", "4"], "the longest runs have [4, 5000] steps"),
         ]:
             status, _, error = self.call(main, *words)
             self.assertEqual(status, 1)
