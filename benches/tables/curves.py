@@ -94,7 +94,7 @@ def draw(measure, found, tokens, out):
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
     axes[1].set_xscale("log")
-    axes[1].xaxis.set_major_locator(ticker.FixedLocator([10, 20, 50, 100, 200]))
+    axes[1].xaxis.set_major_locator(ticker.FixedLocator([10, 20, 50, 100, 200, 500, 1000]))
     axes[1].xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes[1].xaxis.set_minor_locator(ticker.NullLocator())
     axes[0].set_ylabel(f"validation {measure}")
