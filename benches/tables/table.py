@@ -10,7 +10,7 @@ It may be stopped at any time and called again: every run that has ended is a li
 resumed. All rows have their first seed before any has its second. Results outlive the folders of the runs: those in
 benches/tables/results are kept with the code, so that a table goes on where another machine left it.
 --dry-run prints the commands of the search, --no-runs makes the table of what is there. Calls side by side, each with
---only for its rows, may share a folder and results. --into FILE renews the blocks of a Markdown file that stand between
+--only and --seed for its rows, may share a folder and results. --into FILE renews the blocks of a Markdown file that stand between
 `<!-- mnist-5k: rows -->`, or `: search`, and `<!-- end -->`, named after the table's file. Needs Python 3.11 and nothing else. The format of the file is that
 of the tables beside this script; see FORMAT below."""
 
@@ -291,7 +291,7 @@ class Table:
 
     def make(self):
         rows = [row for name, row in self.rows.items() if not self.given.only or name in self.given.only]
-        for seed in self.table["seeds"]:
+        for seed in self.given.seed or self.table["seeds"]:
             for row in rows:
                 point, _ = self.best(row)
                 if point is None or self.given.dry_run:
@@ -426,6 +426,7 @@ def main():
     parser.add_argument("--data", type=Path, help="folder of the data, where the example needs one")
     parser.add_argument("--bin", type=Path, help="folder of the built examples [default: the target's release/examples]")
     parser.add_argument("--only", action="append", metavar="ROW", help="make this row only; may be given several times")
+    parser.add_argument("--seed", action="append", type=int, metavar="N", help="run with this seed of the table's only; may be given several times")
     parser.add_argument("--results", type=Path, metavar="FILE", help="results, read and added to [default: results.jsonl in --out]")
     parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose blocks of this table are renewed")
     parser.add_argument("--no-runs", action="store_true", help="make the table of the results that are there, run nothing")
@@ -435,6 +436,8 @@ def main():
         table = Table(given)
         for unknown in set(given.only or []) - table.rows.keys():
             raise Refused(f"--only {unknown}: no such row; allowed: {', '.join(table.rows)}")
+        for unknown in set(given.seed or []) - set(table.table["seeds"]):
+            raise Refused(f"--seed {unknown}: not a seed of {given.table}; allowed: {', '.join(map(str, table.table['seeds']))}")
         given.out.mkdir(parents=True, exist_ok=True)
         table.make()
     except Refused as error:

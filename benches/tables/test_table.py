@@ -117,6 +117,14 @@ class Tables(Case):
         self.assertEqual([("static" in call, call.split("--seeds ")[1][0]) for call in runs],
                          [(False, "1"), (True, "1"), (False, "2"), (True, "2")])
 
+    def test_a_seed_may_be_run_alone_and_the_table_has_what_there_is(self):
+        _, printed, _ = self.make("--only", "SET", "--seed", "2")
+        self.assertIn("| SET | 0.5 | 1 | 0.56 |", printed)
+        self.assertEqual([call.split("--seeds ")[1][0] for call in self.calls() if "--epochs 4" in call], ["2"])
+        status, _, error = self.make("--seed", "7")
+        self.assertEqual(status, 1)
+        self.assertIn("--seed 7: not a seed of", error)
+
     def test_what_has_ended_is_not_run_again_and_the_table_is_the_same(self):
         _, first, _ = self.make()
         calls = self.calls()
