@@ -10,9 +10,9 @@ It may be stopped at any time and called again: every run that has ended is a li
 resumed. All rows have their first seed before any has its second. Results outlive the folders of the runs: those in
 benches/tables/results are kept with the code, so that a table goes on where another machine left it.
 --dry-run prints the commands of the search, --no-runs makes the table of what is there. Calls side by side, each with
---only and --seed for its rows, may share a folder and results. --into FILE renews the blocks of a Markdown file that stand between
-`<!-- mnist-5k: rows -->`, or `: search`, and `<!-- end -->`, named after the table's file. Needs Python 3.11 and nothing else. The format of the file is that
-of the tables beside this script; see FORMAT below."""
+--only and --seed for its rows, may share a folder and results. --into FILE renews the blocks of a Markdown file that
+stand between `<!-- mnist-5k: rows -->`, or `: search`, and `<!-- end -->`, named after the table's file. Needs Python
+3.11 and nothing else. The format of the file is that of the tables beside this script; see FORMAT below."""
 
 FORMAT = """
 title       heading of the table
