@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
 from plot import COLOURS, method, panels  # noqa: E402
-from table import Refused, into, results  # noqa: E402
+from table import Refused, into, results, status  # noqa: E402
 
 LINES = ["-", "--", ":", "-."]
 MEASURES = {"language_model": "perplexity per token", "translation": "loss per token"}
@@ -127,13 +127,7 @@ def main():
     parser.add_argument("--steps", type=int, help="steps of the longest runs [default: as their commands say]")
     parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose block `<!-- NAME: curves -->` is renewed, by the name of the results")
     parser.add_argument("--out", type=Path, help="SVG to write")
-    given = parser.parse_args()
-    try:
-        make(given)
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status(make, parser.parse_args())
 
 
 if __name__ == "__main__":

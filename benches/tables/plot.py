@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the folder is part of the package
-from table import Refused, operations, results  # noqa: E402
+from table import Refused, operations, results, status  # noqa: E402
 
 COLOURS = {"dense": "#222222", "CHTs": "#0072b2", "CHTss": "#009e73", "RigL": "#d55e00", "SET": "#cc79a7", "GraNet": "#e69f00"}
 MARKERS = {"dense": "s", "CHTs": "o", "CHTss": "^", "RigL": "D", "SET": "v", "GraNet": "P"}
@@ -90,23 +90,22 @@ def draw(found, out):
     save(out)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="results of a table of MLPs")
-    parser.add_argument("--out", type=Path, help="SVG to write")
-    given = parser.parse_args()
-    try:
-        found = list(points(given.results))
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def make(given):
+    """The table and the drawing that are asked for."""
+    found = list(points(given.results))
     print("| network | operations | parameters | test accuracy | seeds |\n|---|---|---|---|---|")
     for row, cost, parameters, accuracies in found:
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
         print(f"| {row} | {cost:.2e} | {parameters:,} | {statistics.mean(accuracies):.2f}{spread} | {len(accuracies)} |")
     if given.out:
         draw(found, given.out)
-    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results of a table of MLPs")
+    parser.add_argument("--out", type=Path, help="SVG to write")
+    return status(make, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -322,37 +322,42 @@ class Table:
     def label(self, name):
         return self.table["search"].get("labels", {}).get(name, name)
 
-    def told(self, point):
-        """A point of the grid by its options that have more than one value, by name if there are several."""
+    def varied(self):
+        """The options that have more than one value in a grid."""
         grids = [self.table["search"]["grid"]] + [row["grid"] for row in self.rows.values() if "grid" in row]
-        varied = {option for grid in grids for option, values in grid.items() if len(values) > 1}
+        return {option for grid in grids for option, values in grid.items() if len(values) > 1}
+
+    def header(self, several):
+        """Of the points of the grid: the one option that varies, else what is given."""
+        varied = self.varied()
+        return self.label(*varied) if len(varied) == 1 else several
+
+    def told(self, point):
+        """A point of the grid by its options that vary, by name if there are several."""
+        varied = self.varied()
         if len(varied) == 1 and varied <= point.keys():
-            return self.label(*varied), str(point[varied.pop()])
-        return "chosen", ", ".join(f"{self.label(option)} {value}" for option, value in point.items() if option in varied)
+            return str(point[varied.pop()])
+        return ", ".join(f"{self.label(option)} {value}" for option, value in point.items() if option in varied)
 
     def rows_table(self, found):
         columns = self.table["columns"]
-        headers = {self.told(point)[0] for _, point, _ in found}
-        header = headers.pop() if len(headers) == 1 else "chosen"
-        lines = [f"| method | {header} | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
+        lines = [f"| method | {self.header('chosen')} | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
         lines.append("|---" * (3 + len(columns)) + "|")
         for row, point, _ in found:
             runs = self.of(row, point)
             ended = [run for run in runs if "figures" in run]
             diverged = len(runs) - len(ended)
-            cells = [row["name"], self.told(point)[1], str(len(ended)) + (f", {diverged} more diverged" if diverged else "")]
+            cells = [row["name"], self.told(point), str(len(ended)) + (f", {diverged} more diverged" if diverged else "")]
             lines.append("| " + " | ".join(cells + [cell(column, ended) for column in columns]) + " |")
         return "\n".join(lines) + "\n"
 
     def search_table(self, found):
         search = self.table["search"]
-        headers = {self.told(point)[0] for _, point, _ in found}
-        header = headers.pop() if len(headers) == 1 else "every point of the grid"
         direction = "lowest" if search["lowest"] else "highest"
         lines = [f"Chosen for every row by the {direction} {self.label(search['by'])} of seed {search['seed']} after {search['length']}:", ""]
-        lines += [f"| method | {header}: {self.label(search['by'])} |", "|---|---|"]
+        lines += [f"| method | {self.header('every point of the grid')}: {self.label(search['by'])} |", "|---|---|"]
         for row, point, tried in found:
-            points = [(one == point, f"{self.told(one)[1]}: " + ("diverged" if value is None else f"{value:.4g}")) for one, value in tried]
+            points = [(one == point, f"{self.told(one)}: " + ("diverged" if value is None else f"{value:.4g}")) for one, value in tried]
             lines.append(f"| {row['name']} | " + "; ".join(f"**{text}**" if best else text for best, text in points) + " |")
         of = [result for result in self.results.found.values() if result["row"] in self.rows]
         machines = "; ".join(sorted({result["machine"] for result in of}))
@@ -419,6 +424,26 @@ def commit():
     return told.stdout.strip() or "unknown"
 
 
+def status(make, *given):
+    """Exit status of what a script does: 1 where an input is refused, with the reason as an error."""
+    try:
+        make(*given)
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make(given):
+    table = Table(given)
+    for unknown in set(given.only or []) - table.rows.keys():
+        raise Refused(f"--only {unknown}: no such row; allowed: {', '.join(table.rows)}")
+    for unknown in set(given.seed or []) - set(table.table["seeds"]):
+        raise Refused(f"--seed {unknown}: not a seed of {given.table}; allowed: {', '.join(map(str, table.table['seeds']))}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    table.make()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, epilog=FORMAT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="the table's file")
@@ -431,19 +456,7 @@ def main():
     parser.add_argument("--into", type=Path, metavar="FILE", help="Markdown file whose blocks of this table are renewed")
     parser.add_argument("--no-runs", action="store_true", help="make the table of the results that are there, run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the commands of the search and run nothing")
-    given = parser.parse_args()
-    try:
-        table = Table(given)
-        for unknown in set(given.only or []) - table.rows.keys():
-            raise Refused(f"--only {unknown}: no such row; allowed: {', '.join(table.rows)}")
-        for unknown in set(given.seed or []) - set(table.table["seeds"]):
-            raise Refused(f"--seed {unknown}: not a seed of {given.table}; allowed: {', '.join(map(str, table.table['seeds']))}")
-        given.out.mkdir(parents=True, exist_ok=True)
-        table.make()
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status(make, parser.parse_args())
 
 
 if __name__ == "__main__":
