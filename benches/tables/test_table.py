@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Tests of table.py, plot.py and curves.py beside a stand-in for the examples: `python3 benches/tables/test_table.py`."""
+"""Tests of table.py, plot.py, curves.py and pairs.py beside a stand-in for the examples: `python3 benches/tables/test_table.py`."""
 
 import contextlib
 import io
+import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import unittest
@@ -13,11 +15,13 @@ from unittest import mock
 
 sys.dont_write_bytecode = True  # the folder is part of the package
 import curves  # noqa: E402
+import pairs  # noqa: E402
 import plot  # noqa: E402
 import table  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 STEPS = {"multi30k-95": ["--steps", "5000"]}  # where they stand in the configuration
+THAN = {"multi30k-95": ["--than", "dense", "--than", "CHTss"]}
 
 # A program whose accuracy is the rate plus a hundredth of the epochs and of the seed; a rate of 9 diverges, of 8 is refused.
 # It takes no notice of what is there, and leaves a line a call.
@@ -234,6 +238,9 @@ class Tables(Case):
             self.assertEqual(self.call(table.main, *words)[::2], (0, ""))
             if (name, "curves") in blocks:
                 self.assertEqual(self.call(curves.main, results, *STEPS.get(name, []), "--tokens", "1", "--into", text)[::2], (0, ""))
+            if (name, "pairs") in blocks:
+                words = [*words[:4], *THAN[name], "--pairs", HERE / f"results/{name}.pairs.jsonl", "--into", text]
+                self.assertEqual(self.call(pairs.main, *words)[::2], (0, ""))
         self.assertEqual(text.read_text(), here)
 
     def test_a_damaged_line_of_results_is_named(self):
@@ -253,6 +260,96 @@ class Tables(Case):
                 for value in row.get("options", {}).values():
                     if str(value).startswith("{row:"):
                         self.assertIn(value[5:-1], [one["name"] for one in told["rows"]])
+
+
+# What `translation --compare` prints of the runs in folders of rows `a`, 30 and 40, and `b`, 31 and 41.
+COMPARES = """#!{python}
+import os, sys
+option = dict(zip(sys.argv[1:], sys.argv[2:]))
+print(" ".join(sys.argv[1:]), file=open(os.environ["CALLS"], "a"))
+if os.environ.get("BROKEN"):
+    sys.exit("error: file: a checkpoint is missing")
+value = lambda folder: 30 + ("/b/" in folder)
+runs = [option["--compare"], option["--out"]]
+for test in ["flickr_1.en", *filter(None, [option.get("--test-sets")])]:
+    print("1000 sentences of", test)
+    for score, more in [("BLEU", 0), ("chrF2", 10)]:
+        for run in runs:
+            print(f"| {{score}} | {{run}} | {{value(run) + more}}.00 | {{value(run) + more}}.01 ± 1.00 | |")
+        print(f"| {{score}} | difference | 1.00 | {{value(runs[1]) - value(runs[0])}}.02 ± 0.70 | 0.0290 |")
+    print("nrefs:1")
+"""
+
+TRANSLATES = """
+title = "Stand-in"
+example = "translation"
+options = { test-sets = "flickr_2" }
+seeds = [1, 2]
+columns = []
+rows = [{ name = "A" }, { name = "b" }]
+[search]
+seed = 1
+by = "loss_last"
+lowest = true
+length = "all"
+options = {}
+grid = {}
+"""
+
+
+class Pairs(Case):
+    def setUp(self):
+        super().setUp()
+        self.file.write_text(TRANSLATES)
+        program = self.folder / "translation"
+        program.write_text(COMPARES.format(python=sys.executable))
+        program.chmod(0o755)
+        self.pairs = self.folder / "pairs.jsonl"
+        for row, more in [("a", 0), ("b", 1)]:
+            run = self.folder / f"out/rows/{row}/seed-1/run"
+            run.mkdir(parents=True)
+            figures = {"bleu": 30.004 + more, "bleu_flickr_2": 29.996 + more, "chrf": 40 + more, "chrf_flickr_2": 40 + more}
+            (run / "summary.json").write_text(json.dumps(figures))
+
+    def compare(self, *further):
+        words = [self.file, "--out", self.folder / "out", "--bin", self.folder, "--pairs", self.pairs, *further]
+        return self.call(pairs.main, *words)
+
+    def test_rows_of_a_seed_that_has_ended_are_compared_once(self):
+        status, first, error = self.compare("--than", "A")
+        self.assertEqual((status, error), (0, ""))
+        self.assertEqual(first, "| difference | seed | BLEU, flickr_1 | p | chrF2, flickr_1 | p | BLEU, flickr_2 | p | chrF2, flickr_2 | p |\n"
+                         + "|---" * 10 + "|\n| b less A | 1 |" + " 1.02 ± 0.70 | 0.029 |" * 4 + "\n")
+        self.assertEqual(len(self.calls()), 1)
+        shutil.rmtree(self.folder / "out")
+        self.assertEqual(self.compare("--than", "A"), (0, first, ""))
+        self.assertEqual(self.compare("--than", "A", "--than", "b"), (0, first, ""))
+        self.assertEqual(len(self.calls()), 1)
+
+    def test_scores_other_than_those_that_the_runs_ended_with_are_refused(self):
+        summary = self.folder / "out/rows/b/seed-1/run/summary.json"
+        summary.write_text(summary.read_text().replace("30.996", "30.2"))
+        status, _, error = self.compare("--than", "A")
+        self.assertEqual((status, self.pairs.exists()), (1, False))
+        self.assertIn("BLEU on flickr_2 is 31.0, but the run ended with 30.20", error)
+
+    def test_what_cannot_be_compared_is_refused_by_its_name(self):
+        self.assertIn("--than c: no such row; allowed: A, b", self.compare("--than", "c")[2])
+        with mock.patch.dict(os.environ, {"BROKEN": "1"}):
+            self.assertEqual(self.compare("--than", "A")[::2], (1, "error: file: a checkpoint is missing\n"))
+        self.pairs.write_text('{"row": "b"}\n')
+        self.assertIn("pairs.jsonl:1: not a comparison", self.compare("--than", "A")[2])
+        self.file.write_text(TABLE)
+        self.assertIn("example `mlp`; allowed: translation", self.compare("--than", "SET")[2])
+
+    def test_the_pairs_kept_here_are_of_the_runs_in_the_results(self):
+        for file in sorted(HERE.glob("results/*.pairs.jsonl")):
+            ended = [one for one in table.results(file.with_name(file.name.replace(".pairs", ""))) if "figures" in one]
+            for (row, than, seed, test, score), values in pairs.pairs(file).items():
+                for name, value in [(row, values["value"]), (than, values["value_than"])]:
+                    known = [one["figures"] for one in ended if (one["row"], one["seed"]) == (name, seed)]
+                    scores = [one.get(f"{pairs.FIGURES[score]}_{test}", one[pairs.FIGURES[score]]) for one in known]
+                    self.assertTrue(any(abs(one - value) < 0.006 for one in scores), (file, name, seed, test, score))
 
 
 class Drawings(Case):
