@@ -3,8 +3,8 @@
 each test set, rows of the same seed side by side, the best checkpoints of the runs that table.py has left in --out.
 
     cargo build --release --examples
-    python3 benches/tables/pairs.py benches/tables/multi30k-95.toml --than dense --data DIR --out runs/tables/multi30k-95 \\
-        --pairs benches/tables/results/multi30k-95.pairs.jsonl --into docs/results.md
+    python3 benches/tables/pairs.py benches/tables/multi30k-paper.toml --than dense --data DIR --out runs/tables/multi30k-paper \\
+        --pairs benches/tables/results/multi30k-paper.pairs.jsonl --into docs/results.md
 
 Each pair is a call of `translation --compare`, which translates the test sets anew. Pairs outlive the folders of the runs
 as results do; what is there already is not compared again. --than may be given several times. --no-runs makes the table of
