@@ -3,7 +3,7 @@
 been trained on so far and against the operations that these took, from the results that table.py has left, and prints
 the figures.
 
-    python3 benches/tables/curves.py benches/tables/results/wikitext-2-90.jsonl --tokens 2048 --out docs/wikitext-2-90.svg
+    python3 benches/tables/curves.py benches/tables/results/wikitext-2.jsonl --tokens 2048 --out docs/wikitext-2.svg
 
 Each row's longest runs alone, one line a row, the mean over its seeds, which must not differ in anything else. Operations
 are the run's own count: 6 for each link and token, 6 for each weight of the output projection, attention's products, at the

@@ -357,7 +357,7 @@ class Drawings(Case):
         self.make("--only", "SET")
         damaged = self.folder / "damaged.jsonl"
         damaged.write_text("{}\n")
-        language = HERE / "results/wikitext-2-90.jsonl"
+        language = HERE / "results/wikitext-2.jsonl"
         for main, words, told in [
             (plot.main, ["nowhere.jsonl"], "nowhere.jsonl: "),
             (plot.main, [damaged], "damaged.jsonl:1: not a result: command"),
