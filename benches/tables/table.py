@@ -70,10 +70,18 @@ def read(file):
     for unknown in table.keys() - known:
         raise Refused(f"{file}: `{unknown}` is unknown; allowed: {', '.join(sorted(known))}")
     search = table["search"]
-    for missing in {"seed", "by", "lowest", "length", "options", "grid"} - search.keys():
-        raise Refused(f"{file}: `search.{missing}` is missing")
-    names = [row.get("name") for row in table["rows"]]
-    if None in names or len(set(names)) != len(names):
+    if not isinstance(search, dict) or not all(isinstance(part, list) and all(isinstance(one, dict) for one in part) for part in (table["rows"], table["columns"])):
+        raise Refused(f"{file}: `search` has to be a table, `rows` and `columns` lists of tables")
+    parts = [("search", search, {"seed", "by", "lowest", "length", "options", "grid"}, {"labels"})]
+    parts += [("rows", row, {"name"}, {"options", "grid"}) for row in table["rows"]]
+    parts += [("columns", column, {"name", "figure"}, {"digits", "percent", "exponent"}) for column in table["columns"]]
+    for name, part, required, further in parts:
+        for missing in sorted(required - part.keys()):
+            raise Refused(f"{file}: `{name}.{missing}` is missing")
+        for unknown in sorted(part.keys() - required - further):
+            raise Refused(f"{file}: `{name}.{unknown}` is unknown; allowed: {', '.join(sorted(required | further))}")
+    names = [row["name"] for row in table["rows"]]
+    if len(set(names)) != len(names):
         raise Refused(f"{file}: every row needs a name of its own, found {names}")
     for row in table["rows"]:
         grid = row.get("grid", search["grid"])
@@ -220,14 +228,14 @@ class Table:
             whole += ["--data", str(self.given.data)]
         whole += [self.folder_of(option[5:-1], seed) if option.startswith("{row:") else option for option in options]
         whole += ["--out", str(run)] + (["--resume"] if (run / "config.json").exists() else [])
-        kept = folder / "command"
-        if kept.exists() and kept.read_text() != told:
-            raise Refused(f"{folder}: holds another run ({kept.read_text()}), not {told}")
+        kept, identity = folder / "command", f"{told}\nconfig {self.config}\n"
+        if kept.exists() and kept.read_text() != identity:
+            raise Refused(f"{folder}: holds another run ({kept.read_text().strip()}), not {identity.strip()}")
         print("+", shlex.join(whole), flush=True)
         if self.given.dry_run:
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(told)
+        kept.write_text(identity)
         result = {"command": told, "config": self.config, "row": row["name"], "seed": seed, "commit": commit(), "machine": machine()}
         if not summary.exists():
             with open(folder / "log", "a", encoding="utf-8") as log:
@@ -278,6 +286,8 @@ class Table:
             figures = self.run(folder, row, search["seed"], point, search["options"])
             told = shlex.join([self.table["example"]] + self.command(row, search["seed"], point, search["options"]))
             missing |= self.results.get(told, self.config) is None
+            if figures is not None and search["by"] not in figures:
+                raise Refused(f"{self.given.table}: `search.by` is `{search['by']}`; allowed: {', '.join(figures)}")
             tried.append((point, None if figures is None else figures[search["by"]]))
         ended = [(value, point) for point, value in tried if value is not None]
         if self.given.dry_run:
@@ -339,6 +349,16 @@ class Table:
             return str(point[varied.pop()])
         return ", ".join(f"{self.label(option)} {value}" for option, value in point.items() if option in varied)
 
+    def at_an_end(self, row, point):
+        """Whether a better point may lie beyond the row's grid: an option that varies has its first or last value."""
+        grid = row.get("grid", self.table["search"]["grid"])
+        return any(len(values) > 1 and point[option] in (values[0], values[-1]) for option, values in grid.items())
+
+    def fixed(self):
+        """Options of the common grid that have one value, as text."""
+        one = {option: values[0] for option, values in self.table["search"]["grid"].items() if len(values) == 1}
+        return ", ".join(f"{self.label(option)} {value}" for option, value in one.items())
+
     def rows_table(self, found):
         columns = self.table["columns"]
         lines = [f"| method | {self.header('chosen')} | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
@@ -354,11 +374,13 @@ class Table:
     def search_table(self, found):
         search = self.table["search"]
         direction = "lowest" if search["lowest"] else "highest"
-        lines = [f"Chosen for every row by the {direction} {self.label(search['by'])} of seed {search['seed']} after {search['length']}:", ""]
+        fixed = f", {fixed} for all" if (fixed := self.fixed()) else ""
+        lines = [f"Chosen for every row by the {direction} {self.label(search['by'])} of seed {search['seed']} after {search['length']}{fixed}; the first of equal ones. *End*: a better one may lie beyond the grid.", ""]
         lines += [f"| method | {self.header('every point of the grid')}: {self.label(search['by'])} |", "|---|---|"]
         for row, point, tried in found:
             points = [(one == point, f"{self.told(one)}: " + ("diverged" if value is None else f"{value:.4g}")) for one, value in tried]
-            lines.append(f"| {row['name']} | " + "; ".join(f"**{text}**" if best else text for best, text in points) + " |")
+            end = " (*end*)" if self.at_an_end(row, point) else ""
+            lines.append(f"| {row['name']} | " + "; ".join(f"**{text}**{end}" if best else text for best, text in points) + " |")
         of = [result for result in self.results.found.values() if result["row"] in self.rows]
         machines = "; ".join(sorted({result["machine"] for result in of}))
         lines += ["", f"{machines}; commits {', '.join(sorted({result['commit'] for result in of}))}."]

@@ -165,6 +165,16 @@ class Tables(Case):
         self.assertEqual(self.make("--only", "SET")[0], 0)
         self.assertEqual(["--resume" in call for call in self.calls()], [False, True, False, False, False, False])
 
+    def test_a_folder_of_runs_by_another_configuration_is_refused(self):
+        options = self.folder / "options.toml"
+        self.file.write_text(TABLE.replace('example = "mlp"', f'example = "mlp"\nconfig = "{options}"'))
+        options.write_text("batch = 32")
+        self.assertEqual(self.make("--only", "SET")[0], 0)
+        options.write_text("batch = 64")
+        status, _, error = self.make("--only", "SET")
+        self.assertEqual(status, 1)
+        self.assertIn("holds another run", error)
+
     def test_an_error_other_than_divergence_ends_the_table(self):
         self.file.write_text(TABLE.replace("9]", "8]"))
         status, _, error = self.make()
@@ -184,11 +194,22 @@ class Tables(Case):
             ('"from SET\'s links"', '"SET"', "needs a name of its own"),
             ("{row:SET}", "{row:CHT}", "{row:CHT}: no such row; allowed: SET, from SET's links"),
             ("example =", "example", "stand-in.toml"),
+            ("options = { epochs = 4, methods", "option = { epochs = 4, methods", "`rows.option` is unknown; allowed: grid, name, options"),
+            ('figure = "test_accuracy"\n', "", "`columns.figure` is missing"),
+            ('by = "accuracy_last"', 'by = "accuracy"', "`search.by` is `accuracy`; allowed: accuracy_last, "),
+            ("[search]", "rows = 3\n[search]", "stand-in.toml"),
         ]:
+            self.assertIn(old, TABLE)
             self.file.write_text(TABLE.replace(old, new))
             status, _, error = self.make()
             self.assertEqual(status, 1, told)
             self.assertIn(told, error)
+
+    def test_a_row_that_is_best_at_an_end_of_its_grid_is_marked_and_what_does_not_vary_is_told(self):
+        self.file.write_text(TABLE.replace("[0.1, 0.5, 9]", "[0.1, 0.5]\nzeta = [3]"))
+        _, printed, _ = self.make("--only", "SET")
+        self.assertIn("| SET | 0.1: 0.12; **0.5: 0.52** (*end*) |", printed)
+        self.assertIn("after 1 of 4 epochs, zeta 3 for all; ", printed)
 
     def test_points_of_several_options_are_told_by_name(self):
         self.file.write_text(TABLE.replace("[search.grid]", 'labels = { lr = "rate" }\n[search.grid]\nmethods = ["set", "static"]\nzeta = [3]'))

@@ -47,7 +47,8 @@ pub struct PairedComparison {
     pub system: Interval,
     /// The system's score less the baseline's, from the same lines in every resample.
     pub difference: Interval,
-    /// Two-sided: the probability of a difference as large if there were none.
+    /// As [`Bootstrap`] defines it: about 0.4 where there is no difference, and below the p-value of a two-sided test where
+    /// there is one. The interval of the difference says more.
     pub p_value: f64,
 }
 
