@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
@@ -48,12 +49,12 @@ impl YoungLinks {
         let steps = match self {
             Self::Ramp { steps } => steps,
             Self::Boost { factor, .. } if !(1.0..=10.0).contains(&factor) => {
-                return Err(Error::argument("boost", factor, "[1, 10]"));
+                return Err(Error::argument("factor", factor, "[1, 10]").of("young links"));
             }
             Self::Boost { steps, .. } => steps,
         };
         if steps == 0 {
-            return Err(Error::argument("young_steps", 0, "at least 1"));
+            return Err(Error::argument("steps", 0, "at least 1").of("young links"));
         }
         Ok(())
     }
@@ -113,26 +114,28 @@ pub struct LinkAges<'a, B: Backend> {
 }
 
 impl<B: Backend> LinkAges<'_, B> {
-    /// `of` the age of every element of `tensor`, the weight's. Cost: one call a generation, and one gather.
+    /// `of` the age of every element of `tensor`, the weight's. What is no link is as old as the weight. Cost: one call a
+    /// generation, and one gather.
     pub fn map<const D: usize>(&self, tensor: &Tensor<B, D>, of: impl Fn(LinkAge) -> f32) -> Tensor<B, D> {
         self.spread(self.table(&tensor.device(), of), tensor)
     }
 
-    /// `of` the age of every generation.
+    /// `of` the age of every generation, in f32 whatever the weight's floats are.
     pub(super) fn table(&self, device: &B::Device, of: impl Fn(LinkAge) -> f32) -> Tensor<B, 1> {
         let values: Vec<f32> = self.generations.iter().map(|&age| of(age)).collect();
         let count = values.len();
-        Tensor::from_data(TensorData::new(values, [count]), device)
+        Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32))
     }
 
-    /// A value for every generation as one for every element of `tensor`.
+    /// A value for every generation as one for every element of `tensor`, in its floats.
     pub(super) fn spread<const D: usize>(&self, table: Tensor<B, 1>, tensor: &Tensor<B, D>) -> Tensor<B, D> {
         let index = self.index.get_or_init(|| {
             let elements: Vec<i32> = self.elements.iter().map(|&generation| generation.into()).collect();
             Tensor::from_data(TensorData::new(elements, [self.elements.len()]), &tensor.device())
         });
         // Gradients of several devices may move a weight.
-        table.select(0, index.clone().to_device(&tensor.device())).reshape(tensor.dims())
+        let values = table.select(0, index.clone().to_device(&tensor.device())).reshape(tensor.dims());
+        if tensor.dtype() == DType::F32 { values } else { values.cast(tensor.dtype()) }
     }
 
     /// Every generation's age; the number of its generation for every element.
@@ -169,10 +172,10 @@ impl<B: Backend> Generations<B> {
         Self { steps: 1, births: vec![0, 1], elements: vec![1], index: OnceLock::new() }
     }
 
-    /// Counts one step; the ages at it, if there is a link that is not of the first.
+    /// Counts one step; the ages at it, if they are on and there is a link that is not of the first.
     pub(super) fn step(&mut self, settings: AgeSettings) -> Option<LinkAges<'_, B>> {
         self.steps += 1;
-        if self.elements.is_empty() {
+        if self.elements.is_empty() || !settings.are_on() {
             return None;
         }
         let first = LinkAge { steps: None, factor: 1.0 };
@@ -238,16 +241,24 @@ impl<B: Backend> Generations<B> {
     }
 }
 
-/// Whether `optim` can step by age, as one step of one link on `device` tells.
+/// Whether `optim` can step by age, as one step of one link on `device` tells, in the ranks of both layouts.
 ///
 /// # Errors
 ///
-/// [`Error::Argument`] that names the optimizer, or its decay rates.
+/// [`Error::Argument`] that names the optimizer.
 pub(super) fn check_steps_by_age<O: CarriesMoments<B>, B: Backend>(
     optim: &O,
     device: &B::Device,
 ) -> Result<()> {
-    let (one, mut newborn) = (Tensor::<B, 1>::ones([1], device), Generations::<B>::newborn());
+    check_steps_of_rank::<O, B, 1>(optim, device)?;
+    check_steps_of_rank::<O, B, 2>(optim, device)
+}
+
+fn check_steps_of_rank<O: CarriesMoments<B>, B: Backend, const D: usize>(
+    optim: &O,
+    device: &B::Device,
+) -> Result<()> {
+    let (one, mut newborn) = (Tensor::<B, D>::ones([1; D], device), Generations::<B>::newborn());
     let (_, state) = optim.step(0.0, one.clone(), one.clone(), None);
     let ages = newborn.step(AgeSettings { correct: true, young: None });
     let stepped =
@@ -256,11 +267,14 @@ pub(super) fn check_steps_by_age<O: CarriesMoments<B>, B: Backend>(
         let allowed = "one whose `CarriesMoments::step_aged` knows the ages of links";
         return Err(Error::argument("optimizer", std::any::type_name::<O>(), allowed));
     };
-    if read_f32(stepped).iter().all(|value| value.is_finite()) {
+    let weight = read_f32(stepped)[0];
+    if weight.is_finite() && weight < 1.0 {
         return Ok(());
     }
-    let allowed = "above 0 where the ages of links count, but for `FusedAdam`";
-    Err(Error::argument("beta_1 or beta_2", 0, allowed).of(std::any::type_name::<O>()))
+    let step = format!("a step of {} along the gradient 1 at the rate 0.1", 1.0 - weight);
+    let allowed =
+        "finite and above 0 where the ages of links count; Adam's is not where `beta_1` or `beta_2` is 0";
+    Err(Error::argument("optimizer", step, allowed).of(std::any::type_name::<O>()))
 }
 
 /// The ages of the links of one weight as they are saved, whatever its layout.
@@ -314,9 +328,12 @@ mod tests {
     use std::sync::Arc;
 
     use burn::backend::{Autodiff, Flex};
+    use burn::optim::{AdamConfig, AdamWConfig};
+    use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
     use crate::nn::Layout;
+    use crate::optim::FusedAdamConfig;
 
     const CORRECT: AgeSettings = AgeSettings { correct: true, young: None };
 
@@ -379,6 +396,75 @@ mod tests {
         // Each is as old as it was, but for the second of those that are one.
         assert_eq!(found[..4], [0, oldest, oldest, oldest - 2]);
         assert!((4..count).all(|link| found[link as usize] == count - link));
+    }
+
+    /// Ages of so many generations, dealt to the elements in turn, of which the last is `age` steps old.
+    fn dealt(generations: u16, elements: usize, age: u64) -> Generations<Flex> {
+        let number = |element: usize| (element % usize::from(generations)) as u16;
+        Generations {
+            steps: u64::from(generations) + age - 2,
+            births: (0..u64::from(generations)).collect(),
+            elements: (0..elements).map(number).collect(),
+            index: OnceLock::new(),
+        }
+    }
+
+    /// Weights after steps on the same gradients, all but the first with ages.
+    fn trained<O: CarriesMoments<Flex>, const D: usize>(
+        optim: &O,
+        generations: u16,
+        dtype: DType,
+        [start, gradient]: [&Tensor<Flex, D>; 2],
+    ) -> TensorData {
+        let cast = |tensor: &Tensor<Flex, D>| tensor.clone().cast(dtype);
+        let young = Some(YoungLinks::Ramp { steps: 3 });
+        let (mut weight, state) = optim.step(0.01, cast(start), cast(gradient), None);
+        let mut state = state.unwrap();
+        let mut generations = dealt(generations, start.dims().iter().product(), 1);
+        for step in 0..4 {
+            let ages = generations.step(AgeSettings { correct: true, young }).unwrap();
+            let gradient = cast(&(gradient.clone() - 0.1 * f64::from(step)));
+            (weight, state) = optim.step_aged(0.01, weight, gradient, state, &ages).unwrap();
+        }
+        assert_eq!(weight.dtype(), dtype);
+        weight.cast(DType::F32).into_data()
+    }
+
+    fn random<const D: usize>(shape: [usize; D]) -> [Tensor<Flex, D>; 2] {
+        let draw = |_| Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Default::default());
+        [0, 1].map(draw)
+    }
+
+    #[test]
+    fn weights_and_moments_of_half_as_many_bits_step_by_age_as_those_of_f32_do_to_their_precision() {
+        let [start, gradient] = random([40]);
+        // As far from 0 as their steps are from being lost in rounding.
+        let gradient = gradient.sign() * 0.5;
+        for (dtype, precision) in [(DType::F16, 2e-3), (DType::BF16, 2e-2)] {
+            let check = |found: TensorData, expected: TensorData| {
+                found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(precision));
+            };
+            let tensors = [&start, &gradient];
+            let adam = AdamConfig::new().with_epsilon(1e-3).build();
+            check(trained(&adam, 3, dtype, tensors), trained(&adam, 3, DType::F32, tensors));
+            let adamw = AdamWConfig::new().with_epsilon(1e-3).build();
+            check(trained(&adamw, 3, dtype, tensors), trained(&adamw, 3, DType::F32, tensors));
+            let fused = FusedAdamConfig::new().with_epsilon(1e-3).build();
+            check(trained(&fused, 3, dtype, tensors), trained(&fused, 3, DType::F32, tensors));
+        }
+    }
+
+    #[test]
+    fn burns_adam_and_the_fused_one_take_the_same_steps_of_a_large_weight_of_many_generations() {
+        // More than one piece and one block, and a last one that is no multiple of anything.
+        let [start, gradient] = random([131, 257]);
+        for generations in [2, 7, 300] {
+            let fused = FusedAdamConfig::new().with_epsilon(1e-5).build();
+            let burns = AdamConfig::new().with_epsilon(1e-5).build();
+            let own = trained(&fused, generations, DType::F32, [&start, &gradient]);
+            let burns = trained(&burns, generations, DType::F32, [&start, &gradient]);
+            own.assert_approx_eq::<f32>(&burns, Tolerance::absolute(1e-6));
+        }
     }
 
     #[test]

@@ -5,15 +5,15 @@ use burn::optim::record::{AdaptorRecord, AdaptorRecordV1};
 use burn::optim::{
     Adam, AdamState, AdamW, AdamWState, AdaptiveMomentumState, LearningRate, Sgd, SgdState, SimpleOptimizer,
 };
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor};
 
 use super::ages::LinkAges;
 use crate::nn::weight::Moments;
 
 /// An optimizer whose moments a [`SparseOptimizer`](super::SparseOptimizer) can rewire.
 ///
-/// Implemented for SGD, Adam and AdamW. Any other optimizer is refused by the compiler; implement this trait to use
+/// Implemented for SGD, Adam and AdamW, and for [`FusedAdam`](super::FusedAdam) and [`FusedSgd`](super::FusedSgd). Any other optimizer is refused by the compiler; implement this trait to use
 /// your own, provided that a zero gradient, weight and state leave all three at zero.
 ///
 /// ```
@@ -54,7 +54,8 @@ pub trait CarriesMoments<B: Backend>: SimpleOptimizer<B> {
     /// began at zero goes by [`LinkAge::steps`](super::LinkAge::steps), and the step is multiplied with
     /// [`LinkAge::factor`](super::LinkAge::factor). `None`, the default, says that the optimizer cannot;
     /// [`with_link_ages`](super::SparseOptimizer::with_link_ages) and
-    /// [`with_young_links`](super::SparseOptimizer::with_young_links) are then errors.
+    /// [`with_young_links`](super::SparseOptimizer::with_young_links) are then errors. [`LinkAges::map`] has what a formula
+    /// needs for every element; `tests/evolution/own_optimizer.rs` is an Adam written so.
     fn step_aged<const D: usize>(
         &self,
         lr: LearningRate,
@@ -90,7 +91,8 @@ impl<B: Backend> CarriesMoments<B> for Sgd<B> {
         state: Self::State<D>,
         ages: &LinkAges<'_, B>,
     ) -> Option<(Tensor<B, D>, Self::State<D>)> {
-        scaled_step(self, lr, tensor, grad, state, ages)
+        let (tensor, state) = scaled_step(self, lr, tensor, grad, Some(state), ages);
+        Some((tensor, state?))
     }
 }
 
@@ -116,7 +118,7 @@ impl<B: Backend> CarriesMoments<B> for Adam {
         ages: &LinkAges<'_, B>,
     ) -> Option<(Tensor<B, D>, Self::State<D>)> {
         let momentum = self.step(0.0, tensor.clone(), grad, Some(state)).1?.momentum;
-        let one = Tensor::<B, 1>::ones([1], &tensor.device());
+        let one = Tensor::<B, 1>::ones([1], (&tensor.device(), DType::F32));
         let probe = self.step(0.0, one.zeros_like(), one, None).1?.momentum;
         let corrected = AdamState::new(corrected(&momentum, probe, ages));
         // From zero, where the penalty adds nothing to the gradient.
@@ -148,7 +150,7 @@ impl<B: Backend> CarriesMoments<B> for AdamW {
         ages: &LinkAges<'_, B>,
     ) -> Option<(Tensor<B, D>, Self::State<D>)> {
         let momentum = self.step(0.0, tensor.clone(), grad, Some(state)).1?.momentum;
-        let one = Tensor::<B, 1>::ones([1], &tensor.device());
+        let one = Tensor::<B, 1>::ones([1], (&tensor.device(), DType::F32));
         let probe = self.step(0.0, one.zeros_like(), one, None).1?.momentum;
         let corrected = AdamWState::new(corrected(&momentum, probe, ages));
         let zeros = tensor.zeros_like();
@@ -163,23 +165,23 @@ pub(super) fn scaled_step<B: Backend, O: SimpleOptimizer<B>, const D: usize>(
     lr: LearningRate,
     tensor: Tensor<B, D>,
     grad: Tensor<B, D>,
-    state: O::State<D>,
+    state: Option<O::State<D>>,
     ages: &LinkAges<'_, B>,
-) -> Option<(Tensor<B, D>, O::State<D>)> {
+) -> (Tensor<B, D>, Option<O::State<D>>) {
     if !ages.scale() {
-        let (tensor, state) = optim.step(lr, tensor, grad, Some(state));
-        return Some((tensor, state?));
+        return optim.step(lr, tensor, grad, state);
     }
-    let (stepped, state) = optim.step(lr, tensor.clone(), grad, Some(state));
+    let (stepped, state) = optim.step(lr, tensor.clone(), grad, state);
     let factors = ages.map(&tensor, |age| age.factor());
-    Some((tensor.clone() + (stepped - tensor) * factors, state?))
+    (tensor.clone() + (stepped - tensor) * factors, state)
 }
 
 /// Moments from which a step with the gradient 0, so late that Burn corrects nothing any more, is one that corrects every
 /// link's by its age: `m̂ / β₁` and `v̂ / β₂`, of which that step takes `β₁` and `β₂` times.
 ///
 /// `probe` is what a first step with the gradient 1 has left: its moments are `1 − β`, and there is a maximum of the
-/// second if AMSGrad is on. All three are private in Burn 0.21.
+/// second if AMSGrad is on. All three are private in Burn 0.21. Both are f32, whatever the moments are: in half as many bits
+/// `β` may be 1, and what is divided by `1 − βᵗ` would be infinite.
 fn corrected<B: Backend, const D: usize>(
     momentum: &AdaptiveMomentumState<B, D>,
     probe: AdaptiveMomentumState<B, 1>,

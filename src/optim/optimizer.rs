@@ -122,8 +122,9 @@ where
     /// Weights and moments). Off by default. With ages, a new link's first step is at most the rate. Before the first
     /// update nothing changes, nor does anything in a run whose links stay; SGD has nothing to correct.
     ///
-    /// Ages are saved in the record and resumed in either layout. A record without them, or another optimizer's, loads:
-    /// its links are as old as their moments. Cost: two bytes for every element that the layout stores, and for Burn's Adam
+    /// Ages are saved in the record and resumed in either layout, and by an optimizer without ages kept for one that has
+    /// them. A record without them, or another optimizer's, loads (one of a version before ages where the recorder names
+    /// its fields, as JSON and MessagePack do): its links are as old as their moments. Cost: two bytes for every element that the layout stores, and for Burn's Adam
     /// and AdamW about twice the tensor operations, with four to eight bytes more an element. An optimizer that cannot is
     /// an error of [`bind`](Self::bind).
     #[must_use]
@@ -343,18 +344,19 @@ where
 
     /// Links that moments belong to already keep their generation.
     fn find_generations(&mut self, found: &Found<B>) -> Result<()> {
-        let mut before = std::mem::take(&mut self.generations);
-        if !self.ages.are_on() {
-            return Ok(());
-        }
-        if let Some((_, weight)) = found.first() {
+        let on = self.ages.are_on();
+        if let Some((_, weight)) = found.first().filter(|_| on) {
             ages::check_steps_by_age(self.inner.optim(), &weight.device())?;
         }
+        let mut before = std::mem::take(&mut self.generations);
         for (_, weight) in found {
             let id = weight.id();
             let known = before.remove(&id).zip(self.links.get(&id).and_then(|place| place.links_of(weight)));
-            let generations = known.map_or_else(Generations::new, |(own, links)| own.follow(links, weight));
-            self.generations.insert(id, generations);
+            let known = known.map(|(own, links)| own.follow(links, weight));
+            // Ages that were loaded are kept, and saved again, where they are off too.
+            if let Some(generations) = known.or_else(|| on.then(Generations::new)) {
+                self.generations.insert(id, generations);
+            }
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ impl RateGroups {
     }
 
     /// The multiples of `module` as its links are now, in the order of a walk; parameters in no group are left out. A
-    /// parameter that the module has in several places counts at the first. Cost: two walks.
+    /// parameter that the module has in several places is matched at each of them, and named by the first. Cost: two walks.
     ///
     /// # Errors
     ///
@@ -146,22 +146,30 @@ impl RateGroups {
             hook::collect(module).iter().map(|(_, weight)| (weight.id(), weight.links().density())).collect();
         let parameters = parameters(module, Rank);
         let mut used = vec![false; self.patterns.len()];
-        let mut rates: Vec<ParameterRate> = Vec::new();
+        // Of each parameter, in the order of its first place: the number of the last pattern that matches it anywhere.
+        let mut places: Vec<(&str, ParamId, usize, Option<usize>)> = Vec::with_capacity(parameters.len());
+        let mut first: HashMap<ParamId, usize> = HashMap::with_capacity(parameters.len());
         for (path, (id, rank)) in &parameters {
-            let own = densities.get(id).copied();
-            let mut multiple = self.sparse.filter(|_| own.is_some());
-            for ((pattern, other), used) in self.patterns.iter().zip(&mut used) {
-                let module = path.rsplit_once('.').map_or("", |(module, _)| module);
+            let place = *first.entry(*id).or_insert(places.len());
+            if place == places.len() {
+                places.push((path, *id, *rank, None));
+            }
+            let module = path.rsplit_once('.').map_or("", |(module, _)| module);
+            for (number, (pattern, _)) in self.patterns.iter().enumerate() {
                 if matches(pattern, path)? || matches(pattern, module)? {
-                    (multiple, *used) = (Some(*other), true);
+                    used[number] = true;
+                    places[place].3 = places[place].3.max(Some(number));
                 }
             }
-            let Some(multiple) = multiple.filter(|_| rates.iter().all(|rate| rate.id != *id)) else {
-                continue;
-            };
-            let density = own.or((*rank == 2).then_some(1.0));
-            rates.push(ParameterRate { path: path.clone(), id: *id, multiple: multiple.of(density) });
         }
+        let rates = places.into_iter().filter_map(|(path, id, rank, pattern)| {
+            let own = densities.get(&id).copied();
+            let sparse = self.sparse.filter(|_| own.is_some());
+            let multiple = pattern.map(|number| self.patterns[number].1).or(sparse)?;
+            let density = own.or((rank == 2).then_some(1.0));
+            Some(ParameterRate { path: path.to_string(), id, multiple: multiple.of(density) })
+        });
+        let rates = rates.collect();
         match used.iter().position(|used| !used) {
             None => Ok(rates),
             Some(unused) => {
@@ -233,6 +241,24 @@ mod tests {
         ];
         assert_eq!(found(rates), expected(&paths));
         assert!(found(RateGroups::new()).is_empty());
+    }
+
+    #[test]
+    fn a_parameter_in_several_places_is_matched_at_each_and_named_by_the_first() {
+        let shared = SparseLinearConfig::new(20, 20).init(&Default::default());
+        let mut net = net();
+        net.layers = vec![shared.clone(), shared];
+        for (pattern, multiple) in [("layers.0.weight", 2.0), ("layers.1.weight", 3.0)] {
+            let rates = RateGroups::new().with_sparse(RateMultiple::Constant(5.0));
+            let rates =
+                rates.with_pattern(pattern, RateMultiple::Constant(multiple)).multiples(&net).unwrap();
+            let rates: Vec<_> = rates.iter().map(|rate| (rate.path.as_str(), rate.multiple)).collect();
+            assert_eq!(rates, [("layers.0.weight", multiple)]);
+        }
+        let both = RateGroups::new()
+            .with_pattern("layers.1.weight", RateMultiple::Constant(2.0))
+            .with_pattern("layers.0.weight", RateMultiple::Constant(3.0));
+        assert_eq!(both.multiples(&net).unwrap()[0].multiple, 3.0);
     }
 
     #[test]

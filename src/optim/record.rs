@@ -110,7 +110,7 @@ where
         let mut generations = HashMap::new();
         for (path, weight) in found {
             let saved = record.ages.iter().find(|saved| saved.path == *path);
-            if let Some(saved) = saved.filter(|_| self.generations.contains_key(&weight.id())) {
+            if let Some(saved) = saved {
                 generations.insert(weight.id(), saved.restored(weight)?);
             }
         }

@@ -143,7 +143,8 @@ impl<B: Backend> CarriesMoments<B> for FusedSgd {
         state: Self::State<D>,
         ages: &LinkAges<'_, B>,
     ) -> Option<(Tensor<B, D>, Self::State<D>)> {
-        scaled_step(self, lr, tensor, grad, state, ages)
+        let (tensor, state) = scaled_step(self, lr, tensor, grad, Some(state), ages);
+        Some((tensor, state?))
     }
 }
 

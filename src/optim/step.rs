@@ -11,7 +11,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::ages::{AgeSettings, Generations};
-use super::moments::CarriesMoments;
+use super::moments::{CarriesMoments, scaled_step};
 use super::optimizer::InnerRecord;
 
 /// What Burn's `OptimizerAdaptor` does in a walk, with a learning rate for each parameter and the ages of links.
@@ -59,8 +59,9 @@ where
                     stepped.expect("the optimizer has stepped by age when the model was bound");
                 (tensor, Some(state))
             }
-            // Without a state, all moments begin now.
-            (_, state) => self.optim.step(lr, tensor.inner(), grad, state),
+            // Without a state, all moments begin now, whatever the age.
+            (Some(ages), None) => scaled_step(self.optim, lr, tensor.inner(), grad, None, &ages),
+            (None, state) => self.optim.step(lr, tensor.inner(), grad, state),
         };
         if let Some(state) = state {
             self.records.insert(id, AdaptorRecord::from_state(state));

@@ -130,6 +130,7 @@ where
         let indices = indices.collect::<Result<Vec<_>>>()?;
 
         let mut rewired = Vec::with_capacity(found.len());
+        let mut generations = Vec::new();
         for (((path, weight), rewiring), index) in found.into_iter().zip(rewirings).zip(indices) {
             let (id, old) = (weight.id(), weight.links().clone());
             if *old == *rewiring.links {
@@ -140,13 +141,14 @@ where
                 let state = WeightState { record, device: weight.device() };
                 moments.insert(id, weight.follow(state, &old).record);
             }
-            if let Some(generations) = self.generations.get_mut(&id) {
-                *generations = generations.follow(&old, &weight);
-            }
-            self.links.insert(id, Place::of(&path, &weight));
-            rewired.push(weight);
+            generations.extend(self.generations.get(&id).map(|own| (id, own.follow(&old, &weight))));
+            rewired.push((path, weight));
         }
+        // Only now, so that an error of one layer leaves all as they were.
         self.records = moments;
+        self.generations.extend(generations);
+        self.links.extend(rewired.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))));
+        let rewired = rewired.into_iter().map(|(_, weight)| weight).collect();
         Ok(rewired)
     }
 }

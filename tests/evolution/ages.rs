@@ -22,7 +22,7 @@ const LR: f64 = 0.05;
 
 /// Adam as Kingma and Ba (2015) have it, with the decay of AdamW (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy)]
-struct Law {
+pub struct Law {
     betas: [f64; 2],
     epsilon: f64,
     /// Of the gradient, and of the weight.
@@ -30,7 +30,7 @@ struct Law {
 }
 
 /// The betas as f32 has them.
-const ADAM: Law = Law { betas: [0.9_f32 as f64, 0.999_f32 as f64], epsilon: 1e-5, decays: [0.0, 0.0] };
+pub const ADAM: Law = Law { betas: [0.9_f32 as f64, 0.999_f32 as f64], epsilon: 1e-5, decays: [0.0, 0.0] };
 
 #[derive(Clone, Copy, Default)]
 struct Link {
@@ -91,7 +91,7 @@ fn at_links(grads: &GradientsParams, weight: &SparseWeight<B>) -> Vec<f32> {
 }
 
 /// Compares a run with the simulation at every step; in the middle it is resumed, in the layout `then`.
-fn compare<O: CarriesMoments<Flex>>(
+pub fn compare<O: CarriesMoments<Flex>>(
     setup: &Setup,
     then: Layout,
     law: Law,
@@ -130,7 +130,7 @@ fn compare<O: CarriesMoments<Flex>>(
     assert!(newborn > 20, "{newborn} links were born");
 }
 
-fn aged(method: Method, layout: Layout) -> Setup {
+pub fn aged(method: Method, layout: Layout) -> Setup {
     Setup { layout, link_ages: true, ..Setup::new(method, 48, 0.3) }
 }
 
@@ -279,7 +279,8 @@ fn an_optimizer_that_knows_no_ages_is_an_error_before_training() {
     assert!(matches!(error, Error::Argument { name: "optimizer", .. }), "{error}");
     // Burn's steps are made to correct moments by dividing by the decay rates.
     let error = setup.optim(AdamWConfig::new().with_beta_1(0.0).init()).bind(&setup.net()).unwrap_err();
-    assert!(matches!(error, Error::Argument { name: "beta_1 or beta_2", .. }), "{error}");
+    assert!(matches!(error, Error::Argument { name: "optimizer", .. }), "{error}");
+    assert!(error.to_string().contains("`beta_1` or `beta_2`"), "{error}");
     setup.optim(FusedAdamConfig::new().with_beta_1(0.0).init()).bind(&setup.net()).unwrap();
 }
 
@@ -343,5 +344,35 @@ fn ages_that_are_not_of_these_links_are_named() {
     for births in [Vec::new(), vec![0, 100]] {
         let message = refused("births", births.into());
         assert!(message.contains("none born later"), "{message}");
+    }
+}
+
+#[test]
+fn ages_outlive_a_run_of_an_optimizer_without_them() {
+    for layout in LAYOUTS {
+        let with = Setup { layout, link_ages: true, ..Setup::new(Method::Set, 24, 0.3) };
+        let without = Setup { link_ages: false, ..with.clone() };
+        let (run, json) = recorded(&with);
+        let saved = |run: &Training<Adam>| {
+            let item = run.optim.to_record().into_item::<FullPrecisionSettings>();
+            serde_json::to_value(&item).unwrap()[1]["ages"].clone()
+        };
+        // Before the model is seen, at steps without an update, and over updates.
+        let mut between = loaded(&without, &run, json.clone());
+        assert_eq!(saved(&between), saved(&run));
+        between.steps(1);
+        assert_eq!(saved(&between)[0]["steps"], saved(&run)[0]["steps"].as_u64().unwrap() + 1);
+        assert_eq!(saved(&between)[0]["generations"], saved(&run)[0]["generations"]);
+        between.steps(9);
+        let ages = saved(&between);
+        assert_eq!(ages[0]["births"].as_array().unwrap().len(), 4, "{ages}");
+        let links = between.net.encoder.layers[0].nnz();
+        assert_eq!(ages[0]["generations"].as_array().unwrap().len(), links);
+        // Its steps are those of one that never knew of ages.
+        let mut json = json;
+        json[1].as_object_mut().unwrap().remove("ages");
+        let mut plain = loaded(&without, &run, json);
+        plain.steps(10);
+        assert_eq!(bits(&between.net.values()), bits(&plain.net.values()));
     }
 }

@@ -12,6 +12,7 @@ mod layouts;
 mod learner;
 mod net;
 mod numbers;
+mod own_optimizer;
 mod parts;
 mod rates;
 mod records;

@@ -111,6 +111,8 @@ fn accumulated_gradients_step_at_the_multiples_of_their_sum() {
             };
             let (mut net, mut optim) = (setup.net(), setup.optim(adam()));
             let (mut other, mut other_optim) = (net.clone(), setup.optim(adam()));
+            let at_one_rate = Setup { rates: RateGroups::new(), ..setup.clone() };
+            let (mut plain, mut plain_optim) = (net.clone(), at_one_rate.optim(adam()));
             for step in 1..=12 {
                 // The same batch twice at half the weight, against once at the full one: halves are exact.
                 let mut accumulator = GradientsAccumulator::new();
@@ -120,6 +122,9 @@ fn accumulated_gradients_step_at_the_multiples_of_their_sum() {
                 net = optim.step(0.05, net, accumulator.grads());
                 let whole = gradients(&other, step, 1.0);
                 other = other_optim.step(0.05, other, whole);
+                let whole = gradients(&plain, step, 1.0);
+                plain = plain_optim.step(0.05, plain, whole);
+                assert_ne!(bits(&net.values()), bits(&plain.values()), "{method} {layout:?} step {step}");
                 assert_eq!(net.masks(), other.masks(), "{method} {layout:?} step {step}");
                 assert_eq!(bits(&net.values()), bits(&other.values()), "{method} {layout:?} step {step}");
             }

@@ -56,12 +56,12 @@ impl WeightInit {
         match *self {
             Self::Swi { gain } => positive("gain", gain),
             Self::Normal { std } => positive("std", std),
-            Self::Supar { base_density, .. } if base_density > 1.0 => {
+            Self::Supar { base_density, .. } if !(base_density > 0.0 && base_density <= 1.0) => {
                 Err(Error::argument("base_density", base_density, "(0, 1]"))
             }
-            Self::Supar { std, base_density, width_multiple } => positive("std", std)
-                .and_then(|()| positive("base_density", base_density))
-                .and_then(|()| positive("width_multiple", width_multiple)),
+            Self::Supar { std, width_multiple, .. } => {
+                positive("std", std).and_then(|()| positive("width_multiple", width_multiple))
+            }
         }
     }
 

@@ -50,6 +50,29 @@ fn a_run_tells_the_rates_that_it_used_and_resumes_with_no_others() {
 }
 
 #[test]
+fn every_option_of_rates_and_ages_changes_what_is_trained() {
+    let data = text();
+    let last_loss = |name: &str, more: &str| {
+        let out = path(&data, name);
+        succeeds("language_model", &short(&data, &out, &format!("--methods set {more}")));
+        read(&out, "summary.json")["perplexity_last"].as_f64().unwrap()
+    };
+    let plain = last_loss("plain", "");
+    assert_eq!(last_loss("again", ""), plain);
+    let options = [
+        "--sparse-rate-multiple 3",
+        "--supar 0.1",
+        "--rate-multiples head=0.5",
+        "--link-ages",
+        "--young-ramp 3",
+        "--young-boost 2,3",
+    ];
+    for (number, option) in options.iter().enumerate() {
+        assert_ne!(last_loss(&format!("run-{number}"), option), plain, "{option}");
+    }
+}
+
+#[test]
 fn the_rate_of_hidden_matrices_reaches_those_of_the_dense_model() {
     let data = text();
     let out = path(&data, "out");
@@ -69,9 +92,9 @@ fn a_rate_that_is_none_is_refused_by_name() {
         ("--rate-multiples head", "PATTERN=MULTIPLE"),
         ("--supar 2", "`base_density` is 2; allowed: (0, 1]"),
         ("--supar 1,1,1", "`supar` is [1.0, 1.0, 1.0]"),
-        ("--young-boost 20,3", "`boost` is 20; allowed: [1, 10]"),
+        ("--young-boost 20,3", "`factor` of young links is 20; allowed: [1, 10]"),
         ("--young-boost 2", "`young_boost` is [2.0]"),
-        ("--young-ramp 0", "`young_steps` is 0; allowed: at least 1"),
+        ("--young-ramp 0", "`steps` of young links is 0; allowed: at least 1"),
     ] {
         let out = path(&data, "none");
         let error = fails("language_model", &short(&data, &out, option));
