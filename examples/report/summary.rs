@@ -65,10 +65,8 @@ fn figures(run: &Run) -> Vec<Figure> {
     add("parameters", ended("parameters"), 0);
     let multiples = summary.get("rate_multiples").and_then(Value::as_object);
     let multiples: Vec<f64> = multiples.into_iter().flat_map(Map::values).filter_map(Value::as_f64).collect();
-    if !multiples.is_empty() {
-        add("rate multiple, lowest", multiples.iter().copied().reduce(f64::min), 3);
-        add("rate multiple, highest", multiples.iter().copied().reduce(f64::max), 3);
-    }
+    add("rate multiple, lowest", multiples.iter().copied().reduce(f64::min), 3);
+    add("rate multiple, highest", multiples.into_iter().reduce(f64::max), 3);
     add("training, TFLOP", ended("training_operations").map(|operations| operations / 1e12), 3);
     add("peak memory, MiB", ended("peak_memory_bytes").map(|bytes| bytes / 1_048_576.0), 0);
     figures

@@ -398,11 +398,11 @@ mod tests {
         assert!((4..count).all(|link| found[link as usize] == count - link));
     }
 
-    /// Ages of so many generations, dealt to the elements in turn, of which the last is `age` steps old.
-    fn dealt(generations: u16, elements: usize, age: u64) -> Generations<Flex> {
+    /// Ages of so many generations, dealt to the elements in turn, of which the last was born in the step before.
+    fn dealt(generations: u16, elements: usize) -> Generations<Flex> {
         let number = |element: usize| (element % usize::from(generations)) as u16;
         Generations {
-            steps: u64::from(generations) + age - 2,
+            steps: u64::from(generations) - 1,
             births: (0..u64::from(generations)).collect(),
             elements: (0..elements).map(number).collect(),
             index: OnceLock::new(),
@@ -420,7 +420,7 @@ mod tests {
         let young = Some(YoungLinks::Ramp { steps: 3 });
         let (mut weight, state) = optim.step(0.01, cast(start), cast(gradient), None);
         let mut state = state.unwrap();
-        let mut generations = dealt(generations, start.dims().iter().product(), 1);
+        let mut generations = dealt(generations, start.dims().iter().product());
         for step in 0..4 {
             let ages = generations.step(AgeSettings { correct: true, young }).unwrap();
             let gradient = cast(&(gradient.clone() - 0.1 * f64::from(step)));

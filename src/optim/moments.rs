@@ -13,8 +13,9 @@ use crate::nn::weight::Moments;
 
 /// An optimizer whose moments a [`SparseOptimizer`](super::SparseOptimizer) can rewire.
 ///
-/// Implemented for SGD, Adam and AdamW, and for [`FusedAdam`](super::FusedAdam) and [`FusedSgd`](super::FusedSgd). Any other optimizer is refused by the compiler; implement this trait to use
-/// your own, provided that a zero gradient, weight and state leave all three at zero.
+/// Implemented for SGD, Adam and AdamW, and for [`FusedAdam`](super::FusedAdam) and [`FusedSgd`](super::FusedSgd). Any
+/// other optimizer is refused by the compiler; implement this trait to use your own, provided that a zero gradient, weight
+/// and state leave all three at zero.
 ///
 /// ```
 /// use burn::backend::{Autodiff, Flex};

@@ -122,11 +122,11 @@ where
     /// Weights and moments). Off by default. With ages, a new link's first step is at most the rate. Before the first
     /// update nothing changes, nor does anything in a run whose links stay; SGD has nothing to correct.
     ///
-    /// Ages are saved in the record and resumed in either layout, and by an optimizer without ages kept for one that has
-    /// them. A record without them, or another optimizer's, loads (one of a version before ages where the recorder names
-    /// its fields, as JSON and MessagePack do): its links are as old as their moments. Cost: two bytes for every element that the layout stores, and for Burn's Adam
-    /// and AdamW about twice the tensor operations, with four to eight bytes more an element. An optimizer that cannot is
-    /// an error of [`bind`](Self::bind).
+    /// Ages are saved in the record and resumed in either layout; an optimizer without ages keeps those of a record for one
+    /// that has them. A record without them, or another optimizer's, loads (one of a version before ages where the recorder
+    /// names its fields, as JSON and MessagePack do): its links are as old as their moments. Cost: two bytes for every
+    /// element that the layout stores, and for Burn's Adam and AdamW about twice the tensor operations, with four to eight
+    /// bytes more an element. An optimizer that cannot is an error of [`bind`](Self::bind).
     #[must_use]
     pub fn with_link_ages(mut self, on: bool) -> Self {
         (self.ages.correct, self.settled) = (on, false);

@@ -1,6 +1,6 @@
 //! Multiples of the learning rate for groups of parameters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
@@ -146,28 +146,25 @@ impl RateGroups {
             hook::collect(module).iter().map(|(_, weight)| (weight.id(), weight.links().density())).collect();
         let parameters = parameters(module, Rank);
         let mut used = vec![false; self.patterns.len()];
-        // Of each parameter, in the order of its first place: the number of the last pattern that matches it anywhere.
-        let mut places: Vec<(&str, ParamId, usize, Option<usize>)> = Vec::with_capacity(parameters.len());
-        let mut first: HashMap<ParamId, usize> = HashMap::with_capacity(parameters.len());
-        for (path, (id, rank)) in &parameters {
-            let place = *first.entry(*id).or_insert(places.len());
-            if place == places.len() {
-                places.push((path, *id, *rank, None));
-            }
+        // The number of the last pattern that matches a parameter at any of its places.
+        let mut last: HashMap<ParamId, usize> = HashMap::new();
+        for (path, (id, _)) in &parameters {
             let module = path.rsplit_once('.').map_or("", |(module, _)| module);
             for (number, (pattern, _)) in self.patterns.iter().enumerate() {
                 if matches(pattern, path)? || matches(pattern, module)? {
                     used[number] = true;
-                    places[place].3 = places[place].3.max(Some(number));
+                    last.entry(*id).and_modify(|last| *last = number.max(*last)).or_insert(number);
                 }
             }
         }
-        let rates = places.into_iter().filter_map(|(path, id, rank, pattern)| {
-            let own = densities.get(&id).copied();
+        let mut seen = HashSet::with_capacity(parameters.len());
+        let firsts = parameters.iter().filter(|(_, (id, _))| seen.insert(*id));
+        let rates = firsts.filter_map(|(path, (id, rank))| {
+            let own = densities.get(id).copied();
             let sparse = self.sparse.filter(|_| own.is_some());
-            let multiple = pattern.map(|number| self.patterns[number].1).or(sparse)?;
-            let density = own.or((rank == 2).then_some(1.0));
-            Some(ParameterRate { path: path.to_string(), id, multiple: multiple.of(density) })
+            let multiple = last.get(id).map(|number| self.patterns[*number].1).or(sparse)?;
+            let density = own.or((*rank == 2).then_some(1.0));
+            Some(ParameterRate { path: path.clone(), id: *id, multiple: multiple.of(density) })
         });
         let rates = rates.collect();
         match used.iter().position(|used| !used) {

@@ -144,7 +144,7 @@ where
             generations.extend(self.generations.get(&id).map(|own| (id, own.follow(&old, &weight))));
             rewired.push((path, weight));
         }
-        // Only now, so that an error of one layer leaves all as they were.
+        // Only now, so that an error of one layer leaves the moments, ages and links of all as they were.
         self.records = moments;
         self.generations.extend(generations);
         self.links.extend(rewired.iter().map(|(path, weight)| (weight.id(), Place::of(path, weight))));

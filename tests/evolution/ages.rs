@@ -228,6 +228,44 @@ fn young_links_are_ramped_or_boosted_from_their_first_step_on() {
 }
 
 #[test]
+fn young_links_of_a_layer_that_had_no_gradient_yet_are_scaled_too() {
+    for layout in LAYOUTS {
+        let plain = Setup { layout, ..Setup::new(Method::Set, 40, 0.3) };
+        let ramped = Setup { young: Some(YoungLinks::Ramp { steps: 8 }), ..plain.clone() };
+        // A loss that looks at the head alone, up to the first update; then the first step of both layers.
+        let first_steps = |setup: &Setup| {
+            let mut run = setup.train(adam());
+            let first = run.net.links();
+            for _ in 0..4 {
+                let loss = run.net.head.weight.val().powi_scalar(2).mean();
+                let grads = GradientsParams::from_grads(loss.backward(), &run.net);
+                run.net = run.optim.try_step(LR, run.net.clone(), grads).unwrap();
+            }
+            let before = run.net.values();
+            let grads = gradients(&run.net, run.widths, 5);
+            run.net = run.optim.try_step(LR, run.net.clone(), grads).unwrap();
+            let mut steps = [Vec::new(), Vec::new()];
+            for ((weight, before), first) in run.net.encoder.layers.iter().zip(before).zip(&first) {
+                let newborn = weight.weight.links().difference(first);
+                let newborn: Vec<usize> = newborn.positions().collect();
+                let values = weight.weight.link_values();
+                for ((position, before), after) in weight.weight.links().positions().zip(before).zip(values) {
+                    let step = f64::from((after - before).abs()) / LR;
+                    steps[usize::from(newborn.contains(&position))].push(step);
+                }
+            }
+            steps
+        };
+        let [[old, new], [ramped_old, ramped_new]] = [first_steps(&plain), first_steps(&ramped)];
+        assert!(new.iter().filter(|step| **step > 0.9).count() > 10, "{layout:?}: {new:?}");
+        assert_eq!(ramped_old, old, "{layout:?}");
+        for (ramped, plain) in ramped_new.iter().zip(&new) {
+            assert!((ramped - plain / 8.0).abs() < 1e-5, "{layout:?}: {ramped}, not an eighth of {plain}");
+        }
+    }
+}
+
+#[test]
 fn what_has_no_new_links_is_burns_optimizer_to_the_bit() {
     fn check<O: CarriesMoments<Flex>>(inner: impl Fn() -> OptimizerAdaptor<O, Net<B>, B>) {
         // In the compressed layout there is no gradient to be masked.

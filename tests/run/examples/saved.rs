@@ -19,7 +19,7 @@ fn a_translation_run_translates_is_exported_and_reported() {
     let folder = folder(&[("lines.txt", "A dog runs.\n\nTwo children play.\n".into())]);
     let at = |name: &str| path(&folder, name);
     let run = at("run");
-    train("translation", "--d-ff 16 --vocabulary 300 --beam 1", &run);
+    train("translation", "--d-ff 16 --vocabulary 300 --beam 1 --sparse-rate-multiple 2.5", &run);
     let (translated, _) =
         succeeds("translation", &["--translate", &at("lines.txt"), "--out", &run, "--longest", "8"]);
     let lines: Vec<&str> = translated.split('\n').collect();
@@ -42,6 +42,8 @@ fn a_translation_run_translates_is_exported_and_reported() {
         let page = fs::read_to_string(at("report/index.html")).unwrap();
         let source = fs::read_to_string(format!("{run}/test-source.txt")).unwrap();
         assert!(page.contains(source.lines().next().unwrap()), "the page shows no translation");
+        let columns = ["rate multiple, lowest", "rate multiple, highest"];
+        assert!(columns.iter().all(|column| page.contains(column)) && page.contains(">2.500<"), "no rates");
         #[cfg(target_os = "linux")]
         assert!(page.contains("peak memory, MiB"));
     }
