@@ -15,6 +15,8 @@ mod arguments;
 mod backend;
 #[path = "common/exit.rs"]
 mod exit;
+#[path = "common/lines.rs"]
+mod lines;
 #[path = "common/saved.rs"]
 mod saved;
 
@@ -36,6 +38,7 @@ use burn_cht::run::{CheckpointChoice, SavedRun, write_atomically};
 use burn_cht::topology::TopologyInit;
 use burn_cht::{Error, Result};
 use clap::{Parser, ValueEnum};
+use lines::say;
 use saved::model_config;
 use serde::Serialize;
 
@@ -150,7 +153,7 @@ impl Arguments {
     fn load<M: Module<Backend>>(&self, saved: &SavedRun, model: M) -> Result<M> {
         let choice = if self.last { CheckpointChoice::Last } else { CheckpointChoice::Best };
         let (model, epoch) = saved.load(model, choice, &Default::default())?;
-        println!("the model of epoch {epoch}");
+        say!("the model of epoch {epoch}");
         Ok(model)
     }
 
@@ -198,7 +201,7 @@ impl Arguments {
     }
 
     fn report(&self, before: Size, after: Size) -> Result<()> {
-        println!(
+        say!(
             "{}: {} bytes; {} of {} links, in matrices of {} of {} weights",
             self.out.display(),
             bytes(&self.out)?,

@@ -18,6 +18,8 @@ mod backend;
 mod by_option;
 #[path = "common/exit.rs"]
 mod exit;
+#[path = "common/lines.rs"]
+mod lines;
 #[expect(dead_code, reason = "no runs are averaged here")]
 #[path = "common/table.rs"]
 mod table;
@@ -35,6 +37,8 @@ use burn_cht::run::{CheckpointChoice, SavedRun, write_atomically};
 use burn_cht::{Error, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
+
+use lines::{say, tell};
 
 type Backend = backend::Chosen;
 
@@ -119,9 +123,9 @@ fn run() -> Result<()> {
     let device = Default::default();
     let model = model(checkpoint, &tokenizer)?;
     if let Some(difference) = tokenizer.compare_vocabulary(model.config().vocabulary) {
-        eprintln!("note: {}: {difference}", checkpoint.display());
+        tell!("note: {}: {difference}", checkpoint.display());
     }
-    println!(
+    say!(
         "{}: {} parameters, context {}; {}",
         checkpoint.display(),
         burn::module::Module::num_params(&model),
@@ -134,10 +138,10 @@ fn run() -> Result<()> {
     for task in &tasks {
         let start = Instant::now();
         let done = evaluate(task, &arguments.data, arguments.limit, &scorer)?.report;
-        println!("{}: {} items in {:.1} s", done.task, done.items, start.elapsed().as_secs_f64());
+        say!("{}: {} items in {:.1} s", done.task, done.items, start.elapsed().as_secs_f64());
         report.tasks.push(done);
     }
-    println!();
+    say!();
     let rows: Vec<Vec<String>> = report.tasks.iter().map(TaskReport::row).collect();
     table::print(&TaskReport::HEADER, &rows);
     if let Some(file) = &arguments.out {
@@ -175,6 +179,6 @@ fn model(checkpoint: &Path, tokenizer: &Tokenizer) -> Result<Llama<Backend>> {
         return Err(Error::Mismatch { what, found: checksum, expected: config.tokenizer_checksum });
     }
     let (model, epoch) = saved.load(config.model.try_init(&device)?, CheckpointChoice::Best, &device)?;
-    println!("the model of epoch {epoch}");
+    say!("the model of epoch {epoch}");
     Ok(model)
 }

@@ -8,6 +8,8 @@ use burn_cht::{Error, Result};
 use clap::{Arg, Command, Parser, value_parser};
 use clap_complete::Shell;
 
+use super::lines::tell;
+
 /// Maximum number of bytes of a file of options.
 const LARGEST_FILE: usize = 1 << 24;
 
@@ -70,7 +72,7 @@ fn refuse(error: &clap::Error) -> ! {
     if !error.use_stderr() {
         error.exit();
     }
-    eprintln!("error: {}", in_one_line(error));
+    tell!("error: {}", in_one_line(error));
     std::process::exit(1)
 }
 

@@ -11,6 +11,7 @@ use burn_cht::{Error, Result};
 use clap::{ArgAction, Args};
 use serde::Serialize;
 
+use super::lines::{say, tell};
 use super::output::{self, Event, OutputOptions, note};
 use super::parallel::{Connection, ParallelOptions, Rank};
 use super::plan::{Plan, PlanOptions};
@@ -177,7 +178,7 @@ fn end_if_interrupted(job: &Job, out: &Path) {
     let resume = command(&["--out", &out.display().to_string(), "--resume"]);
     let Job { method, seed, .. } = *job;
     output::json(&Event { event: "interrupted", method, seed, content: Resume { resume: &resume } });
-    eprintln!("{}: interrupted. It goes on from its last checkpoint with\n  {resume}", job.folder.display());
+    tell!("{}: interrupted. It goes on from its last checkpoint with\n  {resume}", job.folder.display());
     std::process::exit(interrupt::EXIT_CODE)
 }
 
@@ -248,7 +249,7 @@ impl Comparison {
     ) -> Result<()> {
         self.methods.iter().try_for_each(|&method| {
             plan(method)?.print::<B>(&self.plan)?;
-            println!();
+            say!();
             Ok(())
         })
     }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::train::Interrupter;
 
+use super::lines::tell;
 use super::output;
 
 /// Exit code of a process that Ctrl-C has ended.
@@ -33,7 +34,7 @@ impl Stopping {
         if !state.installed {
             state.installed = true;
             if let Err(error) = ctrlc::set_handler(handle) {
-                eprintln!("warning: Ctrl-C ends this process at once: {error}");
+                tell!("warning: Ctrl-C ends this process at once: {error}");
             }
         }
         Self(())
@@ -50,11 +51,11 @@ fn handle() {
     let mut state = state();
     match &state.training {
         Some(training) if !state.interrupted => {
-            if !output::is_silent() {
-                eprintln!("\nstopping after this step; Ctrl-C once more ends at once");
-            }
             training.stop(Some("interrupted"));
             state.interrupted = true;
+            if !output::is_silent() {
+                tell!("\nstopping after this step; Ctrl-C once more ends at once");
+            }
         }
         _ => std::process::exit(EXIT_CODE),
     }

@@ -7,6 +7,7 @@ pub mod by_option;
 pub mod comparison;
 pub mod exit;
 pub mod interrupt;
+pub mod lines;
 pub mod links;
 pub mod memory;
 pub mod optimizer;

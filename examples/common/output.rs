@@ -74,7 +74,7 @@ pub fn is_json() -> bool {
 macro_rules! note {
     ($($text:tt)*) => {
         if $crate::common::output::has_lines() {
-            println!($($text)*);
+            $crate::common::lines::say!($($text)*);
         }
     };
 }

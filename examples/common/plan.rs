@@ -13,6 +13,7 @@ use burn_cht::prelude::*;
 use burn_cht::topology::DensityDecay;
 use clap::Args;
 
+use super::lines::say;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
 
 #[derive(Debug, Clone, Args)]
@@ -58,7 +59,7 @@ impl Plan<'_> {
             OptimizerKind::Adam | OptimizerKind::Adamw => 2,
         };
         let items = self.items.div_ceil(ranks);
-        println!(
+        say!(
             "{}: {} parameters in sparse layers, {} others; {} items of {} a batch on each of {ranks} ranks, {} batches a step",
             self.method,
             grouped(footprint.positions()),
@@ -73,8 +74,8 @@ impl Plan<'_> {
             densities.dedup();
         }
         for density in densities {
-            println!("\nat density {density:.4}: {} links", grouped(footprint.links(density)));
-            println!(
+            say!("\nat density {density:.4}: {} links", grouped(footprint.links(density)));
+            say!(
                 "  {:<11} {:>10} {:>10} {:>10} {:>12} {:>10} {:>10} {:>12} {:>11} {:>10}",
                 "MiB",
                 "weights",
@@ -89,11 +90,11 @@ impl Plan<'_> {
             );
             for layout in [Layout::Compressed, Layout::Masked] {
                 let memory = footprint.memory(layout, density, moments, items, ranks);
-                println!("  {:<11} {}", name(layout), in_mebibytes(&memory));
+                say!("  {:<11} {}", name(layout), in_mebibytes(&memory));
             }
             let step = |at_all| footprint.step_bytes(Layout::Compressed, density, at_all);
             let dense = footprint.step_bytes(Layout::Masked, 1.0, true);
-            println!(
+            say!(
                 "  a step sums {} bytes, {:.2} % of the dense network's {}; {} where an update wants the dense gradient",
                 grouped(step(false)),
                 100.0 * step(false) as f64 / dense as f64,
@@ -123,7 +124,7 @@ impl Plan<'_> {
         let layer = Footprint { sparse: vec![shape], dense: 0, products: 0, ..footprint.clone() };
         let measured = items.min(ITEMS);
         let Ok((step, update)) = self.measure::<B>(layout, density, shape, measured) else {
-            println!("  {}: not on this backend", name(layout));
+            say!("  {}: not on this backend", name(layout));
             return Ok(());
         };
         let operations = footprint.operations(layout, density, items * self.accumulate);
@@ -131,7 +132,7 @@ impl Plan<'_> {
         let step = operations / rate;
         let network =
             footprint.step_bytes(layout, density, false) as f64 * 2.0 * (ranks - 1) as f64 / ranks as f64;
-        println!(
+        say!(
             "  {}: {:.3e} operations a step and rank at {:.2} GFLOP/s here: {} a step",
             name(layout),
             operations,
@@ -143,11 +144,11 @@ impl Plan<'_> {
                 let time = network * 8.0 / (gigabits * 1e9);
                 format!("{} ({:.0} %) at {gigabits} Gbit/s", duration(time), 100.0 * time / (time + step))
             });
-            println!("    and the sum of gradients, by the ring: {}", times.join(", "));
+            say!("    and the sum of gradients, by the ring: {}", times.join(", "));
         }
         if let Some(update) = update {
             let update = update * footprint.paths(density) / layer.paths(density);
-            println!("    an update: {}, every {} steps", duration(update), self.topology.update_interval());
+            say!("    an update: {}, every {} steps", duration(update), self.topology.update_interval());
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The table printed at the end of a comparison.
 
+use super::lines::say;
+
 /// Prints rows under a header as a Markdown table with columns of even width.
 pub fn print(header: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -9,10 +11,10 @@ pub fn print(header: &[&str], rows: &[Vec<String>]) {
     let line = |cells: Vec<&str>| {
         let cells: Vec<String> =
             cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-        println!("| {} |", cells.join(" | "));
+        say!("| {} |", cells.join(" | "));
     };
     line(header.to_vec());
-    println!("|{}|", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|"));
+    say!("|{}|", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|"));
     for row in rows {
         line(row.iter().map(String::as_str).collect());
     }

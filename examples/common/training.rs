@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use super::comparison::{Job, nothing_to_resume};
 use super::interrupt::Stopping;
+use super::lines::tell;
 use super::optimizer::{OptimizerKind, OptimizerOptions};
 use super::output::{self, Event};
 use super::parallel::{Announced, Order, Rank, Waiting};
@@ -192,7 +193,7 @@ where
         let first_counted = first_epoch_at_final_density(&self.topology, self.steps_per_epoch)?;
         if !resume {
             optimizer.bind(&self.model)?;
-            optimizer.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+            optimizer.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         }
         let (folder, loaders) = if resume {
             let folder = RunFolder::resume(&dir, config, &["backend", "layouts"])
@@ -307,7 +308,7 @@ where
         match task.measure(&model, folder.path()) {
             Ok(figures) => summary.add(figures),
             Err(error) => {
-                eprintln!("warning: the run is complete, but not what follows training: {}", error.report());
+                tell!("warning: the run is complete, but not what follows training: {}", error.report());
             }
         }
         folder.write_summary(&summary)?;

@@ -14,6 +14,7 @@ use clap::ArgAction::Set;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::common::lines::tell;
 use crate::common::optimizer::OptimizerOptions;
 use crate::common::plan::Plan;
 use crate::common::topology::{Run, TopologyOptions};
@@ -246,7 +247,7 @@ pub fn read_checkpoint<B: Backend>(
         read_llama2c(path, layout, device)
     }?;
     if let Some(difference) = tokenizer.compare_vocabulary(model.config().vocabulary) {
-        eprintln!("note: {}: {difference}", path.display());
+        tell!("note: {}: {difference}", path.display());
     }
     let known = &model.config().eos;
     let ends_alike = tokenizer.eos().map_or(!known.is_empty(), |end| known.contains(&end));

@@ -7,6 +7,7 @@ use burn_cht::{Error, Result};
 use crate::curves::{file_name, setting};
 use crate::group::Experiment;
 use crate::heads;
+use crate::lines::tell;
 use crate::links::{self, FirstLinks};
 use crate::mask::{self, Moment};
 use crate::run::{ImageRun, Run};
@@ -42,7 +43,7 @@ pub(crate) fn section(
         }
         // A run that goes on may exchange its checkpoint while it is read.
         let layers = links::attention(run).unwrap_or_else(|error| {
-            eprintln!("warning: {}: no attention heads: {}", run.folder.display(), error.report());
+            tell!("warning: {}: no attention heads: {}", run.folder.display(), error.report());
             None
         });
         if let Some(layers) = layers {
@@ -80,7 +81,7 @@ fn moments(run: &Run, images: &ImageRun, first_links: &mut FirstLinks) -> Result
         return Err(Error::data(&run.folder, reason));
     }
     let warn = |what: &str, error: &Error| {
-        eprintln!("warning: {}: no picture of {what}: {}", run.folder.display(), error.report());
+        tell!("warning: {}: no picture of {what}: {}", run.folder.display(), error.report());
     };
     let last = links::last_links(run, &images.model).unwrap_or_else(|error| {
         warn("its newest links", &error);

@@ -18,6 +18,8 @@ mod exit;
 mod group;
 mod heads;
 mod images;
+#[path = "../common/lines.rs"]
+mod lines;
 mod links;
 mod mask;
 mod page;
@@ -40,6 +42,7 @@ use std::process::ExitCode;
 use burn_cht::Result;
 use burn_cht::run::write_atomically;
 use clap::Parser;
+use lines::say;
 use links::FirstLinks;
 use page::Page;
 use run::Run;
@@ -84,7 +87,7 @@ fn run() -> Result<()> {
     for (name, text) in [("index.html".to_string(), html)].into_iter().chain(pictures) {
         let path = arguments.out.join(name);
         write_atomically(&path, text.as_bytes())?;
-        println!("{}", path.display());
+        say!("{}", path.display());
     }
     Ok(())
 }

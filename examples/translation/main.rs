@@ -40,6 +40,7 @@ use burn_cht::{Error, Result};
 use clap::{ArgAction, Parser};
 use common::by_option::by_option;
 use common::comparison::{Comparison, Job};
+use common::lines::tell;
 use common::output::note;
 use common::plan::Plan;
 use common::summary::{Cost, Figure, Summary};
@@ -196,7 +197,7 @@ fn run() -> Result<()> {
         backend::describe()
     );
     if let Some(warning) = settings.tokenize.warning(task.test.target()) {
-        eprintln!("warning: {warning} (--tokenize)");
+        tell!("warning: {warning} (--tokenize)");
     }
     let bleu = match settings.best_by {
         BestBy::Loss => None,

@@ -10,6 +10,7 @@ use burn_cht::eval::chrf::Chrf;
 use burn_cht::model::transformer::DecodeConfig;
 use burn_cht::{Error, Result};
 
+use crate::common::lines::say;
 use crate::common::table;
 use crate::translator::Translator;
 
@@ -46,16 +47,16 @@ pub fn compare<B: Backend>(
     let [before, after] =
         [models[0].translate(sentences.source())?.0, models[1].translate(sentences.source())?.0];
     let name = sentences.source_path().file_stem().map(|name| name.to_string_lossy().into_owned());
-    println!("{} sentences of {}", sentences.num_pairs(), test.or(name.as_deref()).unwrap_or("the test set"));
+    say!("{} sentences of {}", sentences.num_pairs(), test.or(name.as_deref()).unwrap_or("the test set"));
     let bleu = Bleu::new().with_lowercase(scored.lowercase).with_tokenizer(scored.tokenize);
     let chrf = Chrf::new().with_lowercase(scored.lowercase);
     let names = [baseline, run].map(|run| run.display().to_string());
     let mut rows = rows("BLEU", &bleu, &names, [&before, &after], &sentences)?;
     rows.extend(self::rows("chrF2", &chrf, &names, [&before, &after], &sentences)?);
     table::print(&["score", "run", "value", "mean ± 95 % interval", "p"], &rows);
-    println!("{}", bleu.corpus(&before, &[sentences.target()])?.signature());
-    println!("{}", chrf.corpus(&before, &[sentences.target()])?.signature());
-    println!("paired bootstrap, 1,000 resamples, as sacreBLEU's --paired-bs");
+    say!("{}", bleu.corpus(&before, &[sentences.target()])?.signature());
+    say!("{}", chrf.corpus(&before, &[sentences.target()])?.signature());
+    say!("paired bootstrap, 1,000 resamples, as sacreBLEU's --paired-bs");
     Ok(())
 }
 

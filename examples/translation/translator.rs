@@ -13,6 +13,7 @@ use burn_cht::model::transformer::{DecodeConfig, Transformer, TransformerConfig}
 use burn_cht::run::{CheckpointChoice, SavedRun};
 use serde::Deserialize;
 
+use crate::common::lines::tell;
 use crate::common::saved;
 
 /// The vocabularies of a run, beside its configuration.
@@ -121,7 +122,7 @@ impl<B: Backend> Translator<B> {
             if cut > 0 {
                 let last = first + lines.len() - 1;
                 let limit = self.positions - 1;
-                eprintln!("lines {first} to {last}: {cut} cut to the {limit} tokens that the model can read");
+                tell!("lines {first} to {last}: {cut} cut to the {limit} tokens that the model can read");
             }
             first += lines.len();
             let mut out = std::io::stdout().lock();

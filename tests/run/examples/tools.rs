@@ -85,6 +85,30 @@ fn a_run_that_ctrl_c_ended_and_its_command_resumed_ends_like_one_that_never_was(
     assert!(weights(run) == weights(whole), "links or weights differ");
 }
 
+/// As behind `| tee`, which Ctrl-C ends first, or `| head`.
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_a_run_whose_lines_nobody_reads_any_more_after_a_step() {
+    let folder = folder(&[]);
+    let run = path(&folder, "run");
+    let mut process = start(&["--methods", "chts", "--epochs", "100000", "--width", "20", "--out", &run]);
+    drop((process.stdout.take(), process.stderr.take()));
+    wait_for(&Path::new(&run).join("checkpoint/scheduler-3.sealed"), &mut process);
+    interrupt(&process);
+    let started = Instant::now();
+    let status = loop {
+        match process.try_wait().unwrap() {
+            Some(status) => break status,
+            None if started.elapsed() > Duration::from_secs(60) => {
+                process.kill().unwrap();
+                panic!("it goes on");
+            }
+            None => sleep(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(status.code(), Some(130));
+}
+
 #[test]
 #[cfg(unix)]
 fn a_second_ctrl_c_ends_the_process_at_once() {
